@@ -1,0 +1,172 @@
+//! What the admin API answers: `GET /v1/status` as JSON, `POST /v1/drain` with the same answer.
+//!
+//! Times are seconds since the Unix epoch. No field ever holds a secret.
+
+use serde::{Deserialize, Serialize};
+
+/// Port-independent path of the status.
+pub const STATUS_PATH: &str = "/v1/status";
+/// Path that starts a drain: readiness turns false, no new connections, delivery goes on.
+pub const DRAIN_PATH: &str = "/v1/drain";
+/// The name that the relay's admin certificate carries, whatever the pod's address.
+pub const ADMIN_SERVER_NAME: &str = "admin.postroad.internal";
+
+/// One relay pod as it sees itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayStatus {
+    /// Version of the relay program.
+    pub version: String,
+    /// Whether a drain has begun.
+    pub draining: bool,
+    /// The configuration in force.
+    pub config: ConfigStatus,
+    /// What waits.
+    pub queue: QueueStatus,
+    /// Counts since the program started.
+    pub totals: Totals,
+    /// One entry per configured upstream, in order.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// The certificate that SMTP clients are shown; `None` if none could be loaded.
+    pub certificate: Option<CertificateStatus>,
+    /// The spool.
+    pub spool: SpoolStatus,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigStatus {
+    /// Hex SHA-256 of the bytes of the configuration file in force.
+    pub hash: String,
+    /// Hex SHA-256 of the credentials file in force; of nothing if there is none.
+    pub credentials_hash: String,
+    /// Why the files on disk were refused; the ones before them stay in force.
+    pub refused: Option<String>,
+}
+
+/// What waits.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// Messages accepted and not finished.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that have failed at least once.
+    pub deferred: u64,
+    /// When the oldest of them arrived.
+    pub oldest_arrival: Option<i64>,
+}
+
+/// Counts since the program started.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Messages that got 250.
+    pub accepted: u64,
+    /// Recipients that an upstream took.
+    pub delivered: u64,
+    /// Attempts per recipient that were put off.
+    pub deferred: u64,
+    /// Recipients that were refused for good.
+    pub failed: u64,
+}
+
+/// Whether mail flows to an upstream.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamStatus {
+    /// [`crate::Upstream::name`].
+    pub name: String,
+    /// Whether the last attempt to reach it got as far as MAIL FROM.
+    pub state: UpstreamState,
+    /// When `state` became what it is.
+    pub since: i64,
+    /// Why it does not work; set exactly when `state` is `Failing`.
+    pub failure: Option<UpstreamFailure>,
+}
+
+/// Whether an upstream works.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum UpstreamState {
+    /// The last attempt failed before MAIL FROM; mail is held.
+    Failing,
+    /// The last attempt got as far as MAIL FROM.
+    Ready,
+    /// Not tried yet.
+    Unknown,
+}
+
+/// Why an upstream does not work.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamFailure {
+    /// Becomes the reason of the `UpstreamReady` condition.
+    pub reason: FailureReason,
+    /// One line for people: what was tried and what the peer said. No secrets.
+    pub message: String,
+}
+
+/// The step that failed before MAIL FROM.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum FailureReason {
+    /// The login was refused (535 and its like).
+    AuthenticationFailed,
+    /// Nothing listens there, or the peer closed at once.
+    ConnectionRefused,
+    /// No answer in time.
+    ConnectionTimedOut,
+    /// The files of the login are missing or empty.
+    CredentialsMissing,
+    /// The name does not resolve.
+    NameNotFound,
+    /// The peer broke the protocol or closed in the middle.
+    ProtocolError,
+    /// The peer asks for less: 421, 450 or 454 before MAIL FROM.
+    Throttled,
+    /// STARTTLS is not offered, or the handshake or the verification failed.
+    TlsFailed,
+    /// The peer refused the greeting or EHLO for good (554 and its like).
+    Refused,
+}
+
+impl FailureReason {
+    /// The reason as it stands in conditions, metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthenticationFailed => "AuthenticationFailed",
+            Self::ConnectionRefused => "ConnectionRefused",
+            Self::ConnectionTimedOut => "ConnectionTimedOut",
+            Self::CredentialsMissing => "CredentialsMissing",
+            Self::NameNotFound => "NameNotFound",
+            Self::ProtocolError => "ProtocolError",
+            Self::Refused => "Refused",
+            Self::Throttled => "Throttled",
+            Self::TlsFailed => "TLSFailed",
+        }
+    }
+}
+
+/// A certificate as served.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// End of validity.
+    pub not_after: i64,
+    /// Hex SHA-256 of the leaf in DER.
+    pub fingerprint: String,
+}
+
+/// The state of the disk under the queue.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpoolStatus {
+    /// Whether the queue outlives the pod.
+    pub persistent: bool,
+    /// The failure that keeps the relay from accepting mail, if any.
+    pub failure: Option<String>,
+    /// Records that were damaged when found, kept aside in `corrupt/`.
+    pub corrupt: u64,
+}
