@@ -1,1 +1,4 @@
-//! See Cargo.toml.
+//! Logs, metrics and health endpoints, shared by the programs.
+
+pub mod http;
+pub mod log;

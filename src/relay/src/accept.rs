@@ -1,0 +1,152 @@
+//! From a received message to one that is kept: trace header, loop check, commit.
+
+use std::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+use postroad_message::inspect;
+use postroad_message::received::{self, Trace};
+use postroad_message::submission;
+use postroad_smtp::server::{ReceivedMessage, SessionInfo};
+use postroad_smtp::{BodyKind, ForwardPath, ReversePath};
+use postroad_spool::{BodyType, Envelope, Message, MessageId, Recipient};
+
+use crate::clock;
+use crate::context::Context;
+use crate::memory::Reservation;
+use crate::queue::AcceptError;
+use crate::refusal::Refusal;
+
+/// What the session knows about where a message comes from.
+#[derive(Debug)]
+pub struct Origin<'a> {
+    /// The dialogue so far.
+    pub info: &'a SessionInfo,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// Protocol version and cipher, if under TLS.
+    pub tls: Option<String>,
+}
+
+/// Keeps a message: once this returns `Ok`, the client may be told so.
+///
+/// # Errors
+/// The refusal to answer with; nothing was kept.
+pub async fn accept(
+    context: &Context,
+    received: ReceivedMessage,
+    origin: &Origin<'_>,
+    reservation: Reservation,
+) -> Result<MessageId, Refusal> {
+    let summary = inspect::headers(&received.content);
+    if summary.received_count > inspect::HOPS_MAX {
+        return Err(Refusal::Loop);
+    }
+    let now_ms = clock::now_ms();
+    let id = context.queue.next_id(now_ms);
+    let headers = headers(context, &received, origin, &summary, id, now_ms);
+    let message = message(received, origin, headers, id, now_ms);
+    let (sender, recipients, bytes) =
+        (message.envelope.sender.clone(), message.envelope.recipients.len(), message.body.len());
+    match context.queue.accept(message, reservation).await {
+        Ok(()) => {
+            context.metrics.accepted.inc();
+            tracing::info!(%id, sender, recipients, bytes, peer = %origin.peer,
+                user = origin.info.user.as_deref().unwrap_or(""), "accepted");
+            Ok(id)
+        }
+        Err(error) => {
+            context.metrics.spool_refusals.inc();
+            tracing::error!(%error, source = source(&error), "a message was refused");
+            Err(match error {
+                AcceptError::Submit(_) => Refusal::QueueFull,
+                AcceptError::Commit(_) | AcceptError::Closed => Refusal::StorageFailed,
+            })
+        }
+    }
+}
+
+fn source(error: &AcceptError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+fn headers(
+    context: &Context,
+    received: &ReceivedMessage,
+    origin: &Origin<'_>,
+    summary: &inspect::HeaderSummary,
+    id: MessageId,
+    now_ms: u64,
+) -> Bytes {
+    let live = context.live();
+    let id = id.to_string();
+    let only = match received.recipients.as_slice() {
+        [one] => Some(one.path.to_string()),
+        _ => None,
+    };
+    let now = clock::timestamp(now_ms);
+    let mut headers = BytesMut::from(&received::header(&Trace {
+        helo: &origin.info.helo,
+        peer_ip: origin.peer,
+        hostname: &live.config.hostname,
+        protocol: protocol(origin.info, received.smtputf8),
+        id: &id,
+        recipient: only.as_deref(),
+        tls: origin.tls.as_deref(),
+        now,
+    })[..]);
+    if origin.info.user.is_some() {
+        let missing = submission::missing_headers(summary, &live.config.hostname, &id, now);
+        headers.extend_from_slice(&missing);
+    }
+    headers.freeze()
+}
+
+/// RFC 3848, and RFC 6531 §4.3 for the UTF8 names.
+fn protocol(info: &SessionInfo, smtputf8: bool) -> &'static str {
+    match (smtputf8, info.esmtp, info.tls, info.user.is_some()) {
+        (true, _, true, true) => "UTF8SMTPSA",
+        (true, _, true, false) => "UTF8SMTPS",
+        (true, _, false, true) => "UTF8SMTPA",
+        (true, _, false, false) => "UTF8SMTP",
+        (false, true, true, true) => "ESMTPSA",
+        (false, true, true, false) => "ESMTPS",
+        (false, true, false, true) => "ESMTPA",
+        (false, true, false, false) => "ESMTP",
+        (false, false, _, _) => "SMTP",
+    }
+}
+
+fn message(
+    received: ReceivedMessage,
+    origin: &Origin<'_>,
+    headers: Bytes,
+    id: MessageId,
+    now_ms: u64,
+) -> Message {
+    let recipient = |path: &ForwardPath| Recipient {
+        address: path.to_string(),
+        notify: None,
+        orcpt: None,
+    };
+    Message {
+        id,
+        arrival_ms: now_ms,
+        envelope: Envelope {
+            sender: match &received.sender {
+                ReversePath::Null => String::new(),
+                ReversePath::Mailbox(mailbox) => mailbox.to_string(),
+            },
+            recipients: received.recipients.iter().map(|one| recipient(&one.path)).collect(),
+            body: match received.body {
+                BodyKind::SevenBit => BodyType::SevenBit,
+                BodyKind::EightBit => BodyType::EightBitMime,
+            },
+            smtputf8: received.smtputf8,
+            credential: origin.info.user.clone().unwrap_or_default(),
+            envid: None,
+            ret: None,
+        },
+        headers,
+        body: received.content,
+    }
+}

@@ -1,0 +1,149 @@
+//! The admin API: status and drain, for the operator alone.
+//!
+//! HTTP/1.1 over mutual TLS: whoever cannot show a certificate that the relay's own authority has signed for
+//! clients does not get past the handshake. The answers hold no secrets all the same.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use postroad_config::status::{
+    DRAIN_PATH, QueueStatus, RelayStatus, STATUS_PATH, SpoolStatus,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::context::{Context, Phase};
+use crate::delivery::SharedUpstreams;
+
+/// The operator holds one connection; what else comes waits.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Handshake, request and answer together.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Answers the operator. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    /// What everything shares.
+    pub context: Context,
+    /// The state of the upstreams.
+    pub upstreams: SharedUpstreams,
+    /// Moves the phase.
+    pub phase: Arc<watch::Sender<Phase>>,
+}
+
+impl Admin {
+    /// Serves until `shutdown`.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let connections = TaskTracker::new();
+        loop {
+            let stream = tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = stream else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let admin = self.clone();
+            connections.spawn(async move {
+                let _permit = permit;
+                let served = tokio::time::timeout(CONNECTION_TIME_MAX, admin.connection(stream));
+                if !matches!(served.await, Ok(Ok(()))) {
+                    tracing::debug!("an admin connection ended early");
+                }
+            });
+        }
+    }
+
+    async fn connection(self, stream: TcpStream) -> std::io::Result<()> {
+        let Some(tls) = self.context.live().admin.clone() else {
+            return Err(std::io::Error::other("no admin certificate"));
+        };
+        let stream = TlsAcceptor::from(tls).accept(stream).await?;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let response = self.respond(request.method(), request.uri().path());
+            async move { Ok::<_, Infallible>(response) }
+        });
+        hyper::server::conn::http1::Builder::new()
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .await
+            .map_err(std::io::Error::other)
+    }
+
+    fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        match (method, path) {
+            (&Method::GET, STATUS_PATH) => self.answer_status(),
+            (&Method::POST, DRAIN_PATH) => {
+                advance(&self.phase, Phase::Draining);
+                self.answer_status()
+            }
+            (_, STATUS_PATH | DRAIN_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
+            _ => text(StatusCode::NOT_FOUND, "no such path"),
+        }
+    }
+
+    fn answer_status(&self) -> Response<Full<Bytes>> {
+        match serde_json::to_vec(&self.status()) {
+            Ok(body) => Response::new(Full::new(Bytes::from(body))),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        }
+    }
+
+    /// The relay as it sees itself.
+    #[must_use]
+    pub fn status(&self) -> RelayStatus {
+        let live = self.context.live();
+        let (totals, oldest_ms) = self.context.queue.totals();
+        let spool = self.context.queue.spool().health();
+        RelayStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            draining: self.context.phase() >= Phase::LameDuck,
+            config: live.status.clone(),
+            queue: QueueStatus {
+                messages: totals.messages,
+                bytes: totals.bytes,
+                deferred: totals.deferred,
+                oldest_arrival: oldest_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX)),
+            },
+            totals: self.context.metrics.totals(),
+            upstreams: self.upstreams.status(),
+            certificate: live.served.as_ref().map(|served| served.status.clone()),
+            spool: SpoolStatus {
+                persistent: live.config.spool.persistent,
+                failure: spool.failure,
+                corrupt: spool.corrupt,
+            },
+        }
+    }
+}
+
+/// Moves the phase forward, never back.
+pub fn advance(phase: &watch::Sender<Phase>, to: Phase) {
+    phase.send_if_modified(|now| {
+        let forward = *now < to;
+        if forward {
+            *now = to;
+        }
+        forward
+    });
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    *response.status_mut() = status;
+    response
+}

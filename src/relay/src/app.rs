@@ -1,0 +1,194 @@
+//! Puts the relay together, runs it, and takes it apart in order.
+//!
+//! The end of the process, in phases (see [`Phase`]): the first signal makes readiness false; after [`LAME_DUCK`] clients
+//! get 421 between transactions while DATA in flight finishes, for [`SESSION_GRACE`] at most; then
+//! delivery finishes its transactions, for [`DELIVERY_GRACE`] at most; then the spool is closed. A second signal cuts all
+//! of it short, which costs no mail: what was answered with 250 is on disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use postroad_spool::{SEGMENT_BYTES, Spool};
+use postroad_telemetry::http;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{Admin, advance};
+use crate::context::{Context, Phase};
+use crate::delivery::{Delivery, SharedUpstreams};
+use crate::listener::{self, Listeners};
+use crate::live::{Files, Live};
+use crate::metrics::Metrics;
+use crate::probes::RelayProbes;
+use crate::queue::Queue;
+use crate::reload::{self, Reloader, SharedListeners};
+
+/// How long Services may take to notice that a pod is going: clients that come meanwhile are served.
+const LAME_DUCK: Duration = Duration::from_secs(2);
+/// For sessions to end by themselves. Together with the others below the pod's grace period of 60 seconds.
+const SESSION_GRACE: Duration = Duration::from_secs(30);
+/// For the transactions of delivery to end by themselves.
+const DELIVERY_GRACE: Duration = Duration::from_secs(20);
+
+/// Blocking work: password checks, reads of queued messages, looks at the configuration. More threads than this
+/// only queue up behind the same disk and cores.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// Runs the relay to its end.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(config: &Path) -> anyhow::Result<()> {
+    let (files, live) = reload::load(config)?;
+    let spool_config = postroad_spool::Config {
+        directory: live.config.spool.directory.clone(),
+        segment_bytes: SEGMENT_BYTES,
+    };
+    let (spool, recovery, writer) = Spool::open(spool_config).context("cannot open the spool")?;
+    tracing::info!(messages = recovery.queued.len(), segments = recovery.segments,
+        corrupt = recovery.corrupt, truncated_bytes = recovery.truncated_bytes, "spool open");
+    let writer = std::thread::Builder::new()
+        .name("spool".into())
+        .spawn(move || writer.run())
+        .context("cannot start the spool's writer")?;
+    let queue = Queue::new(spool.clone(), live.config.limits.memory_bytes, recovery.queued);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(config.to_owned(), files, live, queue));
+    // Whatever still runs must not keep the spool from being closed in order.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    spool.close();
+    if writer.join().is_err() {
+        anyhow::bail!("the spool's writer has panicked");
+    }
+    result
+}
+
+async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow::Result<()> {
+    let (publish, live_receiver) = watch::channel(Arc::new(live));
+    let (phase, phase_receiver) = watch::channel(Phase::default());
+    let phase = Arc::new(phase);
+    let context = Context {
+        live: live_receiver,
+        phase: phase_receiver,
+        queue,
+        metrics: Arc::new(Metrics::default()),
+    };
+    let upstreams = SharedUpstreams::default();
+    let admin = Admin {
+        context: context.clone(),
+        upstreams: upstreams.clone(),
+        phase: Arc::clone(&phase),
+    };
+    let abort = CancellationToken::new();
+    let servers = Servers::open(&context, &admin)?;
+    let mut listeners = Listeners::new(context.clone(), abort.clone());
+    listeners.apply(&context.live().config.listeners)?;
+    let listeners = SharedListeners::new(Mutex::new(Some(listeners)));
+    let delivery = tokio::spawn(Delivery::new(context.clone(), upstreams, abort.clone()).run());
+    let reloader =
+        Reloader { path, files, publish, context: context.clone(), listeners: listeners.clone() };
+    let reloader = tokio::spawn(reloader.run());
+    tracing::info!(hostname = context.live().config.hostname, "serving");
+
+    let end = End { context, phase, abort, listeners, delivery, signalled: CancellationToken::new() };
+    end.run().await?;
+    reloader.await.context("the reloader has panicked")?;
+    servers.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The HTTP servers: probes, metrics, admin API.
+struct Servers {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Servers {
+    /// Binds before serving, so that a port that is taken stops the program before it has promised anything.
+    fn open(context: &Context, admin: &Admin) -> anyhow::Result<Self> {
+        let config = &context.live().config;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let health = listener::bind(config.health.listen)?;
+        let admin_socket = listener::bind(config.admin.listen)?;
+        let probes = Arc::new(RelayProbes(admin.clone()));
+        tasks.spawn(http::serve(health, probes, stop.clone()));
+        tasks.spawn(admin.clone().serve(admin_socket, stop.clone()));
+        Ok(Self { stop, tasks })
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The orderly end.
+struct End {
+    context: Context,
+    phase: Arc<watch::Sender<Phase>>,
+    abort: CancellationToken,
+    listeners: SharedListeners,
+    delivery: tokio::task::JoinHandle<()>,
+    /// A signal has come and clients have had time to notice.
+    signalled: CancellationToken,
+}
+
+impl End {
+    async fn run(self) -> anyhow::Result<()> {
+        let (phase, abort, signalled) =
+            (Arc::clone(&self.phase), self.abort.clone(), self.signalled.clone());
+        tokio::select! {
+            result = self.finish() => result,
+            result = signals(&phase, &abort, &signalled) => result,
+        }
+    }
+
+    /// A drain that the operator asked for ends the sessions, but delivery goes on until a signal comes.
+    async fn finish(self) -> anyhow::Result<()> {
+        self.context.reached(Phase::Draining).await;
+        if let Some(listeners) = self.listeners.lock().await.take() {
+            listeners.stop(SESSION_GRACE).await;
+        }
+        self.signalled.cancelled().await;
+        advance(&self.phase, Phase::Stopping);
+        let mut delivery = self.delivery;
+        if tokio::time::timeout(DELIVERY_GRACE, &mut delivery).await.is_err() {
+            tracing::warn!("ending the deliveries that have not finished in time");
+            self.abort.cancel();
+            delivery.await.context("the delivery manager has panicked")?;
+        }
+        Ok(())
+    }
+}
+
+/// Turns signals into phases; never returns unless it cannot wait for them.
+async fn signals(
+    phase: &watch::Sender<Phase>,
+    abort: &CancellationToken,
+    signalled: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    tracing::info!("stopping");
+    if *phase.borrow() < Phase::Draining {
+        advance(phase, Phase::LameDuck);
+        tokio::time::sleep(LAME_DUCK).await;
+        advance(phase, Phase::Draining);
+    }
+    signalled.cancel();
+    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    tracing::warn!("second signal: stopping at once");
+    abort.cancel();
+    std::future::pending().await
+}

@@ -1,0 +1,35 @@
+//! The wall clock and chance, read here and handed down as values.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+/// Milliseconds since the epoch. A clock before 1970 reads as 0.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The moment as the message crate wants it.
+#[must_use]
+pub fn timestamp(now_ms: u64) -> jiff::Timestamp {
+    let ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX)
+}
+
+/// Random bytes; all zero if the system has none, which only costs uniqueness across restarts.
+#[must_use]
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        tracing::error!("the system has no randomness");
+    }
+    bytes
+}
+
+/// Uniform in 0..1, for jitter.
+#[must_use]
+pub fn random_unit() -> f64 {
+    f64::from(u32::from_le_bytes(random_bytes())) / f64::from(u32::MAX)
+}

@@ -1,0 +1,243 @@
+//! Delivery to the upstreams: one manager that decides when to open connections, and workers that
+//! each serve one connection.
+//!
+//! The manager opens a connection only if a message is due that no idle worker is about to take, and
+//! only where [`Upstreams`] says. Everything a worker learns goes through three doors: the upstream's
+//! state, the queue (an outcome per recipient), and the metrics.
+//!
+//! A message is taken by one worker at a time. If the process dies with a message under way, the
+//! message is still in the spool; if it dies between the upstream's 250 and our record of it, that
+//! message is delivered twice: the one window in which that can happen, and it is as long as one
+//! group commit.
+
+pub(crate) mod connect;
+mod worker;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postroad_config::status::{UpstreamFailure, UpstreamStatus};
+use postroad_smtp::client::RecipientOutcome;
+use postroad_smtp::{EnhancedStatus, Reply};
+use postroad_spool::Message;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backoff::Backoff;
+use crate::bounce;
+use crate::clock;
+use crate::context::{Context, Phase};
+use crate::live::{Live, LiveUpstream};
+use crate::outcome::{self, Rules};
+use crate::schedule::Entry;
+use crate::upstreams::{Change, Upstreams};
+
+/// How often messages are looked for that have waited for too long behind failing upstreams.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Expired messages returned per look: bounds the memory and the burst of bounces.
+const EXPIRY_BATCH: usize = 100;
+
+/// The longest sleep of the manager. Everything that matters wakes it; this bounds the effect of a clock that jumps.
+const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// The state of the upstreams, shared between the manager, the workers and the status.
+#[derive(Clone, Default)]
+pub struct SharedUpstreams {
+    inner: Arc<Mutex<Upstreams>>,
+}
+
+impl SharedUpstreams {
+    /// The state of each for the status.
+    #[must_use]
+    pub fn status(&self) -> Vec<UpstreamStatus> {
+        self.lock().status()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Upstreams> {
+        // Reports are single assignments; a panic cannot leave them half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The delivery manager.
+pub struct Delivery {
+    context: Context,
+    upstreams: SharedUpstreams,
+    workers: TaskTracker,
+    /// Ends every worker wherever it is.
+    abort: CancellationToken,
+}
+
+impl Delivery {
+    /// A manager that has not begun.
+    #[must_use]
+    pub fn new(context: Context, upstreams: SharedUpstreams, abort: CancellationToken) -> Self {
+        Self { context, upstreams, workers: TaskTracker::new(), abort }
+    }
+
+    /// Delivers until [`Phase::Stopping`], then waits for the transactions in flight.
+    pub async fn run(self) {
+        let mut live = self.context.live.clone();
+        self.configure(&live.borrow_and_update());
+        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        loop {
+            self.open_connection();
+            let nap = self.nap();
+            tokio::select! {
+                biased;
+                () = self.context.reached(Phase::Stopping) => break,
+                changed = live.changed() => match changed {
+                    Ok(()) => self.configure(&live.borrow_and_update()),
+                    Err(_) => break,
+                },
+                () = self.context.queue.changed() => {}
+                _ = expiry.tick() => self.expire().await,
+                () = tokio::time::sleep_until(Instant::now() + nap) => {}
+            }
+        }
+        self.workers.close();
+        self.workers.wait().await;
+    }
+
+    fn configure(&self, live: &Live) {
+        let upstreams =
+            live.upstreams.iter().map(|one| (&one.config, one.fingerprint.as_str()));
+        if self.upstreams.lock().configure(upstreams, clock::now_ms()) {
+            self.context.queue.wake_all();
+        }
+    }
+
+    /// Opens at most one connection: its worker wakes the manager when it has taken a message, so that the number
+    /// of connections follows what the upstream bears.
+    fn open_connection(&self) {
+        if !self.context.queue.wants_worker() {
+            return;
+        }
+        let live = self.context.live();
+        let mut upstreams = self.upstreams.lock();
+        let chosen = upstreams.choose(clock::now_ms());
+        let Some(upstream) = chosen.and_then(|name| find(&live, name)) else { return };
+        upstreams.opened(&upstream.config.name);
+        drop(upstreams);
+        let worker = worker::Worker::new(self.context.clone(), self.upstreams.clone(), upstream);
+        let abort = self.abort.clone();
+        self.workers.spawn(async move {
+            tokio::select! {
+                () = worker.run() => {}
+                () = abort.cancelled() => {}
+            }
+        });
+    }
+
+    /// How long nothing can change by itself.
+    fn nap(&self) -> Duration {
+        let now_ms = clock::now_ms();
+        let upstreams = self.upstreams.lock();
+        let probe_ms = upstreams.next_probe_ms();
+        // What is due already waits for a connection to end or a probe to come, not for time.
+        let due_ms = self.context.queue.next_due_ms().filter(|due_ms| *due_ms > now_ms);
+        let next_ms = [probe_ms.filter(|probe_ms| *probe_ms > now_ms), due_ms];
+        let nap_ms = next_ms.into_iter().flatten().min().map(|next_ms| next_ms - now_ms);
+        nap_ms.map_or(NAP_MAX, Duration::from_millis).min(NAP_MAX)
+    }
+
+    /// Returns to their senders what has waited for longer than its lifetime while every upstream fails. While one
+    /// works, a message expires with its last attempt instead.
+    async fn expire(&self) {
+        let Some(failure) = self.upstreams.lock().all_failing().cloned() else { return };
+        let live = self.context.live();
+        let lifetime = live.config.delivery.retry.lifetime();
+        for (id, entry) in self.context.queue.take_expired(lifetime, EXPIRY_BATCH) {
+            match self.context.queue.load(id, entry.bytes).await {
+                Ok((message, _room)) => {
+                    expire_message(&self.context, &live, &message, entry, &failure).await;
+                }
+                Err(error) => {
+                    tracing::error!(%id, %error, "cannot load an expired message");
+                    self.context.queue.release(id, entry, clock::now_ms());
+                }
+            }
+        }
+    }
+}
+
+fn find(live: &Live, name: &str) -> Option<Arc<LiveUpstream>> {
+    live.upstreams.iter().find(|upstream| upstream.config.name == name).cloned()
+}
+
+async fn expire_message(
+    context: &Context,
+    live: &Live,
+    message: &Message,
+    entry: Entry,
+    failure: &UpstreamFailure,
+) {
+    let status = EnhancedStatus { class: 4, subject: 4, detail: 1 };
+    let text = format!("no upstream could be used: {}", failure.message);
+    let outcomes = open_recipients(message, &entry)
+        .map(|index| (index, RecipientOutcome::Deferred(Reply::new(451, status, text.as_str()))))
+        .collect();
+    record(context, live, message, entry, outcomes, None).await;
+}
+
+/// Indexes of the recipients that have no final outcome yet.
+fn open_recipients<'a>(message: &Message, entry: &'a Entry) -> impl Iterator<Item = u32> + 'a {
+    let count = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
+    (0..count).filter(|index| entry.settled.binary_search(index).is_err())
+}
+
+/// Records the outcomes of an attempt and sends the bounce that they owe.
+async fn record(
+    context: &Context,
+    live: &Live,
+    message: &Message,
+    entry: Entry,
+    outcomes: Vec<(u32, RecipientOutcome)>,
+    remote: Option<&str>,
+) {
+    let now_ms = clock::now_ms();
+    let random = clock::random_unit();
+    let decision = outcome::decide(message, &entry, outcomes, rules(live), now_ms, random);
+    let metrics = &context.metrics;
+    metrics.delivered.inc_by(decision.delivered);
+    metrics.deferred.inc_by(decision.deferred);
+    metrics.failed.inc_by(u64::try_from(decision.failed.len()).unwrap_or(u64::MAX));
+    for failed in &decision.failed {
+        tracing::warn!(id = %message.id, recipient = failed.index, status = %failed.status,
+            diagnostic = failed.diagnostic, "failed");
+    }
+    let hostname = &live.config.hostname;
+    let bounce_id = context.queue.next_id(now_ms);
+    let bounce = bounce::write(message, &decision.failed, hostname, remote, bounce_id, now_ms);
+    if bounce.is_some() {
+        metrics.bounced.inc();
+    } else if !decision.failed.is_empty() {
+        tracing::warn!(id = %message.id, "a bounce could not be delivered; bounces are not answered");
+    }
+    context.queue.settle(message.id, decision.next, bounce).await;
+}
+
+fn rules(live: &Live) -> Rules {
+    let retry = &live.config.delivery.retry;
+    Rules {
+        backoff: Backoff {
+            initial: Duration::from_secs(retry.initial_seconds),
+            maximum: Duration::from_secs(retry.maximum_seconds),
+        },
+        lifetime: retry.lifetime(),
+    }
+}
+
+/// Tells the log what became of an upstream.
+fn announce(name: &str, change: Change, failure: Option<&UpstreamFailure>) {
+    match (change, failure) {
+        (Change::Failed, Some(failure)) => {
+            tracing::warn!(upstream = name, reason = failure.reason.as_str(),
+                message = failure.message, "upstream does not work; its mail is held");
+        }
+        (Change::Recovered, _) => tracing::info!(upstream = name, "upstream works"),
+        _ => {}
+    }
+}

@@ -1,0 +1,271 @@
+//! The configuration in force: files as written, resolved into what the program uses.
+//!
+//! [`Files::read`] is the only IO. [`resolve`] is pure: it turns bytes into a [`Live`]
+//! value, which is immutable; a reload is a new value. A part that cannot be used keeps its former value
+//! and is named in [`Live::refused`], so that a bad certificate does not keep a good credential out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use postroad_config::status::ConfigStatus;
+use postroad_config::{Credentials, RelayConfig, Upstream};
+use postroad_smtp::Password;
+use ring::digest;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::tls;
+
+/// Every file of the configuration is small; what is larger is a mistake.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+
+/// Why a configuration was refused as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file cannot be read.
+    #[error("cannot read {path}: {source}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        #[source]
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration file says something that cannot be.
+    #[error("cannot use the configuration file: {0}")]
+    Config(#[from] postroad_config::Error),
+    /// The new configuration asks for what only a new process can do.
+    #[error("{0} cannot change while the relay runs: restart it")]
+    NeedsRestart(&'static str),
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// As written.
+    pub config: RelayConfig,
+    /// Who may authenticate.
+    pub credentials: Credentials,
+    /// What the SMTP listeners present; `None` if it could never be loaded: STARTTLS is not offered then.
+    pub served: Option<tls::Served>,
+    /// The TLS side of the admin listener; `None` if it could never be loaded.
+    pub admin: Option<Arc<ServerConfig>>,
+    /// The upstreams in order of preference.
+    pub upstreams: Vec<Arc<LiveUpstream>>,
+    /// For the status.
+    pub status: ConfigStatus,
+}
+
+/// An upstream with its secrets.
+#[derive(Debug)]
+pub struct LiveUpstream {
+    /// As written.
+    pub config: Upstream,
+    /// How to log in there.
+    pub login: Login,
+    /// How to speak TLS there, or why that is impossible.
+    pub tls: Result<Arc<ClientConfig>, String>,
+    /// Changes whenever anything of this changes.
+    pub fingerprint: String,
+}
+
+/// How to log in at an upstream.
+#[derive(Debug)]
+pub enum Login {
+    /// The upstream asks for none.
+    None,
+    /// With these.
+    Present {
+        /// The user name.
+        username: String,
+        /// The password.
+        password: Password,
+    },
+    /// One is asked for, but this keeps it from being used.
+    Missing(String),
+}
+
+/// The bytes of all files of a configuration at one moment.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Files {
+    config: Vec<u8>,
+    others: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+impl Files {
+    /// Reads the configuration file and every file that it names. Blocking.
+    ///
+    /// # Errors
+    /// [`Error`] if the configuration file itself cannot be read or parsed; the others may be missing.
+    pub fn read(path: &Path) -> Result<(Self, RelayConfig), Error> {
+        let bytes = read_bounded(path)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let config = RelayConfig::parse(&String::from_utf8_lossy(&bytes))?;
+        let others = paths(&config)
+            .map(|path| (path.clone(), read_bounded(path).ok()))
+            .collect();
+        Ok((Self { config: bytes, others }, config))
+    }
+
+    fn get(&self, path: &Path) -> Option<&[u8]> {
+        self.others.get(path)?.as_deref()
+    }
+
+    /// The content of a login file: what editors and `echo` append is not part of it.
+    fn get_line(&self, path: &Path) -> Option<String> {
+        let text = String::from_utf8(self.get(path)?.to_vec()).ok()?;
+        Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty())
+    }
+}
+
+fn paths(config: &RelayConfig) -> impl Iterator<Item = &PathBuf> {
+    let fixed = [
+        &config.tls.certificate,
+        &config.tls.key,
+        &config.access.credentials,
+        &config.admin.certificate,
+        &config.admin.key,
+        &config.admin.client_ca,
+    ];
+    let upstreams = config.delivery.upstreams.iter().flat_map(|upstream| {
+        let login = upstream.auth.iter().flat_map(|auth| [&auth.username, &auth.password]);
+        upstream.ca.iter().chain(login)
+    });
+    fixed.into_iter().chain(upstreams)
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        return Err(std::io::Error::other("larger than 8 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Turns files into what the program uses. `before` lends what cannot be replaced.
+///
+/// # Errors
+/// [`Error::NeedsRestart`] if the change cannot be made in a running process.
+pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Result<Live, Error> {
+    if let Some(before) = before {
+        check_restart(&before.config, &config)?;
+    }
+    let mut refused = Vec::new();
+    let served = resolve_served(files, &config, before, &mut refused);
+    let admin = resolve_admin(files, &config, before, &mut refused);
+    let credentials = resolve_credentials(files, &config, before, &mut refused);
+    let upstreams =
+        config.delivery.upstreams.iter().map(|upstream| Arc::new(live_upstream(files, upstream)));
+    let status = ConfigStatus {
+        hash: sha256(&files.config),
+        credentials_hash: sha256(files.get(&config.access.credentials).unwrap_or_default()),
+        refused: (!refused.is_empty()).then(|| refused.join("; ")),
+    };
+    Ok(Live { upstreams: upstreams.collect(), credentials, served, admin, status, config })
+}
+
+fn check_restart(before: &RelayConfig, after: &RelayConfig) -> Result<(), Error> {
+    let fixed = [
+        ("spool", before.spool == after.spool),
+        ("admin.listen", before.admin.listen == after.admin.listen),
+        ("health.listen", before.health.listen == after.health.listen),
+        ("limits.memoryBytes", before.limits.memory_bytes == after.limits.memory_bytes),
+    ];
+    match fixed.into_iter().find(|(_, same)| !same) {
+        Some((field, _)) => Err(Error::NeedsRestart(field)),
+        None => Ok(()),
+    }
+}
+
+fn resolve_served(
+    files: &Files,
+    config: &RelayConfig,
+    before: Option<&Live>,
+    refused: &mut Vec<String>,
+) -> Option<tls::Served> {
+    let load = |path: &Path| files.get(path).unwrap_or_default();
+    match tls::served(load(&config.tls.certificate), load(&config.tls.key)) {
+        Ok(served) => Some(served),
+        Err(error) => {
+            refused.push(format!("certificate {}: {error}", config.tls.certificate.display()));
+            before.and_then(|before| before.served.clone())
+        }
+    }
+}
+
+fn resolve_admin(
+    files: &Files,
+    config: &RelayConfig,
+    before: Option<&Live>,
+    refused: &mut Vec<String>,
+) -> Option<Arc<ServerConfig>> {
+    let load = |path: &Path| files.get(path).unwrap_or_default();
+    let admin = &config.admin;
+    match tls::admin(load(&admin.certificate), load(&admin.key), load(&admin.client_ca)) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            refused.push(format!("admin certificate {}: {error}", admin.certificate.display()));
+            before.and_then(|before| before.admin.clone())
+        }
+    }
+}
+
+fn resolve_credentials(
+    files: &Files,
+    config: &RelayConfig,
+    before: Option<&Live>,
+    refused: &mut Vec<String>,
+) -> Credentials {
+    // No file means nobody: the safe side, and what a relay without credentials looks like.
+    let Some(bytes) = files.get(&config.access.credentials) else { return Credentials::default() };
+    match Credentials::parse(&String::from_utf8_lossy(bytes)) {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            refused.push(format!("credentials {}: {error}", config.access.credentials.display()));
+            before.map(|before| before.credentials.clone()).unwrap_or_default()
+        }
+    }
+}
+
+fn live_upstream(files: &Files, upstream: &Upstream) -> LiveUpstream {
+    let login = match &upstream.auth {
+        None => Login::None,
+        Some(auth) => match (files.get_line(&auth.username), files.get_line(&auth.password)) {
+            (Some(username), Some(password)) => {
+                Login::Present { username, password: Password::new(password) }
+            }
+            (None, _) => missing(&auth.username),
+            (_, None) => missing(&auth.password),
+        },
+    };
+    let ca = upstream.ca.as_deref();
+    let tls = match ca.map(|path| (path, files.get(path))) {
+        Some((path, None)) => Err(format!("{} is missing", path.display())),
+        pem => tls::upstream(upstream.tls, pem.and_then(|(_, bytes)| bytes))
+            .map_err(|error| error.to_string()),
+    };
+    let fingerprint = fingerprint(files, upstream);
+    LiveUpstream { config: upstream.clone(), login, tls, fingerprint }
+}
+
+fn missing(path: &Path) -> Login {
+    Login::Missing(format!("{} is missing or empty", path.display()))
+}
+
+fn fingerprint(files: &Files, upstream: &Upstream) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(format!("{upstream:?}").as_bytes());
+    let login = upstream.auth.iter().flat_map(|auth| [&auth.username, &auth.password]);
+    for path in upstream.ca.iter().chain(login) {
+        let bytes = files.get(path).unwrap_or_default();
+        context.update(&bytes.len().to_le_bytes());
+        context.update(bytes);
+    }
+    tls::hex(context.finish().as_ref())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    tls::hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}

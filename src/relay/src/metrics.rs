@@ -1,0 +1,197 @@
+//! What `/metrics` shows.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use postroad_config::status::{Totals, UpstreamState};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Names a listener.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ListenerLabel {
+    /// As in the configuration.
+    pub listener: &'static str,
+}
+
+/// Names an upstream.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct UpstreamLabel {
+    /// As in the configuration.
+    pub upstream: String,
+}
+
+/// Why a connection was turned away.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct RefusalLabel {
+    /// `total`, `source` or `tls`.
+    pub reason: &'static str,
+}
+
+/// The metrics of a relay. Labels are bounded by the configuration, never by what peers say.
+#[derive(Debug)]
+pub struct Metrics {
+    /// All of them.
+    pub registry: Arc<Registry>,
+    /// Messages that got 250.
+    pub accepted: Counter,
+    /// Recipients that an upstream took.
+    pub delivered: Counter,
+    /// Recipients put off, once per attempt.
+    pub deferred: Counter,
+    /// Recipients refused for good.
+    pub failed: Counter,
+    /// Messages given back to their senders.
+    pub bounced: Counter,
+    /// SMTP connections by listener.
+    pub connections: Family<ListenerLabel, Counter>,
+    /// SMTP connections turned away.
+    pub refused_connections: Family<RefusalLabel, Counter>,
+    /// Open SMTP connections.
+    pub open_connections: Gauge,
+    /// Logins that were refused.
+    pub authentication_failures: Counter,
+    /// Recipients refused because the client may not relay.
+    pub relaying_denied: Counter,
+    /// Messages refused because the spool could not take them.
+    pub spool_refusals: Counter,
+    /// Brought up to date when read.
+    pub queue: QueueGauges,
+    /// 1 where mail flows, 0 where it does not. Brought up to date when read.
+    pub upstream_ready: Family<UpstreamLabel, Gauge>,
+}
+
+/// The state of the queue; brought up to date when read.
+#[derive(Debug, Default)]
+pub struct QueueGauges {
+    /// Messages accepted and not finished.
+    pub messages: Gauge,
+    /// Their bytes.
+    pub bytes: Gauge,
+    /// Those with a failed attempt.
+    pub deferred: Gauge,
+    /// Age of the oldest, in seconds.
+    pub oldest_age: Gauge<f64, AtomicU64>,
+    /// 1 while the spool cannot be written.
+    pub spool_failing: Gauge,
+    /// Damaged records kept aside.
+    pub corrupt: Gauge,
+    /// Flushes to stable storage since the start.
+    pub syncs: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("postroad_relay");
+        let r = &mut registry;
+        Self {
+            accepted: counter(r, "messages_accepted", "Count of messages that got 250"),
+            delivered: counter(r, "recipients_delivered", "Count of recipients that an upstream took"),
+            deferred: counter(r, "recipients_deferred", "Count of recipients put off, once per attempt"),
+            failed: counter(r, "recipients_failed", "Count of recipients refused for good"),
+            bounced: counter(r, "bounces", "Count of bounces written to senders"),
+            connections: {
+                let family = Family::default();
+                r.register("connections", "Count of SMTP connections", Clone::clone(&family));
+                family
+            },
+            refused_connections: {
+                let family = Family::default();
+                r.register(
+                    "connections_refused",
+                    "Count of SMTP connections turned away",
+                    Clone::clone(&family),
+                );
+                family
+            },
+            open_connections: gauge(r, "connections_open", "Open SMTP connections"),
+            authentication_failures: counter(
+                r,
+                "authentication_failures",
+                "Count of logins that were refused",
+            ),
+            relaying_denied: counter(
+                r,
+                "relaying_denied",
+                "Count of recipients refused because the client may not relay",
+            ),
+            spool_refusals: counter(
+                r,
+                "spool_refusals",
+                "Count of messages refused because the spool could not take them",
+            ),
+            queue: QueueGauges::register(r),
+            upstream_ready: {
+                let family = Family::default();
+                r.register(
+                    "upstream_ready",
+                    "Whether mail flows to the upstream: 1 or 0",
+                    Clone::clone(&family),
+                );
+                family
+            },
+            registry: Arc::new(registry),
+        }
+    }
+}
+
+impl QueueGauges {
+    fn register(registry: &mut Registry) -> Self {
+        let queue = Self {
+            messages: gauge(registry, "queue_messages", "Messages accepted and not finished"),
+            bytes: Gauge::default(),
+            deferred: gauge(registry, "queue_deferred", "Messages with a failed attempt"),
+            oldest_age: Gauge::default(),
+            spool_failing: gauge(registry, "spool_failing", "Whether the spool cannot be written"),
+            corrupt: gauge(registry, "spool_corrupt_records", "Damaged records kept aside"),
+            syncs: gauge(registry, "spool_syncs", "Flushes to stable storage since the start"),
+        };
+        registry.register_with_unit(
+            "queue_size",
+            "Bytes of the messages accepted and not finished",
+            Unit::Bytes,
+            queue.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "queue_oldest_age",
+            "Age of the oldest message in the queue",
+            Unit::Seconds,
+            queue.oldest_age.clone(),
+        );
+        queue
+    }
+}
+
+impl Metrics {
+    /// The counts for the status.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            accepted: self.accepted.get(),
+            delivered: self.delivered.get(),
+            deferred: self.deferred.get(),
+            failed: self.failed.get(),
+        }
+    }
+
+    /// Records whether mail flows to an upstream.
+    pub fn set_upstream(&self, name: &str, state: UpstreamState) {
+        let label = UpstreamLabel { upstream: name.to_owned() };
+        let ready = i64::from(state == UpstreamState::Ready);
+        self.upstream_ready.get_or_create(&label).set(ready);
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}

@@ -1,0 +1,90 @@
+//! Why the relay turns something down, and the one place that says it in SMTP.
+//!
+//! Each variant names who can do something about it: the client (5yz), or time (4yz). A text says
+//! what to do; it never says anything about other clients, users or the inside of the relay.
+
+use postroad_smtp::{EnhancedStatus, Reply};
+
+/// Why something is turned down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The client may not relay, but could authenticate.
+    AuthenticationNeeded,
+    /// The client may not relay, and nothing it could do here would help.
+    RelayingDenied,
+    /// User name or password is wrong; which of them is not said.
+    LoginFailed,
+    /// Logins cannot be checked now.
+    LoginUnavailable,
+    /// The message has passed too many servers: a loop (RFC 5321 §6.3).
+    Loop,
+    /// The memory for messages is used up.
+    MemoryFull,
+    /// The queue does not take more.
+    QueueFull,
+    /// The disk did not take the message.
+    StorageFailed,
+    /// The disk is nearly full.
+    DiskFull,
+    /// All connections are in use.
+    ConnectionsFull,
+    /// This client's connections are in use.
+    SourceConnectionsFull,
+}
+
+impl Refusal {
+    /// The reply for the client.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        let (code, status, text) = match self {
+            Self::AuthenticationNeeded => {
+                (550, (5, 7, 1), "Relaying denied: use STARTTLS and AUTH first")
+            }
+            Self::RelayingDenied => (550, (5, 7, 1), "Relaying denied"),
+            Self::LoginFailed => (535, (5, 7, 8), "Authentication failed: wrong user name or password"),
+            Self::LoginUnavailable => (454, (4, 7, 0), "Cannot check the login now, try again later"),
+            Self::Loop => (554, (5, 4, 6), "Too many hops: the message is in a loop"),
+            Self::MemoryFull => (452, (4, 3, 1), "Too much mail at once, try again later"),
+            Self::QueueFull => (452, (4, 3, 1), "The queue is full, try again later"),
+            Self::StorageFailed => {
+                (451, (4, 3, 0), "The message could not be stored, try again later")
+            }
+            Self::DiskFull => (452, (4, 3, 1), "The disk of the queue is full, try again later"),
+            Self::ConnectionsFull => (421, (4, 7, 0), "Too many connections, try again later"),
+            Self::SourceConnectionsFull => {
+                (421, (4, 7, 0), "Too many connections from your address, try again later")
+            }
+        };
+        let (class, subject, detail) = status;
+        Reply::new(code, EnhancedStatus { class, subject, detail }, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_code_and_a_status_of_the_same_class() {
+        use Refusal::{
+            AuthenticationNeeded, ConnectionsFull, DiskFull, LoginFailed, LoginUnavailable, Loop,
+            MemoryFull, QueueFull, RelayingDenied, SourceConnectionsFull, StorageFailed,
+        };
+        for (refusal, expected) in [
+            (AuthenticationNeeded, "550 5.7.1 "),
+            (RelayingDenied, "550 5.7.1 "),
+            (LoginFailed, "535 5.7.8 "),
+            (LoginUnavailable, "454 4.7.0 "),
+            (Loop, "554 5.4.6 "),
+            (MemoryFull, "452 4.3.1 "),
+            (QueueFull, "452 4.3.1 "),
+            (StorageFailed, "451 4.3.0 "),
+            (DiskFull, "452 4.3.1 "),
+            (ConnectionsFull, "421 4.7.0 "),
+            (SourceConnectionsFull, "421 4.7.0 "),
+        ] {
+            let line = refusal.reply().to_string();
+            assert!(line.starts_with(expected), "{line}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Drives one SMTP server session over a connection: moves bytes, shakes hands, gives verdicts.
+//!
+//! What to say is `postroad_smtp`'s; who may do what is [`policy`]'s; this file only connects them. A
+//! session holds nothing that outlives it, and decides from nothing but itself and the configuration in force.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postroad_config::{Listener, ListenerTls};
+use postroad_smtp::server::{
+    AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
+};
+use postroad_smtp::Password;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::accept::{self, Origin};
+use crate::context::{Context, Phase};
+use crate::live::Live;
+use crate::memory::Reservation;
+use crate::policy::{self, Relaying};
+use crate::refusal::Refusal;
+use crate::stream::Stream;
+
+/// RFC 5321 §4.5.3.2.7 asks for five minutes at least.
+const PEER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A handshake takes two round trips; a plaintext client of port 465 that waits for a banner is closed after this.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Content is accounted for in steps of this at least, so that a small read does not cost a semaphore operation.
+const BODY_STEP_BYTES: u64 = 64 << 10;
+
+/// Below this the disk counts as full: room for the outcomes of what is already queued.
+const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// Why a session ended before its time. Worth a debug line: peers come and go.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the connection failed: {0}")]
+    Connection(#[from] std::io::Error),
+    #[error("no TLS handshake in time")]
+    HandshakeTimeout,
+    #[error("there is no certificate to serve TLS with")]
+    NoCertificate,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(context: Context, listener: Listener, stream: TcpStream, peer: SocketAddr) {
+    if let Err(error) = run(context, &listener, stream, peer.ip().to_canonical()).await {
+        tracing::debug!(%error, %peer, listener = listener.name.as_str(), "session ended early");
+    }
+}
+
+async fn run(
+    context: Context,
+    listener: &Listener,
+    stream: TcpStream,
+    peer: IpAddr,
+) -> Result<(), Error> {
+    stream.set_nodelay(true)?;
+    let live = context.live();
+    let stream = match listener.tls {
+        ListenerTls::Implicit => handshake(&live, stream).await?,
+        ListenerTls::Disabled | ListenerTls::Opportunistic | ListenerTls::Required => {
+            Stream::Plain(stream)
+        }
+    };
+    let session = Session::new(server_config(&live, listener));
+    let driver = Driver {
+        context,
+        listener: listener.clone(),
+        peer,
+        stream,
+        input: BytesMut::new(),
+        session,
+        reservation: None,
+        told_to_stop: false,
+    };
+    driver.run().await
+}
+
+async fn handshake(live: &Live, stream: TcpStream) -> Result<Stream, Error> {
+    let served = live.served.as_ref().ok_or(Error::NoCertificate)?;
+    let acceptor = TlsAcceptor::from(Arc::clone(&served.config));
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream))
+        .await
+        .map_err(|_| Error::HandshakeTimeout)??;
+    Ok(Stream::Tls(Box::new(stream.into())))
+}
+
+fn server_config(live: &Live, listener: &Listener) -> ServerConfig {
+    let tls = match listener.tls {
+        ListenerTls::Implicit => TlsOffer::Active,
+        ListenerTls::Opportunistic if live.served.is_some() => TlsOffer::Offered,
+        ListenerTls::Required if live.served.is_some() => TlsOffer::Required,
+        // Without a certificate mail must not silently go in plaintext where TLS is required: Required
+        // refuses MAIL, and STARTTLS is answered with a failing handshake.
+        ListenerTls::Required => TlsOffer::Required,
+        ListenerTls::Opportunistic | ListenerTls::Disabled => TlsOffer::Unavailable,
+    };
+    let auth = match listener.auth {
+        postroad_config::AuthMode::Disabled => AuthOffer::Disabled,
+        // Who may relay is decided at RCPT, by the policy: a stranger gets the same 550 on every port.
+        postroad_config::AuthMode::Optional | postroad_config::AuthMode::Required => {
+            AuthOffer::UnderTls
+        }
+    };
+    ServerConfig {
+        hostname: live.config.hostname.clone(),
+        tls,
+        auth,
+        message_bytes: live.config.limits.message_bytes,
+        recipients: live.config.limits.recipients,
+    }
+}
+
+struct Driver {
+    context: Context,
+    listener: Listener,
+    peer: IpAddr,
+    stream: Stream,
+    input: BytesMut,
+    session: Session,
+    /// Room for the content that is being received.
+    reservation: Option<Reservation>,
+    told_to_stop: bool,
+}
+
+impl Driver {
+    async fn run(mut self) -> Result<(), Error> {
+        loop {
+            match self.session.step(&mut self.input) {
+                Step::NeedInput => {
+                    self.account_for_body();
+                    self.flush().await?;
+                    if !self.read().await? {
+                        return Ok(());
+                    }
+                }
+                Step::Request(request) => {
+                    let verdict = self.decide(request).await;
+                    self.session.answer(verdict);
+                }
+                Step::StartTls => self.start_tls().await?,
+                Step::Close => {
+                    self.flush().await?;
+                    return self.close().await;
+                }
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let written = self.stream.write_out(self.session.output());
+        match tokio::time::timeout(PEER_TIMEOUT, written).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Error> {
+        Ok(self.stream.shutdown().await?)
+    }
+
+    /// Reads; `false` if the peer has gone.
+    async fn read(&mut self) -> Result<bool, Error> {
+        tokio::select! {
+            biased;
+            () = self.context.reached(Phase::Draining), if !self.told_to_stop => {
+                self.told_to_stop = true;
+                self.session.shutdown();
+                Ok(true)
+            }
+            read = tokio::time::timeout(PEER_TIMEOUT, self.stream.read_some(&mut self.input)) => {
+                match read {
+                    Ok(read) => Ok(read? > 0),
+                    Err(_) => {
+                        self.session.timed_out();
+                        Ok(true)
+                    }
+                }
+            }
+        }
+    }
+
+    async fn start_tls(&mut self) -> Result<(), Error> {
+        self.flush().await?;
+        let live = self.context.live();
+        self.stream = match std::mem::replace(&mut self.stream, Stream::Closed) {
+            Stream::Plain(stream) => handshake(&live, stream).await?,
+            other => other,
+        };
+        self.session.tls_established();
+        Ok(())
+    }
+
+    /// Makes room for what has been received, or drops it and answers 452 when it ends.
+    fn account_for_body(&mut self) {
+        let bytes = u64::try_from(self.session.body_bytes()).unwrap_or(u64::MAX);
+        if bytes == 0 {
+            return;
+        }
+        let wanted = bytes.next_multiple_of(BODY_STEP_BYTES);
+        if !self.make_room(wanted) {
+            self.reservation = None;
+            self.session.abandon_body(Refusal::MemoryFull.reply());
+        }
+    }
+
+    fn make_room(&mut self, bytes: u64) -> bool {
+        let memory = self.context.queue.memory();
+        match &mut self.reservation {
+            Some(reservation) => memory.try_grow(reservation, bytes),
+            none => {
+                *none = memory.try_reserve(bytes);
+                none.is_some()
+            }
+        }
+    }
+
+    async fn decide(&mut self, request: Request) -> Verdict {
+        match request {
+            Request::Authenticate { username, password } => {
+                self.authenticate(username, password).await
+            }
+            Request::Sender(_) => self.check_disk(),
+            Request::Recipient(_) => self.check_relaying(),
+            Request::Message(message) => self.keep(message).await,
+        }
+    }
+
+    async fn authenticate(&mut self, username: String, password: Password) -> Verdict {
+        let live = self.context.live();
+        let name = username.clone();
+        // About a millisecond of hashing: not on the threads that move everybody's bytes.
+        let checked =
+            tokio::task::spawn_blocking(move || is_login(&live, &name, &password)).await;
+        match checked {
+            Ok(true) => Verdict::Accept,
+            Ok(false) => {
+                self.context.metrics.authentication_failures.inc();
+                tracing::warn!(peer = %self.peer, user = username,
+                    listener = self.listener.name.as_str(), "login refused");
+                Verdict::Refuse(Refusal::LoginFailed.reply())
+            }
+            Err(_) => Verdict::Refuse(Refusal::LoginUnavailable.reply()),
+        }
+    }
+
+    /// Refused at MAIL already, before the content crosses the network.
+    fn check_disk(&self) -> Verdict {
+        match self.context.queue.spool().free_bytes() {
+            Ok(free) if free < DISK_RESERVE_BYTES => {
+                Verdict::Refuse(Refusal::DiskFull.reply())
+            }
+            // What cannot be measured shows when it is written.
+            Ok(_) | Err(_) => Verdict::Accept,
+        }
+    }
+
+    fn check_relaying(&self) -> Verdict {
+        let live = self.context.live();
+        let authenticated = self.session.peer().user.is_some();
+        let networks = &live.config.access.trusted_networks;
+        let refusal = match policy::relaying(authenticated, self.peer, self.listener.auth, networks) {
+            Relaying::Allowed => return Verdict::Accept,
+            Relaying::AuthenticationNeeded => Refusal::AuthenticationNeeded,
+            Relaying::Denied => Refusal::RelayingDenied,
+        };
+        self.context.metrics.relaying_denied.inc();
+        Verdict::Refuse(refusal.reply())
+    }
+
+    async fn keep(&mut self, message: ReceivedMessage) -> Verdict {
+        let bytes = u64::try_from(message.content.len()).unwrap_or(u64::MAX);
+        if !self.make_room(bytes) {
+            self.reservation = None;
+            return Verdict::Refuse(Refusal::MemoryFull.reply());
+        }
+        let Some(reservation) = self.reservation.take() else {
+            return Verdict::Refuse(Refusal::MemoryFull.reply());
+        };
+        let tls = self.stream.tls_text();
+        let origin = Origin { info: self.session.peer(), peer: self.peer, tls };
+        match accept::accept(&self.context, message, &origin, reservation).await {
+            Ok(id) => Verdict::Queued(format!("Ok: queued as {id}")),
+            Err(refusal) => Verdict::Refuse(refusal.reply()),
+        }
+    }
+}
+
+/// Whether name and password belong together. An unknown name costs as much time as a wrong password, so that
+/// names cannot be probed for.
+fn is_login(live: &Live, username: &str, password: &Password) -> bool {
+    match live.credentials.find(username) {
+        Some(credential) => credential
+            .verifiers
+            .iter()
+            .fold(false, |found, verifier| found | verifier.verify(password.as_str())),
+        None => {
+            let decoy =
+                postroad_config::Verifier::derive("", [0; postroad_config::SALT_BYTES]);
+            // Deriving has taken the time; the comparison decides nothing.
+            drop(decoy);
+            false
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! The client side of one connection: greeting, TLS, AUTH, then any number of transactions.
+//!
+//! Uses what the server offers of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH PLAIN and LOGIN.
+//!
+//! # How to drive it
+//! Call [`Client::step`] with what has been read and do what it says:
+//!
+//! | step | the driver |
+//! |---|---|
+//! | [`ClientStep::NeedInput`] | writes `output()`, then reads more into the same buffer |
+//! | [`ClientStep::Flush`] | writes `output()`, steps again |
+//! | [`ClientStep::StartTls`] | does the handshake, calls [`Client::tls_established`] |
+//! | [`ClientStep::Ready`] | calls [`Client::send`] or [`Client::quit`], or keeps the connection for later |
+//! | [`ClientStep::Finished`] | records the outcome, steps again |
+//! | [`ClientStep::Failed`] | records the failure, closes |
+//! | [`ClientStep::Closed`] | closes |
+//!
+//! When the connection ends, or a deadline of [`Client::phase`] passes, the driver closes it and calls
+//! [`Client::closed`], which gives the outcome of whatever was under way. After a failed write it should
+//! first read and step on what the server may have said.
+//!
+//! # Rules worth knowing
+//! - **AUTH** only under TLS that the configuration demands: with [`ClientTls::None`] or
+//!   [`ClientTls::Opportunistic`] a login fails before a byte is sent.
+//! - **STARTTLS** with anything behind the 220 in the same read is a protocol failure. What EHLO said
+//!   before TLS is forgotten.
+//! - **Replies** that nobody asked for end the connection: a reply too many would be taken for the
+//!   answer to the next command, and a message would count as delivered that is not.
+//! - **Content** must be canonical (no bare CR or LF); anything else is refused with 554 5.6.0 before
+//!   MAIL is sent. A missing final CRLF is added. Eight-bit content goes out as it is even if the
+//!   server does not offer 8BITMIME: all that are in use take it, and re-encoding breaks signatures.
+//! - **Lost replies**: if the connection ends between the final dot and its reply, the recipients are
+//!   [`RecipientOutcome::Deferred`]. The server may have taken the message, so the next attempt may
+//!   deliver it twice (RFC 1047). Losing it would be worse.
+
+mod connect;
+mod exchange;
+mod extensions;
+#[cfg(test)]
+mod tests;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::reply::{ReplyError, ReplyReader};
+use crate::{BodyKind, ForwardPath, Password, Reply, ReversePath, address};
+
+use connect::Login as LoginStep;
+use exchange::Exchange;
+use extensions::Extensions;
+
+/// What a connection is for.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The name in EHLO; a domain name or an address literal. Anything else becomes `localhost`.
+    pub ehlo_name: String,
+    /// How TLS is used.
+    pub tls: ClientTls,
+    /// The login, if the server wants one.
+    pub login: Option<Login>,
+}
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientTls {
+    /// Plaintext.
+    None,
+    /// STARTTLS where offered. Protects against onlookers only, so no login is possible.
+    Opportunistic,
+    /// STARTTLS always; nothing is sent without it.
+    Required,
+    /// The connection is already under TLS.
+    Active,
+}
+
+/// A user name and its password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: Password,
+}
+
+/// One message to any number of recipients.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Where bounces go.
+    pub sender: ReversePath,
+    /// Where the message goes.
+    pub recipients: Vec<ForwardPath>,
+    /// Whether the content is declared to hold eight-bit octets.
+    pub body: BodyKind,
+    /// Whether the message was submitted with SMTPUTF8.
+    pub smtputf8: bool,
+    /// The message in any number of pieces, canonical together.
+    pub content: Vec<Bytes>,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum ClientStep {
+    /// Write the output, read more.
+    NeedInput,
+    /// Write the output, step again.
+    Flush,
+    /// Do the handshake, then [`Client::tls_established`]. The output is empty.
+    StartTls,
+    /// [`Client::send`] or [`Client::quit`].
+    Ready,
+    /// A transaction is over.
+    Finished(TransactionOutcome),
+    /// The connection did not get as far as [`ClientStep::Ready`].
+    Failed(ConnectFailure),
+    /// The connection is over. Every later step says the same.
+    Closed,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TransactionOutcome {
+    /// One outcome per recipient, in the order of [`Transaction::recipients`].
+    pub recipients: Vec<RecipientOutcome>,
+    /// Whether the connection can carry another.
+    pub connection: Connection,
+    /// The server demands AUTH or TLS (530, 534, 535, 538): the relay's login is at fault, the message
+    /// was not judged. Recipients without a verdict are deferred.
+    pub hold: Option<ConnectFailure>,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RecipientOutcome {
+    /// The server took responsibility.
+    Delivered(Reply),
+    /// Trying again later may work.
+    Deferred(Reply),
+    /// Trying again will not work.
+    Failed(Reply),
+}
+
+/// Whether a connection can be used again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Connection {
+    /// [`ClientStep::Ready`] comes next.
+    Reusable,
+    /// [`ClientStep::Closed`] comes next.
+    Closing,
+}
+
+/// Why a server cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConnectFailure {
+    /// How far it came.
+    pub stage: Stage,
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// What the server said, if anything.
+    pub reply: Option<Reply>,
+}
+
+/// The steps before the first transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// Waiting for 220.
+    Greeting,
+    /// EHLO or HELO.
+    Ehlo,
+    /// STARTTLS and the handshake.
+    StartTls,
+    /// AUTH.
+    Auth,
+}
+
+/// What goes wrong before the first transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailureKind {
+    /// 4yz: the server wants less, or is not well.
+    Throttled,
+    /// 5yz.
+    Refused,
+    /// The login was refused, or the server demands one.
+    AuthenticationFailed,
+    /// There is a login, and no way to use it: no TLS that protects it, or no AUTH PLAIN or LOGIN.
+    AuthUnavailable,
+    /// TLS is required and not offered.
+    TlsNotOffered,
+    /// The server demands TLS and the configuration does not ask for it.
+    TlsDemanded,
+    /// The server broke the protocol.
+    Protocol,
+    /// The connection ended.
+    Disconnected,
+}
+
+/// What the client waits for, so that the driver can choose a deadline (RFC 5321 §4.5.3.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// The greeting, EHLO, STARTTLS or AUTH: 5 minutes.
+    Connecting,
+    /// Nothing; the connection is idle.
+    Idle,
+    /// A reply to MAIL, RCPT or DATA: 5 minutes.
+    Envelope,
+    /// Its own writing of content: 3 minutes per piece.
+    Content,
+    /// The reply to the final dot: 10 minutes. Cutting it short makes duplicates.
+    FinalReply,
+    /// The reply to QUIT; need not be waited for.
+    Quitting,
+}
+
+/// One connection, from the greeting to QUIT.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    state: State,
+    replies: ReplyReader,
+    output: BytesMut,
+    extensions: Extensions,
+    /// Whether the server may still hold a transaction that was not finished.
+    needs_reset: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Ehlo,
+    Helo,
+    StartTls,
+    Handshake,
+    Auth(LoginStep),
+    Ready,
+    Exchange(Box<Exchange>),
+    /// A transaction that never touched the wire.
+    Settled(TransactionOutcome),
+    Quitting,
+    Closed,
+}
+
+/// What a reply led to.
+#[derive(Debug)]
+enum Turn {
+    /// Go on.
+    Continue,
+    /// Tell the driver.
+    Step(ClientStep),
+}
+
+impl Client {
+    /// A client that waits for the greeting.
+    #[must_use]
+    pub fn new(config: ClientConfig) -> Self {
+        let extensions = Extensions::default();
+        let config = ClientConfig {
+            ehlo_name: match address::is_host(&config.ehlo_name) && config.ehlo_name.is_ascii() {
+                true => config.ehlo_name,
+                false => "localhost".to_owned(),
+            },
+            ..config
+        };
+        Self {
+            config,
+            state: State::Greeting,
+            replies: ReplyReader::default(),
+            output: BytesMut::new(),
+            extensions,
+            needs_reset: false,
+        }
+    }
+
+    /// Takes what it can from `input` and says what to do next.
+    pub fn step(&mut self, input: &mut BytesMut) -> ClientStep {
+        loop {
+            match self.advance(input) {
+                Turn::Continue => {}
+                Turn::Step(step) => return step,
+            }
+        }
+    }
+
+    /// Bytes to send, for the driver to take from.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// The handshake after [`ClientStep::StartTls`] succeeded, and the certificate was accepted as far
+    /// as the driver demands it.
+    pub fn tls_established(&mut self) {
+        if matches!(self.state, State::Handshake) {
+            self.config.tls = ClientTls::Active;
+            self.extensions = Extensions::default();
+            self.greet();
+        }
+    }
+
+    /// Begins a transaction. Only when the last step was [`ClientStep::Ready`]; otherwise every
+    /// recipient of it is deferred and the connection closes, because the driver has lost count.
+    pub fn send(&mut self, transaction: Transaction) {
+        self.state = match self.state {
+            State::Ready => self.begin(transaction),
+            _ => State::Settled(exchange::out_of_turn(transaction.recipients.len())),
+        };
+    }
+
+    /// Says QUIT. The driver writes the output and may close at once. An open transaction is lost;
+    /// call [`Client::closed`] first to get its outcome.
+    pub fn quit(&mut self) {
+        if !matches!(self.state, State::Closed | State::Quitting) {
+            self.output.extend_from_slice(b"QUIT\r\n");
+            self.state = State::Quitting;
+        }
+    }
+
+    /// What the client waits for.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Greeting
+            | State::Ehlo
+            | State::Helo
+            | State::StartTls
+            | State::Handshake
+            | State::Auth(_) => Phase::Connecting,
+            State::Ready | State::Settled(_) | State::Closed => Phase::Idle,
+            State::Exchange(exchange) => exchange.phase(),
+            State::Quitting => Phase::Quitting,
+        }
+    }
+
+    fn advance(&mut self, input: &mut BytesMut) -> Turn {
+        match &self.state {
+            State::Greeting if self.login_is_exposed() => {
+                self.fail(Stage::Auth, FailureKind::AuthUnavailable, None)
+            }
+            State::Handshake => {
+                input.clear();
+                Turn::Step(ClientStep::StartTls)
+            }
+            State::Ready if input.is_empty() => Turn::Step(ClientStep::Ready),
+            // Most often 421 before the server closes an idle connection.
+            State::Ready | State::Closed => {
+                self.state = State::Closed;
+                input.clear();
+                Turn::Step(ClientStep::Closed)
+            }
+            State::Settled(_) => self.finish_settled(),
+            State::Exchange(exchange) if exchange.has_content() => self.write_content(input),
+            _ => self.read_reply(input),
+        }
+    }
+
+    fn read_reply(&mut self, input: &mut BytesMut) -> Turn {
+        match self.replies.next(input) {
+            Ok(None) => Turn::Step(ClientStep::NeedInput),
+            Ok(Some(reply)) => self.on_reply(reply, input),
+            Err(error) => self.on_garbage(error),
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply, input: &BytesMut) -> Turn {
+        match &self.state {
+            State::Exchange(_) => self.exchange_reply(reply, input),
+            State::Quitting => {
+                self.state = State::Closed;
+                Turn::Step(ClientStep::Closed)
+            }
+            _ => self.connect_reply(reply, input),
+        }
+    }
+
+    fn on_garbage(&mut self, error: ReplyError) -> Turn {
+        match &self.state {
+            State::Exchange(_) => self.break_exchange(&exchange::malformed(error)),
+            State::Quitting | State::Ready | State::Settled(_) | State::Closed => {
+                self.state = State::Closed;
+                Turn::Step(ClientStep::Closed)
+            }
+            _ => self.fail(self.stage(), FailureKind::Protocol, None),
+        }
+    }
+
+    /// The connection has ended, or the driver has ended it. Gives what that means for what was under
+    /// way: [`ClientStep::Failed`], [`ClientStep::Finished`], or [`ClientStep::Closed`].
+    pub fn closed(&mut self) -> ClientStep {
+        let turn = match &self.state {
+            State::Ready | State::Quitting | State::Closed => {
+                self.state = State::Closed;
+                Turn::Step(ClientStep::Closed)
+            }
+            State::Settled(_) => self.finish_settled(),
+            State::Exchange(exchange) => {
+                let reply = exchange.lost();
+                self.break_exchange(&reply)
+            }
+            _ => self.fail(self.stage(), FailureKind::Disconnected, None),
+        };
+        match turn {
+            Turn::Step(ClientStep::Finished(outcome)) => {
+                self.state = State::Closed;
+                ClientStep::Finished(TransactionOutcome {
+                    connection: Connection::Closing,
+                    ..outcome
+                })
+            }
+            Turn::Step(step) => step,
+            Turn::Continue => ClientStep::Closed,
+        }
+    }
+}

@@ -1,0 +1,556 @@
+//! One transaction on the wire: MAIL, RCPT, DATA, content, and whose fault it is if that fails.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Client, ClientStep, ClientTls, ConnectFailure, Connection, FailureKind, Phase,
+    RecipientOutcome, Stage, State, Transaction, TransactionOutcome, Turn,
+};
+use crate::client::extensions::{Extensions, Size};
+use crate::content::{Encoder, Written, is_canonical};
+use crate::reply::{EnhancedStatus, ReplyError};
+use crate::{BodyKind, ForwardPath, Reply, ReversePath};
+
+/// Commands sent ahead of their replies. Their replies (about 100 octets each) fit into any socket
+/// buffer, so a driver that writes everything before it reads cannot block for good (RFC 2920 §3.1).
+const WINDOW: usize = 100;
+/// Octets of content put into the output at a time.
+const PIECE: usize = 64 << 10;
+
+/// A transaction under way.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    sender: ReversePath,
+    parameters: String,
+    recipients: Vec<Recipient>,
+    content: Vec<Bytes>,
+    /// The rest of the content, between 354 and the final dot.
+    encoder: Option<Encoder>,
+    /// Commands that may be unanswered at a time; one without PIPELINING.
+    window: usize,
+    next: Next,
+    awaiting: VecDeque<Awaited>,
+    mail: Mail,
+    hold: Option<ConnectFailure>,
+    /// What a demand for TLS would mean here.
+    starttls_unused: bool,
+}
+
+#[derive(Debug)]
+struct Recipient {
+    path: ForwardPath,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+enum Standing {
+    /// RCPT not sent or not answered.
+    Open,
+    /// RCPT answered with 2yz.
+    Accepted,
+    Settled(RecipientOutcome),
+}
+
+/// The command to write next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Reset,
+    Mail,
+    Recipient(usize),
+    Data,
+    Nothing,
+}
+
+/// What the next reply answers.
+#[derive(Clone, Copy, Debug)]
+enum Awaited {
+    Reset,
+    Mail,
+    Recipient(usize),
+    Data,
+    Final,
+    /// The lone dot behind a 354 that came although nobody is left to send to.
+    Nothing,
+}
+
+/// Whether the server holds a transaction of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mail {
+    Unanswered,
+    Open,
+    Refused,
+    /// The server has answered the final dot.
+    Closed,
+}
+
+/// What a reply led to.
+enum Progress {
+    Going,
+    Over,
+    /// The connection cannot be used any more.
+    Broken(Reply),
+}
+
+/// Every recipient deferred: [`Client::send`] was called at the wrong time.
+pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
+    let reply = local(451, 4, 3, 0, "The connection was not ready for a transaction");
+    TransactionOutcome {
+        recipients: vec![RecipientOutcome::Deferred(reply); recipients],
+        connection: Connection::Closing,
+        hold: None,
+    }
+}
+
+/// The reply that stands for bytes that are none.
+pub(super) fn malformed(error: ReplyError) -> Reply {
+    local(451, 4, 5, 0, &format!("The server broke the protocol: {error}"))
+}
+
+impl Client {
+    /// Starts a transaction, or settles it if it cannot be sent at all.
+    pub(super) fn begin(&mut self, transaction: Transaction) -> State {
+        let starttls_unused = self.extensions.starttls && self.config.tls != ClientTls::Active;
+        let mut exchange = Exchange::new(transaction, self.extensions, starttls_unused);
+        if exchange.is_settled() {
+            return State::Settled(exchange.outcome(Connection::Reusable));
+        }
+        if mem::take(&mut self.needs_reset) {
+            exchange.next = Next::Reset;
+        }
+        exchange.write_commands(&mut self.output);
+        State::Exchange(Box::new(exchange))
+    }
+
+    pub(super) fn finish_settled(&mut self) -> Turn {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Settled(outcome) => {
+                if outcome.connection == Connection::Reusable {
+                    self.state = State::Ready;
+                }
+                Turn::Step(ClientStep::Finished(outcome))
+            }
+            other => {
+                self.state = other;
+                Turn::Continue
+            }
+        }
+    }
+
+    pub(super) fn exchange_reply(&mut self, reply: Reply, input: &BytesMut) -> Turn {
+        let State::Exchange(exchange) = &mut self.state else {
+            return Turn::Continue;
+        };
+        match exchange.on_reply(reply, input.is_empty(), &mut self.output) {
+            Progress::Going => Turn::Continue,
+            Progress::Broken(reply) => self.break_exchange(&reply),
+            Progress::Over => {
+                self.needs_reset = exchange.mail == Mail::Open;
+                // Replies too many: none of them can be told from the next answer.
+                let connection = match input.is_empty() {
+                    true => Connection::Reusable,
+                    false => Connection::Closing,
+                };
+                self.finish(connection)
+            }
+        }
+    }
+
+    /// Writes a piece of content. A server that speaks in the middle of it has given up on it.
+    pub(super) fn write_content(&mut self, input: &mut BytesMut) -> Turn {
+        let said = match input.is_empty() {
+            true => Ok(None),
+            false => self.replies.next(input),
+        };
+        let State::Exchange(exchange) = &mut self.state else {
+            return Turn::Continue;
+        };
+        match said {
+            Ok(None) => exchange.write_piece(&mut self.output),
+            Ok(Some(reply)) => {
+                exchange.interrupted(&reply);
+                self.break_exchange(&reply)
+            }
+            Err(error) => self.break_exchange(&malformed(error)),
+        }
+    }
+
+    /// Defers whoever has no outcome yet, and gives up the connection.
+    pub(super) fn break_exchange(&mut self, reply: &Reply) -> Turn {
+        if let State::Exchange(exchange) = &mut self.state {
+            exchange.settle_open(&RecipientOutcome::Deferred(reply.clone()));
+        }
+        self.finish(Connection::Closing)
+    }
+
+    fn finish(&mut self, connection: Connection) -> Turn {
+        let next = match connection {
+            Connection::Reusable => State::Ready,
+            Connection::Closing => State::Closed,
+        };
+        match mem::replace(&mut self.state, next) {
+            State::Exchange(mut exchange) => {
+                Turn::Step(ClientStep::Finished(exchange.outcome(connection)))
+            }
+            other => {
+                self.state = other;
+                Turn::Continue
+            }
+        }
+    }
+}
+
+impl Exchange {
+    fn new(transaction: Transaction, extensions: Extensions, starttls_unused: bool) -> Self {
+        let Transaction {
+            sender,
+            recipients,
+            body,
+            smtputf8,
+            content,
+        } = transaction;
+        let recipients: Vec<Recipient> = recipients.into_iter().map(Recipient::new).collect();
+        let needs_utf8 = !sender.is_ascii() || recipients.iter().any(|r| !r.path.is_ascii());
+        let size = wire_size(&content);
+        let mut exchange = Self {
+            parameters: parameters(extensions, size, body, smtputf8 || needs_utf8),
+            sender,
+            recipients,
+            content,
+            encoder: None,
+            window: if extensions.pipelining { WINDOW } else { 1 },
+            next: Next::Mail,
+            awaiting: VecDeque::new(),
+            mail: Mail::Unanswered,
+            hold: None,
+            starttls_unused,
+        };
+        exchange.settle_unsendable(extensions, size);
+        exchange
+    }
+
+    pub(super) fn has_content(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.awaiting.front() {
+            _ if self.encoder.is_some() => Phase::Content,
+            Some(Awaited::Final | Awaited::Nothing) => Phase::FinalReply,
+            _ => Phase::Envelope,
+        }
+    }
+
+    /// The reply that stands for a connection that ended.
+    pub(super) fn lost(&self) -> Reply {
+        let text = match self.phase() {
+            Phase::FinalReply => {
+                "The connection ended before the server answered the message; it may have taken it"
+            }
+            Phase::Content => "The connection ended while the message was being sent",
+            _ => "The connection ended before the message was sent",
+        };
+        local(451, 4, 4, 2, text)
+    }
+
+    /// What this server can never be sent, without asking it.
+    fn settle_unsendable(&mut self, extensions: Extensions, size: u64) {
+        let refusal = match extensions.size {
+            _ if !is_canonical(&self.content) => {
+                local(554, 5, 6, 0, "The message holds a bare CR or LF")
+            }
+            Size::Limit(limit) if size > limit => {
+                let text = format!("The message has {size} bytes, the server takes {limit}");
+                local(552, 5, 3, 4, &text)
+            }
+            _ if !extensions.smtputf8 => return self.settle_non_ascii(),
+            _ => return,
+        };
+        self.settle_open(&RecipientOutcome::Failed(refusal));
+    }
+
+    fn settle_non_ascii(&mut self) {
+        let text = "The address is not ASCII, and the server does not offer SMTPUTF8";
+        let failed = RecipientOutcome::Failed(local(553, 5, 6, 7, text));
+        if !self.sender.is_ascii() {
+            self.settle_open(&failed);
+        }
+        for recipient in &mut self.recipients {
+            if !recipient.path.is_ascii() {
+                recipient.standing = Standing::Settled(failed.clone());
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.recipients
+            .iter()
+            .all(|recipient| matches!(recipient.standing, Standing::Settled(_)))
+    }
+
+    fn write_commands(&mut self, output: &mut BytesMut) {
+        while self.awaiting.len() < self.window {
+            let (command, awaited) = match self.next {
+                Next::Nothing => return,
+                Next::Reset => {
+                    self.next = Next::Mail;
+                    ("RSET".to_owned(), Awaited::Reset)
+                }
+                Next::Mail => {
+                    self.next = self.recipient_from(0);
+                    let command = format!("MAIL FROM:<{}>{}", self.sender, self.parameters);
+                    (command, Awaited::Mail)
+                }
+                Next::Recipient(index) => {
+                    self.next = self.recipient_from(index + 1);
+                    let command = format!("RCPT TO:<{}>", self.recipients[index].path);
+                    (command, Awaited::Recipient(index))
+                }
+                Next::Data => {
+                    self.next = Next::Nothing;
+                    if !self.data_is_worthwhile() {
+                        return;
+                    }
+                    ("DATA".to_owned(), Awaited::Data)
+                }
+            };
+            output.extend_from_slice(command.as_bytes());
+            output.extend_from_slice(b"\r\n");
+            self.awaiting.push_back(awaited);
+        }
+    }
+
+    /// The next recipient that is not settled, or DATA behind the last.
+    fn recipient_from(&self, index: usize) -> Next {
+        let rest = self.recipients.iter().enumerate().skip(index);
+        rest.filter(|(_, recipient)| matches!(recipient.standing, Standing::Open))
+            .map(|(index, _)| Next::Recipient(index))
+            .next()
+            .unwrap_or(Next::Data)
+    }
+
+    /// Whether somebody is accepted, or may still be by a reply that is on its way.
+    fn data_is_worthwhile(&self) -> bool {
+        self.mail != Mail::Refused && !self.is_settled()
+    }
+
+    fn on_reply(&mut self, reply: Reply, nothing_behind: bool, output: &mut BytesMut) -> Progress {
+        let awaited = self.awaiting.pop_front();
+        if reply.code() == 421 {
+            return Progress::Broken(reply);
+        }
+        let understood = match awaited {
+            Some(Awaited::Reset) => reply.code() == 250,
+            Some(Awaited::Mail) => self.mail_reply(&reply),
+            Some(Awaited::Recipient(index)) => self.recipient_reply(index, &reply),
+            Some(Awaited::Data) => self.data_reply(&reply, output),
+            Some(Awaited::Final) => self.final_reply(&reply),
+            Some(Awaited::Nothing) => {
+                self.mail = Mail::Closed;
+                true
+            }
+            None => false,
+        };
+        if !understood {
+            return Progress::Broken(unexpected(&reply));
+        }
+        if self.awaiting.is_empty() && !self.has_content() && !self.is_over() && !nothing_behind {
+            return Progress::Broken(local(451, 4, 5, 0, "The server sent a reply too many"));
+        }
+        if self.has_content() {
+            return match nothing_behind {
+                true => Progress::Going,
+                false => Progress::Broken(local(451, 4, 5, 0, "The server sent a reply too many")),
+            };
+        }
+        self.write_commands(output);
+        match self.awaiting.is_empty() {
+            true => Progress::Over,
+            false => Progress::Going,
+        }
+    }
+
+    /// Nothing is left to send once the replies that are awaited are in.
+    fn is_over(&self) -> bool {
+        match self.next {
+            Next::Nothing => true,
+            Next::Data => !self.data_is_worthwhile(),
+            Next::Reset | Next::Mail | Next::Recipient(_) => false,
+        }
+    }
+
+    fn mail_reply(&mut self, reply: &Reply) -> bool {
+        match reply.code() {
+            200..300 => self.mail = Mail::Open,
+            400.. => {
+                self.mail = Mail::Refused;
+                self.next = Next::Nothing;
+                let outcome = self.judge(reply);
+                self.settle_open(&outcome);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn recipient_reply(&mut self, index: usize, reply: &Reply) -> bool {
+        let standing = match reply.code() {
+            200..300 => Standing::Accepted,
+            552 if self.is_one_too_many(reply) => {
+                Standing::Settled(RecipientOutcome::Deferred(reply.clone()))
+            }
+            400.. => Standing::Settled(self.judge(reply)),
+            _ => return false,
+        };
+        // MAIL was refused: that counts, and not what the server says to a RCPT that followed it.
+        if let Some(recipient) = self.recipients.get_mut(index)
+            && matches!(recipient.standing, Standing::Open)
+        {
+            recipient.standing = standing;
+        }
+        true
+    }
+
+    /// RFC 5321 §4.5.3.1.10: 552 to RCPT may be an old way to say 452, too many recipients.
+    fn is_one_too_many(&self, reply: &Reply) -> bool {
+        let about_mailbox = reply.status().is_some_and(|status| status.subject == 2);
+        let mut standings = self.recipients.iter().map(|recipient| &recipient.standing);
+        !about_mailbox && standings.any(|standing| matches!(standing, Standing::Accepted))
+    }
+
+    fn data_reply(&mut self, reply: &Reply, output: &mut BytesMut) -> bool {
+        match reply.code() {
+            354 if self.is_settled() => {
+                output.extend_from_slice(b".\r\n");
+                self.awaiting.push_back(Awaited::Nothing);
+            }
+            354 => self.encoder = Some(Encoder::new(mem::take(&mut self.content))),
+            400.. => {
+                let outcome = self.judge(reply);
+                self.settle_open(&outcome);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn final_reply(&mut self, reply: &Reply) -> bool {
+        let outcome = match reply.code() {
+            200..300 => RecipientOutcome::Delivered(reply.clone()),
+            400.. => self.judge(reply),
+            _ => return false,
+        };
+        self.mail = Mail::Closed;
+        self.settle_open(&outcome);
+        true
+    }
+
+    fn write_piece(&mut self, output: &mut BytesMut) -> Turn {
+        if let Some(encoder) = &mut self.encoder
+            && encoder.write(output, PIECE) == Written::Part
+        {
+            return Turn::Step(ClientStep::Flush);
+        }
+        self.encoder = None;
+        self.awaiting.push_back(Awaited::Final);
+        Turn::Continue
+    }
+
+    /// The server answered before the content was over.
+    fn interrupted(&mut self, reply: &Reply) {
+        if reply.is_permanent() {
+            let outcome = self.judge(reply);
+            self.settle_open(&outcome);
+        }
+    }
+
+    /// What a 4yz or 5yz means for recipients; notes when it is not about the message at all.
+    fn judge(&mut self, reply: &Reply) -> RecipientOutcome {
+        let (stage, kind) = match reply.code() {
+            530 if self.starttls_unused => (Stage::StartTls, FailureKind::TlsDemanded),
+            538 => (Stage::StartTls, FailureKind::TlsDemanded),
+            530 | 534 | 535 => (Stage::Auth, FailureKind::AuthenticationFailed),
+            500.. => return RecipientOutcome::Failed(reply.clone()),
+            _ => return RecipientOutcome::Deferred(reply.clone()),
+        };
+        self.hold.get_or_insert_with(|| ConnectFailure {
+            stage,
+            kind,
+            reply: Some(reply.clone()),
+        });
+        RecipientOutcome::Deferred(reply.clone())
+    }
+
+    /// Gives an outcome to everyone who has none.
+    fn settle_open(&mut self, outcome: &RecipientOutcome) {
+        for recipient in &mut self.recipients {
+            if !matches!(recipient.standing, Standing::Settled(_)) {
+                recipient.standing = Standing::Settled(outcome.clone());
+            }
+        }
+    }
+
+    fn outcome(&mut self, connection: Connection) -> TransactionOutcome {
+        let recipients = mem::take(&mut self.recipients);
+        TransactionOutcome {
+            recipients: recipients.into_iter().map(Recipient::outcome).collect(),
+            connection,
+            hold: self.hold.take(),
+        }
+    }
+}
+
+impl Recipient {
+    fn new(path: ForwardPath) -> Self {
+        Self {
+            path,
+            standing: Standing::Open,
+        }
+    }
+
+    fn outcome(self) -> RecipientOutcome {
+        match self.standing {
+            Standing::Settled(outcome) => outcome,
+            // Not reached: whoever ends an exchange settles it. Deferring is what loses no mail.
+            Standing::Open | Standing::Accepted => {
+                RecipientOutcome::Deferred(local(451, 4, 3, 0, "The transaction was not finished"))
+            }
+        }
+    }
+}
+
+/// The parameters of MAIL, each behind a space.
+fn parameters(extensions: Extensions, size: u64, body: BodyKind, smtputf8: bool) -> String {
+    let mut text = String::new();
+    if extensions.size != Size::NotOffered {
+        text.push_str(&format!(" SIZE={size}"));
+    }
+    if extensions.eight_bit_mime && body == BodyKind::EightBit {
+        text.push_str(" BODY=8BITMIME");
+    }
+    if extensions.smtputf8 && smtputf8 {
+        text.push_str(" SMTPUTF8");
+    }
+    text
+}
+
+/// Octets of the content as RFC 1870 §5 counts them, with the final CRLF that may be added.
+fn wire_size(content: &[Bytes]) -> u64 {
+    let octets: u64 = content.iter().map(|chunk| chunk.len() as u64).sum();
+    let last = content.iter().rev().find_map(|chunk| chunk.last());
+    match last {
+        None | Some(b'\n') => octets,
+        Some(_) => octets + 2,
+    }
+}
+
+fn unexpected(reply: &Reply) -> Reply {
+    local(451, 4, 5, 0, &format!("The server gave a reply out of place: {reply}"))
+}
+
+/// A reply of our own, for what the server did not or could not say.
+fn local(code: u16, class: u8, subject: u16, detail: u16, text: &str) -> Reply {
+    Reply::new(code, EnhancedStatus::new(class, subject, detail), text)
+}

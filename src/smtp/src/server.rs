@@ -1,0 +1,480 @@
+//! The server side of one connection.
+//!
+//! Extensions: PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531),
+//! ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH PLAIN LOGIN (RFC 4954).
+//!
+//! # How to drive it
+//! Call [`Session::step`] with what has been read and do what it says:
+//!
+//! | step | the driver |
+//! |---|---|
+//! | [`Step::NeedInput`] | writes `output()`, then reads more into the same buffer |
+//! | [`Step::Request`] | decides, calls [`Session::answer`] exactly once, steps again |
+//! | [`Step::StartTls`] | writes `output()`, does the handshake, calls [`Session::tls_established`] |
+//! | [`Step::Close`] | writes `output()`, closes |
+//!
+//! Replies gather in `output()`, so that a client that pipelines gets them in few packets. The driver
+//! has to write them before it reads, and may earlier. At most [`JUNK_MAX`] replies come without a
+//! request or an error, so output is bounded by what the driver reads at a time and those.
+//!
+//! # Rules worth knowing
+//! - **Lines** end with CRLF only; see the module `line` for bare newlines. Content ends with CRLF.CRLF
+//!   only; a bare CR or LF in it is stored as CRLF.
+//! - **STARTTLS** with anything behind it in the same read is answered 554 and closed (CVE-2011-0411).
+//!   After the handshake nothing is remembered: not EHLO, not AUTH (RFC 3207 §4.2).
+//! - **DATA** with anything behind it in the same read is answered 503 and closed: RFC 2920 §3.1 wants it
+//!   last in a group, and if DATA were refused the content would be read as commands. What follows the
+//!   final dot may be pipelined (RFC 2920 §3.1).
+//! - **AUTH** needs EHLO and TLS. Refused before TLS, its arguments are not looked at.
+//! - A recipient that is refused leaves the transaction as it was; content that is refused ends it.
+//! - A refused message is read to its end and dropped as it comes, never buffered.
+
+mod auth;
+mod body;
+mod envelope;
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::mem;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::command::{self, Command};
+use crate::line::{Line, LineReader};
+use crate::{BodyKind, ForwardPath, Password, Reply, ReversePath};
+
+use auth::Exchange;
+use body::Body;
+use envelope::Transaction;
+
+/// Longest command line in octets with CRLF. RFC 5321 §4.5.3.1.4 asks for 512, plus what the extensions
+/// add; the longest sensible MAIL is under 1 KiB, AUTH with an initial response somewhat more.
+pub const COMMAND_LINE_MAX: usize = 4096;
+/// Longest line of an AUTH exchange in octets (RFC 4954 §4, the limit on base64 lines).
+pub const AUTH_LINE_MAX: usize = 12288;
+/// Errors of a client before it is closed: twice what a person at a terminal or an odd client makes.
+pub const ERRORS_MAX: u32 = 20;
+/// Failed AUTH attempts before the connection is closed; each costs a password verification.
+pub const AUTH_FAILURES_MAX: u32 = 3;
+/// Commands between two messages that move no mail (NOOP, RSET, EHLO, refused senders, ...) before
+/// the connection is closed. Connection pools that check with NOOP need a few dozen.
+pub const JUNK_MAX: u32 = 100;
+
+/// First octet of a TLS record that carries a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a session offers and allows.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The name in the banner and in EHLO.
+    pub hostname: String,
+    /// How TLS is used.
+    pub tls: TlsOffer,
+    /// Whether clients may or must authenticate.
+    pub auth: AuthOffer,
+    /// Largest message in bytes, announced with SIZE.
+    pub message_bytes: u64,
+    /// Most recipients of one message.
+    pub recipients: u32,
+}
+
+/// How a session uses TLS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsOffer {
+    /// STARTTLS is not offered.
+    Unavailable,
+    /// STARTTLS is offered.
+    Offered,
+    /// STARTTLS is offered, and without it MAIL, RCPT, DATA, VRFY and AUTH are refused with 530 5.7.0.
+    Required,
+    /// The connection is already under TLS.
+    Active,
+}
+
+/// Whether clients authenticate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthOffer {
+    /// AUTH is not offered.
+    Disabled,
+    /// AUTH is offered once TLS is active.
+    UnderTls,
+    /// AUTH is offered once TLS is active, and MAIL without it is refused with 530 5.7.0.
+    Required,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Write the output, read more.
+    NeedInput,
+    /// Decide and [`Session::answer`].
+    Request(Request),
+    /// Write the output, do the handshake, then [`Session::tls_established`].
+    StartTls,
+    /// Write the output and close. Every later step says the same.
+    Close,
+}
+
+/// What the driver decides.
+#[derive(Debug)]
+pub enum Request {
+    /// Does the password prove the name? 535 5.7.8 if not, 454 4.7.0 if that cannot be said now.
+    Authenticate {
+        /// At most 255 octets, without control characters.
+        username: String,
+        /// Not empty.
+        password: Password,
+    },
+    /// May this sender send?
+    Sender(ReversePath),
+    /// May mail go there?
+    Recipient(ForwardPath),
+    /// Keep this message; 250 must mean that it is kept.
+    Message(ReceivedMessage),
+}
+
+/// A message with its envelope.
+#[derive(Debug)]
+pub struct ReceivedMessage {
+    /// The path of MAIL.
+    pub sender: ReversePath,
+    /// The accepted recipients in order; at least one.
+    pub recipients: Vec<ReceivedRecipient>,
+    /// The `BODY` parameter.
+    pub body: BodyKind,
+    /// Whether MAIL said SMTPUTF8.
+    pub smtputf8: bool,
+    /// The `SIZE` parameter.
+    pub declared_size: Option<u64>,
+    /// Unstuffed and canonical; empty, or ending with CRLF. Holds no NUL.
+    pub content: Bytes,
+}
+
+/// One accepted recipient.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReceivedRecipient {
+    /// The path of RCPT.
+    pub path: ForwardPath,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Yes.
+    Accept,
+    /// No, and why. A reply with code 421 also closes the connection.
+    Refuse(Reply),
+    /// The message is kept; the text of the 250, as in `2.0.0 Ok: queued as 1A2B`.
+    Queued(String),
+}
+
+/// What is known of the peer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SessionInfo {
+    /// The name in EHLO or HELO: printable ASCII, at most 255 octets; empty before.
+    pub helo: String,
+    /// Whether the greeting was EHLO.
+    pub esmtp: bool,
+    /// Whether TLS is active.
+    pub tls: bool,
+    /// The user name that AUTH proved.
+    pub user: Option<String>,
+}
+
+/// One connection, from the banner to the end.
+#[derive(Debug)]
+pub struct Session {
+    config: ServerConfig,
+    info: SessionInfo,
+    state: State,
+    lines: LineReader,
+    output: BytesMut,
+    drain: Drain,
+    errors: u32,
+    auth_failures: u32,
+    junk: u32,
+}
+
+/// Where the session stands. Each state holds what only it needs.
+#[derive(Debug)]
+enum State {
+    /// Reading commands, no transaction.
+    Idle,
+    /// Reading commands, MAIL accepted.
+    Envelope(Transaction),
+    /// Reading a line of an AUTH exchange.
+    Authenticating(Exchange),
+    /// A request is out.
+    Deciding(Pending),
+    /// Reading content.
+    Receiving(Transaction, Body),
+    /// STARTTLS answered with 220.
+    Handshake,
+    /// Nothing more is read.
+    Closed,
+}
+
+/// What a verdict will decide.
+#[derive(Debug)]
+enum Pending {
+    User(String),
+    Sender(Transaction),
+    Recipient(Transaction, ForwardPath),
+    Message,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Drain {
+    No,
+    BetweenTransactions,
+}
+
+impl Session {
+    /// A session with its banner in the output.
+    #[must_use]
+    pub fn new(config: ServerConfig) -> Self {
+        let mut session = Self {
+            info: SessionInfo {
+                tls: config.tls == TlsOffer::Active,
+                ..SessionInfo::default()
+            },
+            config,
+            state: State::Idle,
+            lines: LineReader::default(),
+            output: BytesMut::new(),
+            drain: Drain::No,
+            errors: 0,
+            auth_failures: 0,
+            junk: 0,
+        };
+        session.reply(&replies::banner(&session.config.hostname));
+        session
+    }
+
+    /// Takes what it can from `input` and says what to do next.
+    ///
+    /// While a request waits for its answer this is [`Step::NeedInput`] and takes nothing.
+    pub fn step(&mut self, input: &mut BytesMut) -> Step {
+        loop {
+            if let Some(step) = self.advance(input) {
+                return step;
+            }
+        }
+    }
+
+    /// Bytes to send, for the driver to take from.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Answers the request that [`Session::step`] gave. Without one nothing happens.
+    pub fn answer(&mut self, verdict: Verdict) {
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Deciding(Pending::User(name)) => self.user_decided(name, verdict),
+            State::Deciding(Pending::Sender(transaction)) => {
+                self.sender_decided(transaction, verdict);
+            }
+            State::Deciding(Pending::Recipient(transaction, path)) => {
+                self.recipient_decided(transaction, path, verdict);
+            }
+            State::Deciding(Pending::Message) => self.message_decided(verdict),
+            other => self.state = other,
+        }
+    }
+
+    /// The handshake after [`Step::StartTls`] succeeded: the client starts over (RFC 3207 §4.2).
+    pub fn tls_established(&mut self) {
+        if matches!(self.state, State::Handshake) {
+            self.state = State::Idle;
+            self.config.tls = TlsOffer::Active;
+            self.info = SessionInfo {
+                tls: true,
+                ..SessionInfo::default()
+            };
+        }
+    }
+
+    /// Octets of content held for the message being received.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match &self.state {
+            State::Receiving(_, body) => body.len(),
+            _ => 0,
+        }
+    }
+
+    /// Drops the content being received, reads on to its end, and then sends `reply`.
+    ///
+    /// Nothing happens if no content is being received or it has been dropped already.
+    pub fn abandon_body(&mut self, reply: Reply) {
+        if let State::Receiving(_, body) = &mut self.state {
+            body.discard(reply);
+        }
+    }
+
+    /// Begins a drain: 421 4.3.2 and [`Step::Close`] as soon as no mail transaction is open.
+    ///
+    /// Step once afterwards even without input.
+    pub fn shutdown(&mut self) {
+        self.drain = Drain::BetweenTransactions;
+    }
+
+    /// The client was silent for too long: 421 4.4.2, then [`Step::Close`].
+    pub fn timed_out(&mut self) {
+        self.close(&replies::timed_out(&self.config.hostname));
+    }
+
+    /// What is known of the peer, for `Received:` and logs.
+    #[must_use]
+    pub fn peer(&self) -> &SessionInfo {
+        &self.info
+    }
+
+    /// One transition; `None` if there may be more to take.
+    fn advance(&mut self, input: &mut BytesMut) -> Option<Step> {
+        if self.drain == Drain::BetweenTransactions
+            && matches!(self.state, State::Idle | State::Authenticating(_))
+        {
+            self.close(&replies::shutting_down(&self.config.hostname));
+        }
+        match &self.state {
+            State::Idle | State::Envelope(_) | State::Authenticating(_) => self.read_line(input),
+            State::Receiving(..) => self.read_content(input),
+            State::Deciding(_) => Some(Step::NeedInput),
+            State::Handshake => {
+                // Plaintext must not survive into the encrypted session.
+                input.clear();
+                Some(Step::StartTls)
+            }
+            State::Closed => {
+                input.clear();
+                Some(Step::Close)
+            }
+        }
+    }
+
+    fn read_line(&mut self, input: &mut BytesMut) -> Option<Step> {
+        if self.lines.at_start() && input.first() == Some(&TLS_HANDSHAKE) {
+            self.close(&replies::tls_on_plaintext());
+            return None;
+        }
+        let authenticating = matches!(self.state, State::Authenticating(_));
+        let max = if authenticating {
+            AUTH_LINE_MAX
+        } else {
+            COMMAND_LINE_MAX
+        };
+        match self.lines.next(input, max) {
+            None => Some(Step::NeedInput),
+            Some(Line::Complete(line)) if authenticating => self.auth_line(&line),
+            Some(Line::Complete(line)) => match command::parse(&line) {
+                Ok(command) => self.command(command, input),
+                Err(error) => {
+                    self.bad_command(&error);
+                    None
+                }
+            },
+            Some(Line::TooLong) => self.bad_line(&replies::line_too_long(authenticating)),
+            Some(Line::BareNewline) => self.bad_line(&replies::bare_newline()),
+        }
+    }
+
+    /// A line that was not even read also ends an AUTH exchange.
+    fn bad_line(&mut self, reply: &Reply) -> Option<Step> {
+        if matches!(self.state, State::Authenticating(_)) {
+            self.state = State::Idle;
+        }
+        self.error(reply);
+        None
+    }
+
+    fn bad_command(&mut self, error: &command::Error) {
+        match error {
+            command::Error::Foreign => self.close(&error.reply()),
+            _ => self.error(&error.reply()),
+        }
+    }
+
+    fn command(&mut self, command: Command<'_>, input: &mut BytesMut) -> Option<Step> {
+        if self.config.tls == TlsOffer::Required && replies::needs_tls(&command) {
+            self.error(&replies::tls_required());
+            return None;
+        }
+        match command {
+            Command::Ehlo(name) => self.greet(name, true),
+            Command::Helo(name) => self.greet(name, false),
+            Command::Mail(path, parameters) => return self.mail(path, parameters),
+            Command::Rcpt(path) => return self.rcpt(path),
+            Command::Data => self.data(input),
+            Command::Auth(mechanism, initial) => return self.auth(mechanism, initial),
+            Command::StartTls => self.start_tls(input),
+            Command::Rset => {
+                self.state = State::Idle;
+                self.junk(&replies::ok());
+            }
+            Command::Noop => self.junk(&replies::ok()),
+            Command::Vrfy => self.junk(&replies::vrfy()),
+            Command::Help => self.junk(&replies::help()),
+            Command::Quit => self.close(&replies::bye()),
+        }
+        None
+    }
+
+    fn greet(&mut self, name: &str, esmtp: bool) {
+        self.state = State::Idle;
+        name.clone_into(&mut self.info.helo);
+        self.info.esmtp = esmtp;
+        let reply = if esmtp {
+            replies::ehlo(&self.config, &self.info)
+        } else {
+            replies::helo(&self.config.hostname)
+        };
+        self.junk(&reply);
+    }
+
+    fn start_tls(&mut self, input: &mut BytesMut) {
+        match (&self.state, self.config.tls) {
+            (_, TlsOffer::Unavailable) => self.error(&replies::tls_unavailable()),
+            (_, TlsOffer::Active) => self.error(&replies::tls_active()),
+            (State::Envelope(_), _) => self.error(&replies::in_transaction()),
+            (_, TlsOffer::Offered | TlsOffer::Required) => {
+                if input.is_empty() {
+                    self.reply(&replies::ready_for_tls());
+                    self.state = State::Handshake;
+                } else {
+                    self.close(&replies::injected());
+                }
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        reply.encode(&mut self.output);
+    }
+
+    /// The peer made a mistake.
+    fn error(&mut self, reply: &Reply) {
+        self.reply(reply);
+        self.errors += 1;
+        if self.errors >= ERRORS_MAX {
+            self.close(&replies::too_many_errors(&self.config.hostname));
+        }
+    }
+
+    /// The peer did something harmless that moves no mail.
+    fn junk(&mut self, reply: &Reply) {
+        self.reply(reply);
+        self.junk += 1;
+        if self.junk >= JUNK_MAX {
+            self.close(&replies::too_much_junk(&self.config.hostname));
+        }
+    }
+
+    fn close(&mut self, reply: &Reply) {
+        if !matches!(self.state, State::Closed) {
+            self.reply(reply);
+            self.state = State::Closed;
+        }
+    }
+}

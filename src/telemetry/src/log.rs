@@ -1,0 +1,62 @@
+//! Structured logs on standard output, one event per line.
+//!
+//! JSON by default, because logs of a pod are read by machines first; `text` for people. Nothing
+//! that a peer sent is logged without going through a field: the formatters escape control
+//! characters there, so that a peer cannot forge lines.
+
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Format {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// One readable line per event.
+    Text,
+}
+
+/// A format that is neither `json` nor `text`.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown log format {0:?}: write json or text")]
+pub struct UnknownFormat(String);
+
+/// The filter of `RUST_LOG`'s syntax could not be read, or logging was set up before.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter is malformed.
+    #[error("cannot read the log filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// A second call.
+    #[error("cannot set up logging twice: {0}")]
+    Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            other => Err(UnknownFormat(other.to_owned())),
+        }
+    }
+}
+
+/// Sets up logging for the process. `filter` has the syntax of `RUST_LOG`, as in `info,kube=warn`.
+///
+/// # Errors
+/// [`Error`] if the filter is malformed or logging was set up before.
+pub fn init(format: Format, filter: &str) -> Result<(), Error> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::builder().parse(filter)?)
+        .with_target(true);
+    match format {
+        Format::Json => builder.json().flatten_event(true).try_init(),
+        Format::Text => builder.try_init(),
+    }
+    .map_err(Error::Twice)
+}
