@@ -1,1 +1,176 @@
-#[test] fn placeholder() {}
+//! The floor plan, kept true: which member may use which, what must never be linked where, and how
+//! long functions and files may grow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Member -> the members it may depend on. Arrows point from IO to purity and never back.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("postroad-api", &[]),
+    ("postroad-config", &[]),
+    ("postroad-smtp", &[]),
+    ("postroad-spool", &[]),
+    ("postroad-telemetry", &[]),
+    ("postroad-message", &["postroad-smtp"]),
+    (
+        "postroad-relay",
+        &[
+            "postroad-config",
+            "postroad-message",
+            "postroad-smtp",
+            "postroad-spool",
+            "postroad-telemetry",
+        ],
+    ),
+    ("postroad-operator", &["postroad-api", "postroad-config", "postroad-telemetry"]),
+    ("kubectl-postroad", &["postroad-api", "postroad-config", "postroad-telemetry"]),
+];
+
+/// Member -> crates that must not be anywhere in its tree, and why.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    ("postroad-relay", &["kube-client", "kube-core", "k8s-openapi"], "pods have no API token"),
+    ("postroad-api", &["kube-client", "tokio", "hyper"], "types only"),
+    ("postroad-smtp", &["tokio", "socket2", "rustls", "jiff"], "no clock, no socket"),
+    ("postroad-message", &["tokio", "socket2"], "no socket, no runtime"),
+    ("postroad-config", &["tokio", "socket2", "jiff", "kube-core"], "no IO, no clock"),
+    ("postroad-spool", &["tokio"], "blocking IO behind one trait"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Package name -> names of its normal and build dependencies.
+fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let name_of: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .collect();
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in metadata["resolve"]["nodes"].as_array().unwrap() {
+        let needs = node["deps"].as_array().unwrap().iter().filter(|dependency| {
+            dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| {
+                kind["kind"] != "dev" && !kind["target"].to_string().contains("windows")
+            })
+        });
+        let needs = needs.map(|need| name_of[need["pkg"].as_str().unwrap()].to_owned());
+        graph.entry(name_of[node["id"].as_str().unwrap()].to_owned()).or_default().extend(needs);
+    }
+    graph
+}
+
+fn reachable<'a>(graph: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(name) = open.pop() {
+        for next in &graph[name] {
+            if seen.insert(next.as_str()) {
+                open.push(next);
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn arrows_point_from_io_to_purity() {
+    let graph = dependencies(&metadata());
+    let members: BTreeSet<&str> = ARROWS.iter().map(|(member, _)| *member).collect();
+    for (member, allowed) in ARROWS {
+        let used: BTreeSet<&str> =
+            graph[*member].iter().map(String::as_str).filter(|name| members.contains(name)).collect();
+        let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
+        assert!(used.is_subset(&allowed), "{member} uses {used:?}, may use {allowed:?}");
+    }
+}
+
+#[test]
+fn every_member_has_its_arrows_written_down() {
+    let metadata = metadata();
+    let members: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| {
+            let packages = metadata["packages"].as_array().unwrap();
+            let package = packages.iter().find(|package| package["id"] == *id).unwrap();
+            package["name"].as_str().unwrap()
+        })
+        .filter(|name| *name != "postroad-tests")
+        .collect();
+    let written: BTreeSet<&str> = ARROWS.iter().map(|(member, _)| *member).collect();
+    assert_eq!(members, written);
+}
+
+#[test]
+fn nothing_is_linked_where_it_must_not_be() {
+    let graph = dependencies(&metadata());
+    for (member, forbidden, why) in FORBIDDEN {
+        let linked = reachable(&graph, member);
+        for name in *forbidden {
+            assert!(!linked.contains(name), "{member} links {name}: {why}");
+        }
+    }
+}
+
+#[test]
+fn licences_are_compatible() {
+    /// Deny lists age; this says what may come in.
+    const ALLOWED: &[&str] = &[
+        "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause",
+        "BSL-1.0", "CC0-1.0", "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "Unicode-3.0",
+        "Unlicense", "Zlib",
+    ];
+    for package in metadata()["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or("none");
+        // `A/B` is the old way to write `A OR B`.
+        let licence = licence.replace('/', " OR ");
+        let ok = licence.split(" AND ").all(|term| {
+            let term = term.trim_matches(['(', ')']);
+            term.split(" OR ").any(|one| ALLOWED.contains(&one.trim_matches(['(', ')', ' '])))
+        });
+        assert!(ok, "{name}: {licence}");
+    }
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    /// Without tests; the style guide's soft bound is 400.
+    const LINES_MAX: usize = 600;
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    assert!(files.len() > 50, "the sources were not found");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = code.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
+    }
+}

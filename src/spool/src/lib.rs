@@ -1,1 +1,237 @@
-//! See Cargo.toml.
+//! The durable queue: an append-only log of segments, one writer, group commit.
+//!
+//! # Promises
+//! - What [`Spool::submit`] reported as done is on stable storage: after any crash it is found again, all records of
+//!   the group or (if the crash came first) none.
+//! - A message is forgotten only after its [`Record::Done`].
+//! - A failed write or flush is never taken for a success later: the segment is given up, its waiters get an error, the
+//!   next batch goes to a fresh file. (Linux reports a failed flush once and drops the pages.)
+//! - Nothing is deleted that could not be read: see [`Recovery::corrupt`].
+//! - Memory: 40 bytes per unfinished message and its hash table slot, plus the replies of those that were deferred.
+//!
+//! A group that was reported as *failed* may still be found after a crash, if the file could not be cut back: the
+//! client was told to come again, so that message may be delivered twice, but it is not lost.
+//!
+//! # States of a segment
+//! *active* (the writer appends to it) -> *sealed* (full, poisoned, or from an earlier run) -> gone. Only the oldest
+//! segment may go, once nothing in it is alive: a `Done` in a later segment must outlive the message it is about. So that one
+//! long-lived message does not keep the whole log, the oldest segment is compacted when little of it is
+//! alive: what is alive is appended anew through the ordinary commit.
+//!
+//! Times are milliseconds since the epoch and come from the caller; nothing here reads a clock.
+
+mod format;
+mod id;
+mod index;
+mod record;
+mod recover;
+mod scan;
+mod shared;
+mod sys;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use format::Damage;
+pub use id::{IdError, IdGenerator, MessageId};
+pub use record::{
+    Attempt, BodyType, Envelope, Message, Queued, Recipient, RecipientResult, Record, Ret,
+};
+pub use sys::{File, FileSystem, RealFileSystem};
+pub use writer::Writer;
+
+use shared::Shared;
+
+/// The usual size of a segment: large enough that a new one is rare, small enough that space comes back soon.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Most bytes that may wait for the writer. A disk that is this far behind will not catch up within a client's patience.
+pub const WAITING_BYTES_MAX: u64 = 512 << 20;
+
+/// Most groups that may wait for the writer; each is a session or a delivery.
+pub const WAITING_GROUPS_MAX: usize = 100_000;
+
+/// Where the spool lives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Created if missing. Nothing else may be kept there.
+    pub directory: PathBuf,
+    /// Size at which a new segment is begun, in bytes; usually [`SEGMENT_BYTES`].
+    pub segment_bytes: u64,
+}
+
+/// What a start found.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// Every unfinished message, oldest first.
+    pub queued: Vec<Queued>,
+    /// Damaged pieces, kept in `corrupt/`. Each may have been a message: somebody should look.
+    pub corrupt: u64,
+    /// Bytes of unfinished writes that were cut off.
+    pub truncated_bytes: u64,
+    /// Segments found.
+    pub segments: usize,
+}
+
+/// The state of the spool, for status and metrics.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Health {
+    /// Why the last write failed; `None` once one has succeeded again.
+    pub failure: Option<String>,
+    /// Damaged pieces found since the start.
+    pub corrupt: u64,
+    /// Segments on disk.
+    pub segments: usize,
+    /// Bytes of unfinished messages.
+    pub live_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Flushes to stable storage.
+    pub syncs: u64,
+    /// Groups committed.
+    pub commits: u64,
+}
+
+/// Why a spool could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has it.
+    #[error("the spool in {path} is in use by another process", path = .path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory could not be prepared.
+    #[error("cannot prepare the spool directory {path}", path = .path.display())]
+    Prepare {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// What is there could not be read; nothing was changed.
+    #[error("cannot read the spool: {path}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The group was not stored.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot write the spool: {0}")]
+pub struct CommitError(pub(crate) String);
+
+/// The group was not even queued; `done` is not called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SubmitError {
+    /// The spool has been closed.
+    #[error("the spool is closed")]
+    Closed,
+    /// [`WAITING_BYTES_MAX`] or [`WAITING_GROUPS_MAX`] is reached.
+    #[error("too much waits to be written")]
+    Full,
+}
+
+/// A message could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are not what was written.
+    #[error("the message is damaged on disk")]
+    Damaged(#[source] Damage),
+    /// The system could not read them.
+    #[error("cannot read the message: {0}")]
+    Io(#[source] io::Error),
+    /// The message is finished, or never was.
+    #[error("no such message")]
+    Unknown,
+}
+
+/// The spool. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+impl Spool {
+    /// Opens a spool on the machine's file system; run the [`Writer`] on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Error`]: nothing was changed that was not promised.
+    pub fn open(config: Config) -> Result<(Self, Recovery, Writer), Error> {
+        Self::open_on(Arc::new(RealFileSystem), config)
+    }
+
+    /// Opens a spool on any file system.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(
+        fs: Arc<dyn FileSystem>,
+        config: Config,
+    ) -> Result<(Self, Recovery, Writer), Error> {
+        let path = config.directory.clone();
+        let prepare = |source| Error::Prepare {
+            path: path.clone(),
+            source,
+        };
+        fs.create_dir(&config.directory).map_err(prepare)?;
+        let lock = fs
+            .lock(&config.directory)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::WouldBlock => Error::Locked { path: path.clone() },
+                _ => prepare(source),
+            })?;
+        let recovered = recover::recover(fs.as_ref(), &config.directory)?;
+        let report = recovered.report.clone();
+        let shared = Arc::new(Shared::new(fs, config, lock, recovered));
+        let writer = Writer::new(Arc::clone(&shared));
+        Ok((Self { shared }, report, writer))
+    }
+
+    /// Queues records as one atomic group. `done` is called exactly once, from the writer's thread, after the group is on
+    /// stable storage or has failed; it must not block.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: `done` is not called.
+    pub fn submit(
+        &self,
+        records: Vec<Record>,
+        done: impl FnOnce(Result<(), CommitError>) + Send + 'static,
+    ) -> Result<(), SubmitError> {
+        self.shared.submit(records, Box::new(done))
+    }
+
+    /// Reads a message back. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(&self, id: MessageId) -> Result<Message, ReadError> {
+        self.shared.read(id)
+    }
+
+    /// The state of the spool.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Bytes that can still be written.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.shared.free_bytes()
+    }
+
+    /// Lets the writer finish what waits and return.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}

@@ -1,0 +1,203 @@
+//! Every object of a relay as it should be, and what to do next.
+//!
+//! Pure, but for the keys of new certificates and the salts of new passwords.
+
+mod budget;
+mod claim;
+mod config_map;
+mod credentials;
+mod deployment;
+mod identity;
+mod observed;
+mod pod;
+mod secret;
+mod service;
+mod service_account;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use super::dereference::Found;
+use super::validate::{Certificate, Storage, UpstreamFiles, Validated};
+use crate::certificate::Pair;
+use crate::digest;
+use crate::events::Notice;
+use crate::names::KEY_CREDENTIALS;
+use crate::rollout::{self, Durability, Plan, Wanted};
+
+pub(super) use identity::Identity;
+
+/// Why the objects cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot issue a certificate")]
+    Certificate(#[from] crate::certificate::Error),
+    #[error("cannot render the credentials file")]
+    Credentials(#[from] postroad_config::Error),
+    #[error("no randomness for a password salt")]
+    Randomness,
+    #[error("cannot encode the pod template")]
+    Encode(#[from] serde_json::Error),
+    #[error("building was broken off")]
+    BrokenOff(#[from] tokio::task::JoinError),
+}
+
+/// A relay that is built and not yet applied.
+pub(crate) struct Prepared {
+    pub(super) validated: Validated,
+    pub(super) objects: Objects,
+    pub(super) identity: Identity,
+    pub(super) plan: Plan,
+    pub(super) digests: Digests,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Every object as it should be.
+pub(super) struct Objects {
+    pub(super) service_account: ServiceAccount,
+    pub(super) secrets: Vec<Secret>,
+    pub(super) config_map: ConfigMap,
+    pub(super) services: [Service; 2],
+    /// `None` if there should be none.
+    pub(super) budget: Option<PodDisruptionBudget>,
+    /// By ordinal; more than the wanted ones where some have yet to go.
+    pub(super) replicas: BTreeMap<u32, ReplicaObjects>,
+}
+
+/// The objects of one replica.
+pub(super) struct ReplicaObjects {
+    pub(super) deployment: Deployment,
+    pub(super) claim: Option<PersistentVolumeClaim>,
+}
+
+/// Digests of what is mounted.
+#[derive(Clone, Debug)]
+pub(super) struct Digests {
+    /// Of everything.
+    pub(super) content: String,
+    /// Of the configuration file.
+    pub(super) config: String,
+    /// Of the credentials file.
+    pub(super) credentials: String,
+}
+
+/// [`build`] on a thread where its milliseconds of CPU keep nobody waiting.
+pub(super) async fn build_elsewhere(
+    validated: Validated,
+    found: Found,
+    now: Timestamp,
+) -> Result<(Found, Prepared), Error> {
+    tokio::task::spawn_blocking(move || {
+        let prepared = build(validated, &found, now)?;
+        Ok((found, prepared))
+    })
+    .await?
+}
+
+/// Builds.
+pub(super) fn build(
+    validated: Validated,
+    found: &Found,
+    now: Timestamp,
+) -> Result<Prepared, Error> {
+    let mut notices = Vec::new();
+    let identity = identity::establish(&validated, found, now, &mut notices)?;
+    let credentials = credentials::file(&validated, found)?;
+    let mut secrets = identity::secrets(&validated, &identity);
+    secrets.push(secret::credentials(&validated.id, &credentials));
+
+    let shape = pod::template(&validated, 0);
+    let template = digest::of_json(&shape)?;
+    let wanted = Wanted {
+        replicas: validated.replicas,
+        template: &template,
+        durability: match validated.storage {
+            Storage::Persistent { .. } => Durability::Claim,
+            Storage::Ephemeral { .. } => Durability::Pod,
+        },
+    };
+    let observed = observed::replicas(found, now);
+    let plan = rollout::plan(wanted, &observed);
+    let ordinals = (0..validated.replicas).chain(observed.keys().copied());
+    let replicas = ordinals
+        .map(|ordinal| {
+            let objects = ReplicaObjects {
+                deployment: deployment::build(&validated, ordinal, &template),
+                claim: claim::build(&validated, ordinal),
+            };
+            (ordinal, objects)
+        })
+        .collect();
+
+    let digests = digests(&validated, found, &secrets, &credentials);
+    let objects = Objects {
+        service_account: service_account::build(&validated.id),
+        config_map: config_map::build(&validated),
+        services: [service::front(&validated), service::headless(&validated)],
+        budget: budget::build(&validated),
+        secrets,
+        replicas,
+    };
+    Ok(Prepared {
+        validated,
+        objects,
+        identity,
+        plan,
+        digests,
+        notices,
+    })
+}
+
+/// What the pods see on disk, own or the user's.
+fn digests(
+    validated: &Validated,
+    found: &Found,
+    secrets: &[Secret],
+    credentials: &str,
+) -> Digests {
+    let mut parts: Vec<&[u8]> = vec![validated.config.as_bytes(), credentials.as_bytes()];
+    let provided = match &validated.certificate {
+        Certificate::SelfSigned { .. } => None,
+        Certificate::Provided { secret } => Some(secret),
+    };
+    let referenced = validated.upstreams.iter().flat_map(|upstream| {
+        let UpstreamFiles {
+            name: _,
+            login,
+            authority,
+        } = upstream;
+        login.iter().chain(authority.as_ref().map(|(secret, _)| secret))
+    });
+    let own = secrets.iter().filter(|secret| {
+        // Mounted nowhere, and counted as the credentials file already.
+        secret.metadata.name.as_deref() != Some(&validated.id.authority())
+            && secret.data.as_ref().is_some_and(|data| !data.contains_key(KEY_CREDENTIALS))
+    });
+    let users = provided.into_iter().chain(referenced);
+    let users = users.filter_map(|name| found.secret(name));
+    for secret in own.chain(users) {
+        for (key, value) in secret.data.iter().flatten() {
+            parts.push(key.as_bytes());
+            parts.push(&value.0);
+        }
+    }
+    Digests {
+        content: digest::of_parts(parts),
+        config: digest::of(validated.config.as_bytes()),
+        credentials: digest::of(credentials.as_bytes()),
+    }
+}
+
+/// The authority, as far as there is one that can be read.
+pub(super) const fn authority(identity: &Identity) -> Option<&Pair> {
+    match identity {
+        Identity::Established { authority, .. } => Some(authority),
+        Identity::Unreadable { .. } => None,
+    }
+}

@@ -1,0 +1,152 @@
+//! What is mounted where.
+
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource,
+    SecretVolumeSource, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::controller::validate::{Certificate, Storage, UpstreamFiles, Validated};
+use crate::names::{
+    KEY_AUTHORITY, KEY_PASSWORD, KEY_USERNAME, PATH_ADMIN, PATH_CONFIG, PATH_CREDENTIALS,
+    PATH_SPOOL, PATH_TLS, PATH_UPSTREAMS,
+};
+
+/// Whether a pod starts without the Secret.
+#[derive(Clone, Copy)]
+enum Presence {
+    /// The operator makes it, just before the pod.
+    Required,
+    /// The user's: without it the pod starts, keeps mail and says what is missing.
+    Optional,
+}
+
+pub(super) fn volumes(validated: &Validated, ordinal: u32) -> Vec<Volume> {
+    let id = &validated.id;
+    let tls = match &validated.certificate {
+        Certificate::SelfSigned { .. } => secret("tls", id.tls(), Presence::Required, None),
+        Certificate::Provided { secret: name } => {
+            secret("tls", name.clone(), Presence::Optional, None)
+        }
+    };
+    let mut volumes = vec![
+        Volume {
+            name: "config".into(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: id.config(),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        tls,
+        secret("admin", id.admin(), Presence::Required, None),
+        secret("credentials", id.credentials(), Presence::Required, None),
+        spool(validated, ordinal),
+    ];
+    for upstream in &validated.upstreams {
+        let UpstreamFiles {
+            name,
+            login,
+            authority,
+        } = upstream;
+        volumes.extend(login.iter().map(|login| {
+            let keys = [(KEY_USERNAME, KEY_USERNAME), (KEY_PASSWORD, KEY_PASSWORD)];
+            secret(&format!("login-{name}"), login.clone(), Presence::Optional, Some(&keys))
+        }));
+        volumes.extend(authority.iter().map(|(authority, key)| {
+            let keys = [(key.as_str(), KEY_AUTHORITY)];
+            secret(&format!("ca-{name}"), authority.clone(), Presence::Optional, Some(&keys))
+        }));
+    }
+    volumes
+}
+
+fn spool(validated: &Validated, ordinal: u32) -> Volume {
+    let mut volume = Volume {
+        name: "spool".into(),
+        ..Volume::default()
+    };
+    match &validated.storage {
+        Storage::Persistent { .. } => {
+            volume.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
+                claim_name: validated.id.replica(ordinal),
+                read_only: None,
+            });
+        }
+        Storage::Ephemeral { size } => {
+            volume.empty_dir = Some(EmptyDirVolumeSource {
+                size_limit: Some(Quantity(size.clone())),
+                medium: None,
+            });
+        }
+    }
+    volume
+}
+
+fn secret(
+    volume: &str,
+    name: String,
+    presence: Presence,
+    keys: Option<&[(&str, &str)]>,
+) -> Volume {
+    let items = keys.map(|keys| {
+        keys.iter()
+            .map(|&(key, path)| KeyToPath {
+                key: key.into(),
+                path: path.into(),
+                mode: None,
+            })
+            .collect()
+    });
+    Volume {
+        name: volume.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(name),
+            optional: match presence {
+                Presence::Required => None,
+                Presence::Optional => Some(true),
+            },
+            items,
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+pub(super) fn mounts(validated: &Validated) -> Vec<VolumeMount> {
+    let mut mounts = vec![
+        read_only("config", PATH_CONFIG.into()),
+        read_only("tls", PATH_TLS.into()),
+        read_only("admin", PATH_ADMIN.into()),
+        read_only("credentials", PATH_CREDENTIALS.into()),
+        VolumeMount {
+            name: "spool".into(),
+            mount_path: PATH_SPOOL.into(),
+            ..VolumeMount::default()
+        },
+    ];
+    for upstream in &validated.upstreams {
+        let UpstreamFiles {
+            name,
+            login,
+            authority,
+        } = upstream;
+        let folder = format!("{PATH_UPSTREAMS}/{name}");
+        if login.is_some() {
+            mounts.push(read_only(&format!("login-{name}"), format!("{folder}/login")));
+        }
+        if authority.is_some() {
+            mounts.push(read_only(&format!("ca-{name}"), format!("{folder}/ca")));
+        }
+    }
+    mounts
+}
+
+fn read_only(volume: &str, path: String) -> VolumeMount {
+    VolumeMount {
+        name: volume.into(),
+        mount_path: path,
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}

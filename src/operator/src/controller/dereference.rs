@@ -1,0 +1,277 @@
+//! Everything a relay consists of and refers to, and how its pods are.
+//!
+//! Secrets are read by name, never listed, and each at every visit: nobody tells when one changes.
+//! The rest comes from the caches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, Client, Resource as _};
+use postroad_api::{ServiceType, SmtpCredential, SmtpRelay};
+use postroad_config::status::RelayStatus;
+
+use crate::certificate::Pair;
+use crate::context::Context;
+use crate::names::{self, KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, RelayId};
+
+/// Requests at once for one relay.
+const CONCURRENCY: usize = 8;
+
+/// Why something could not be read; a Secret that does not exist is no error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot get the Secret {namespace}/{name}")]
+    Secret {
+        namespace: String,
+        name: String,
+        source: kube::Error,
+    },
+    #[error("cannot get the Service {name}")]
+    Service { name: String, source: kube::Error },
+}
+
+/// What was found.
+pub(crate) struct Found {
+    /// Own ones and those that the spec refers to, by name. `None` if it does not exist.
+    pub(crate) secrets: BTreeMap<String, Option<Secret>>,
+    /// Password by user name, of every credential that the relay honours.
+    pub(crate) logins: BTreeMap<String, String>,
+    /// By ordinal.
+    pub(crate) deployments: BTreeMap<u32, Arc<Deployment>>,
+    /// By ordinal.
+    pub(crate) claims: BTreeMap<u32, Arc<PersistentVolumeClaim>>,
+    /// Those that are not on their way out.
+    pub(crate) pods: Vec<FoundPod>,
+    /// The Service, if its load balancer is of interest.
+    pub(crate) service: Option<Service>,
+}
+
+/// A pod and what it says.
+pub(crate) struct FoundPod {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) ordinal: u32,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) ready: bool,
+    pub(crate) status: Option<RelayStatus>,
+}
+
+impl Found {
+    pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)?.as_ref()
+    }
+
+    /// The certificate and key in a Secret, if it exists; empty where a key is missing.
+    pub(crate) fn pair(&self, name: &str) -> Option<Pair> {
+        self.secret(name).map(|secret| Pair {
+            certificate: string_at(secret, KEY_CERTIFICATE).unwrap_or_default(),
+            key: string_at(secret, KEY_PRIVATE).unwrap_or_default(),
+        })
+    }
+}
+
+/// Reads.
+pub(crate) async fn dereference(
+    context: &Context,
+    relay: &SmtpRelay,
+    id: &RelayId,
+) -> Result<Found, Error> {
+    let caches = &context.caches;
+    let secrets = secrets(&context.client, id, secret_names(relay, id)).await?;
+    let mut found = Found {
+        secrets,
+        logins: logins(context, relay, id).await?,
+        deployments: by_ordinal(caches.deployments.of_relay(&id.namespace, &id.name)),
+        claims: by_ordinal(caches.claims.of_relay(&id.namespace, &id.name)),
+        pods: pods(caches.pods.of_relay(&id.namespace, &id.name)),
+        service: service(context, relay, id).await?,
+    };
+    if let Some(authority) = found.pair(&id.authority()) {
+        let pods = std::mem::take(&mut found.pods);
+        found.pods = ask(context, id, &authority, pods).await;
+    }
+    Ok(found)
+}
+
+/// The Secrets that make the relay up, and those that its spec refers to.
+fn secret_names(relay: &SmtpRelay, id: &RelayId) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([id.authority(), id.admin(), id.credentials()]);
+    names.insert(match &relay.spec.tls.secret_ref {
+        Some(provided) => provided.name.clone(),
+        None => id.tls(),
+    });
+    for upstream in &relay.spec.delivery.upstreams {
+        names.extend(upstream.login_secret().map(str::to_owned));
+        names.extend(upstream.ca_secret().map(|reference| reference.name.clone()));
+    }
+    names
+}
+
+async fn secrets(
+    client: &Client,
+    id: &RelayId,
+    names: BTreeSet<String>,
+) -> Result<BTreeMap<String, Option<Secret>>, Error> {
+    let gets = names.into_iter().map(|name| async move {
+        let secret = get_secret(client, &id.namespace, &name).await?;
+        Ok((name, secret))
+    });
+    let results: Vec<Result<_, Error>> =
+        futures::stream::iter(gets).buffer_unordered(CONCURRENCY).collect().await;
+    results.into_iter().collect()
+}
+
+/// A Secret, or `None` if it does not exist.
+pub(crate) async fn get_secret(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Secret>, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.map_err(|source| Error::Secret {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        source,
+    })
+}
+
+/// The passwords that the honoured credentials have handed out.
+async fn logins(
+    context: &Context,
+    relay: &SmtpRelay,
+    id: &RelayId,
+) -> Result<BTreeMap<String, String>, Error> {
+    let honoured = context.caches.credentials.select(|credential| {
+        credential.0.as_ref().is_ok_and(|credential| {
+            credential.relay() == (id.name.as_str(), id.namespace.as_str())
+                && honours(relay, credential)
+                && credential.metadata.deletion_timestamp.is_none()
+        })
+    });
+    let gets = honoured.iter().filter_map(|credential| credential.0.as_ref().ok()).map(
+        |credential| async move {
+            let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
+            let secret = get_secret(&context.client, namespace, credential.secret_name()).await?;
+            Ok(secret.and_then(|secret| login(credential, &secret)))
+        },
+    );
+    let results: Vec<Result<_, Error>> =
+        futures::stream::iter(gets).buffer_unordered(CONCURRENCY).collect().await;
+    results.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// User name and password of a credential, if the Secret is its own.
+fn login(credential: &SmtpCredential, secret: &Secret) -> Option<(String, String)> {
+    let owned = owned_by(&secret.metadata, credential.metadata.uid.as_deref()?);
+    let password = string_at(secret, KEY_PASSWORD).filter(|password| !password.is_empty())?;
+    owned.then(|| (username(credential), password))
+}
+
+/// The user name of a credential. A namespace has no dots, so no two credentials share one.
+pub(crate) fn username(credential: &SmtpCredential) -> String {
+    let ObjectMeta {
+        name, namespace, ..
+    } = &credential.metadata;
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    format!("{}.{}", part(namespace), part(name))
+}
+
+/// Whether the relay lets the namespace of a credential in.
+pub(crate) fn honours(relay: &SmtpRelay, credential: &SmtpCredential) -> bool {
+    let own = credential.metadata.namespace.as_deref().unwrap_or_default();
+    relay.metadata.namespace.as_deref() == Some(own)
+        || relay
+            .spec
+            .access
+            .namespaces
+            .iter()
+            .any(|allowed| allowed == "*" || allowed == own)
+}
+
+/// Whether the object goes with another.
+pub(crate) fn owned_by(meta: &ObjectMeta, uid: &str) -> bool {
+    let owners = meta.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.uid == uid)
+}
+
+/// A value of a Secret as text; `None` if it is missing or no UTF-8.
+pub(crate) fn string_at(secret: &Secret, key: &str) -> Option<String> {
+    let bytes = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(bytes.0.clone()).ok()
+}
+
+fn by_ordinal<K: kube::Resource>(objects: Vec<Arc<K>>) -> BTreeMap<u32, Arc<K>> {
+    objects
+        .into_iter()
+        .filter_map(|object| Some((names::ordinal(object.meta())?, object)))
+        .collect()
+}
+
+fn pods(pods: Vec<Arc<Pod>>) -> Vec<FoundPod> {
+    let mut pods: Vec<_> = pods
+        .into_iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .filter_map(|pod| {
+            let status = pod.status.as_ref();
+            let conditions = status.and_then(|status| status.conditions.as_deref());
+            Some(FoundPod {
+                ordinal: names::ordinal(&pod.metadata)?,
+                address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
+                ready: conditions.unwrap_or_default().iter().any(|condition| {
+                    condition.type_ == "Ready" && condition.status == "True"
+                }),
+                status: None,
+                pod,
+            })
+        })
+        .collect();
+    pods.sort_by(|a, b| (a.ordinal, &a.pod.metadata.name).cmp(&(b.ordinal, &b.pod.metadata.name)));
+    pods
+}
+
+/// Asks every pod that has an address. One that does not answer has no status.
+async fn ask(
+    context: &Context,
+    id: &RelayId,
+    authority: &Pair,
+    pods: Vec<FoundPod>,
+) -> Vec<FoundPod> {
+    let asked = pods.into_iter().map(|pod| async move {
+        let Some(address) = pod.address else {
+            return pod;
+        };
+        let status = match context.admin.status(id, authority, address).await {
+            Ok(status) => Some(status),
+            Err(error) => {
+                tracing::debug!(
+                    pod = pod.pod.metadata.name,
+                    error = &error as &dyn std::error::Error,
+                    "a pod does not say how it is"
+                );
+                None
+            }
+        };
+        FoundPod { status, ..pod }
+    });
+    futures::stream::iter(asked).buffered(CONCURRENCY).collect().await
+}
+
+/// Load balancers report their address in the status of the Service, which the cache does not hold.
+async fn service(
+    context: &Context,
+    relay: &SmtpRelay,
+    id: &RelayId,
+) -> Result<Option<Service>, Error> {
+    if relay.spec.service.kind != ServiceType::LoadBalancer {
+        return Ok(None);
+    }
+    let api: Api<Service> = Api::namespaced(context.client.clone(), &id.namespace);
+    api.get_opt(&id.name).await.map_err(|source| Error::Service {
+        name: id.name.clone(),
+        source,
+    })
+}

@@ -1,0 +1,219 @@
+//! A relay without anything left to doubt.
+//!
+//! The API server has checked most of a spec by then; what an older definition let through, or no
+//! rule can see, is refused here. A refusal leaves everything as it is.
+
+mod config;
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt as _;
+use postroad_api::{ServiceType, SmtpRelay, SmtpRelaySpec, StorageType, Upstream};
+use postroad_config::ListenerName;
+
+use super::dereference::{Found, string_at};
+use crate::args::Settings;
+use crate::names::{
+    KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LISTENERS, RelayId,
+};
+
+/// Why a relay is left as it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Refusal {
+    /// One word for machines.
+    pub(crate) reason: &'static str,
+    /// What is wrong and what to write instead.
+    pub(crate) message: String,
+}
+
+/// Something that the spec refers to and that is not there. Mail is kept all the same.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Missing {
+    Secret { name: String },
+    Key { secret: String, key: String },
+}
+
+/// A relay as it shall be.
+#[derive(Clone, Debug)]
+pub(crate) struct Validated {
+    pub(crate) id: RelayId,
+    pub(crate) generation: i64,
+    /// The name of the Service inside the cluster.
+    pub(crate) host: String,
+    pub(crate) replicas: u32,
+    pub(crate) image: String,
+    pub(crate) image_pull_policy: Option<String>,
+    /// The configuration file, checked.
+    pub(crate) config: String,
+    /// Listeners that are served, with the port of the Service.
+    pub(crate) listeners: Vec<(ListenerName, u16)>,
+    pub(crate) service_type: ServiceType,
+    pub(crate) service_annotations: BTreeMap<String, String>,
+    pub(crate) certificate: Certificate,
+    pub(crate) upstreams: Vec<UpstreamFiles>,
+    pub(crate) storage: Storage,
+    pub(crate) missing: Vec<Missing>,
+}
+
+/// Where the certificate for clients comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Certificate {
+    /// The relay's own authority issues it for these names; sorted.
+    SelfSigned { names: Vec<String> },
+    /// A Secret of the user's.
+    Provided { secret: String },
+}
+
+/// What a pod needs on disk for an upstream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct UpstreamFiles {
+    pub(crate) name: String,
+    /// Secret with the login.
+    pub(crate) login: Option<String>,
+    /// Secret and key with the authorities to trust.
+    pub(crate) authority: Option<(String, String)>,
+}
+
+/// Where mail waits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Storage {
+    Persistent { size: String, class: Option<String> },
+    Ephemeral { size: String },
+}
+
+/// Validates.
+pub(crate) fn validate(
+    relay: &SmtpRelay,
+    id: RelayId,
+    found: &Found,
+    settings: &Settings,
+) -> Result<Validated, Refusal> {
+    let SmtpRelaySpec {
+        hostname,
+        replicas,
+        image,
+        listeners,
+        tls,
+        access: _,
+        limits: _,
+        delivery,
+        storage,
+        service,
+    } = &relay.spec;
+    check_name(&id.name)?;
+    let host = id.host(&settings.cluster_domain);
+    let config = config::render(&relay.spec, hostname.as_deref().unwrap_or(&host))?;
+    let certificate = match &tls.secret_ref {
+        Some(provided) => Certificate::Provided {
+            secret: provided.name.clone(),
+        },
+        None => Certificate::SelfSigned {
+            names: certificate_names(&id, hostname.as_deref(), &settings.cluster_domain),
+        },
+    };
+    let upstreams: Vec<_> = delivery.upstreams.iter().map(upstream_files).collect();
+    Ok(Validated {
+        generation: relay.meta().generation.unwrap_or_default(),
+        host,
+        replicas: u32::from(*replicas),
+        image: image.clone().unwrap_or_else(|| settings.relay_image.clone()),
+        image_pull_policy: settings.image_pull_policy.clone(),
+        config,
+        listeners: LISTENERS
+            .into_iter()
+            .map(|name| (name, config::listener(listeners, name)))
+            .filter_map(|(name, listener)| listener.enabled.then_some((name, listener.port)))
+            .collect(),
+        service_type: service.kind,
+        service_annotations: service.annotations.clone(),
+        missing: missing(found, &certificate, &upstreams),
+        certificate,
+        upstreams,
+        storage: match storage.kind {
+            StorageType::Persistent => Storage::Persistent {
+                size: storage.size.clone(),
+                class: storage.class_name.clone(),
+            },
+            StorageType::Ephemeral => Storage::Ephemeral {
+                size: storage.size.clone(),
+            },
+        },
+        id,
+    })
+}
+
+/// The API server holds this rule too, but not for what was stored before it.
+fn check_name(name: &str) -> Result<(), Refusal> {
+    if name.len() <= postroad_api::RELAY_NAME_MAX && !name.contains('.') {
+        return Ok(());
+    }
+    Err(Refusal {
+        reason: "InvalidName",
+        message: format!(
+            "metadata.name becomes the name of a Service: {name:?} has to have at most {} characters and no dots",
+            postroad_api::RELAY_NAME_MAX
+        ),
+    })
+}
+
+/// Every name under which clients, replicas and people reach the relay, sorted.
+fn certificate_names(id: &RelayId, hostname: Option<&str>, cluster_domain: &str) -> Vec<String> {
+    let RelayId {
+        name, namespace, ..
+    } = id;
+    let headless = id.headless();
+    let mut names = vec![name.clone()];
+    for suffix in [
+        namespace.clone(),
+        format!("{namespace}.svc"),
+        format!("{namespace}.svc.{cluster_domain}"),
+    ] {
+        names.push(format!("{name}.{suffix}"));
+        names.push(format!("{headless}.{suffix}"));
+        names.push(format!("*.{headless}.{suffix}"));
+    }
+    names.extend(hostname.map(str::to_owned));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn upstream_files(upstream: &Upstream) -> UpstreamFiles {
+    UpstreamFiles {
+        name: upstream.name.clone(),
+        login: upstream.login_secret().map(str::to_owned),
+        authority: upstream
+            .ca_secret()
+            .map(|reference| (reference.name.clone(), reference.key().to_owned())),
+    }
+}
+
+/// What the spec refers to and is not there, each once.
+fn missing(found: &Found, certificate: &Certificate, upstreams: &[UpstreamFiles]) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    let mut check = |name: &str, keys: &[&str]| match found.secret(name) {
+        None => missing.push(Missing::Secret { name: name.into() }),
+        Some(secret) => missing.extend(
+            keys.iter()
+                .filter(|key| string_at(secret, key).is_none_or(|value| value.trim().is_empty()))
+                .map(|&key| Missing::Key {
+                    secret: name.into(),
+                    key: key.into(),
+                }),
+        ),
+    };
+    if let Certificate::Provided { secret } = certificate {
+        check(secret, &[KEY_CERTIFICATE, KEY_PRIVATE]);
+    }
+    for upstream in upstreams {
+        if let Some(login) = &upstream.login {
+            check(login, &[KEY_USERNAME, KEY_PASSWORD]);
+        }
+        if let Some((secret, key)) = &upstream.authority {
+            check(secret, &[key]);
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    missing
+}

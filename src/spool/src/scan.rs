@@ -1,0 +1,257 @@
+//! Reads a segment from end to end in bounded memory.
+//!
+//! A group is reported only when every record of it is intact. What cannot be read is damage, and the scan goes on
+//! at the next place where an intact group begins: one bad record does not lose those behind it. What is unreadable with
+//! nothing intact behind it is the tail that a crash left.
+
+use std::io;
+
+use crate::format::{
+    END_MARK, GROUP_END, GROUP_HEADER, GROUP_MAGIC, GroupHeader, Kind, MessageHead, RECORD_HEADER,
+    RecordHeader, SEGMENT_HEADER, parse_attempt, parse_done, parse_head,
+};
+use crate::index::Place;
+use crate::record::Attempt;
+use crate::{MessageId, sys};
+
+/// How much is read at once.
+const CHUNK: usize = 256 << 10;
+
+/// What a group holds, without the bodies.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Attempt(Attempt),
+    Done(MessageId),
+    Message(MessageHead, Place),
+}
+
+/// A piece of a segment.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    /// An intact group.
+    Group(Vec<Found>),
+    /// Unreadable bytes with intact groups behind them.
+    Damage { start: u64, end: u64 },
+    /// Unreadable bytes at the end; zeros only if `torn` is false.
+    Tail { start: u64, torn: bool },
+}
+
+/// Scans one segment.
+pub(crate) struct Scanner<'a> {
+    file: &'a dyn sys::File,
+    segment: u64,
+    length: u64,
+    position: u64,
+    buffer: Vec<u8>,
+    /// Where the bytes in `buffer` begin.
+    start: u64,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(file: &'a dyn sys::File, segment: u64) -> io::Result<Self> {
+        let length = file.size()?;
+        let position = u64::try_from(SEGMENT_HEADER)
+            .unwrap_or(u64::MAX)
+            .min(length);
+        Ok(Self {
+            file,
+            segment,
+            length,
+            position,
+            buffer: Vec::new(),
+            start: 0,
+        })
+    }
+
+    /// Continues at an offset where a group begins.
+    pub(crate) fn seek(&mut self, position: u64) {
+        self.position = position.max(self.position);
+    }
+
+    /// Where the next piece begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next piece; `None` at the end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Piece>> {
+        if self.position >= self.length {
+            return Ok(None);
+        }
+        let start = self.position;
+        if let Some((found, end)) = self.group(start)? {
+            self.position = end;
+            return Ok(Some(Piece::Group(found)));
+        }
+        let mut at = start + 1;
+        while let Some(candidate) = self.find_magic(at)? {
+            if self.group(candidate)?.is_some() {
+                self.position = candidate;
+                return Ok(Some(Piece::Damage {
+                    start,
+                    end: candidate,
+                }));
+            }
+            at = candidate + 1;
+        }
+        self.position = self.length;
+        let torn = !self.is_zero(start)?;
+        Ok(Some(Piece::Tail { start, torn }))
+    }
+
+    /// The group at an offset, if an intact one is there, and where it ends.
+    fn group(&mut self, start: u64) -> io::Result<Option<(Vec<Found>, u64)>> {
+        let header = GroupHeader::parse(self.peek(start, GROUP_HEADER)?);
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let mut at = start + wide(GROUP_HEADER);
+        let Some(end) = at
+            .checked_add(header.length)
+            .filter(|end| *end <= self.length)
+        else {
+            return Ok(None);
+        };
+        let mut found = Vec::new();
+        for _ in 0..header.records {
+            let Some((one, next)) = self.record(at, end)? else {
+                return Ok(None);
+            };
+            found.push(one);
+            at = next;
+        }
+        let whole = at == end && self.peek(end, END_MARK)? == GROUP_END;
+        Ok(whole.then(|| (found, end + wide(END_MARK))))
+    }
+
+    fn record(&mut self, start: u64, limit: u64) -> io::Result<Option<(Found, u64)>> {
+        let mut crc = crc32fast::Hasher::new();
+        let bytes = self.peek(start, RECORD_HEADER)?;
+        let Some(header) = RecordHeader::parse(bytes) else {
+            return Ok(None);
+        };
+        crc.update(&bytes[..8]);
+        let payload = start + wide(RECORD_HEADER);
+        let end = payload + u64::from(header.length);
+        if end > limit {
+            return Ok(None);
+        }
+        let place = Place {
+            segment: self.segment,
+            offset: start,
+            length: end - start,
+        };
+        let Some(found) = self.payload(header, payload, place)? else {
+            return Ok(None);
+        };
+        let mut at = payload;
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let bytes = self.peek(at, want)?;
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            crc.update(bytes);
+            at += wide(bytes.len());
+        }
+        Ok((crc.finalize() == header.crc).then_some((found, end)))
+    }
+
+    fn payload(
+        &mut self,
+        header: RecordHeader,
+        at: u64,
+        place: Place,
+    ) -> io::Result<Option<Found>> {
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+        Ok(match header.kind {
+            Kind::Done => parse_done(self.peek(at, length.min(CHUNK))?)
+                .ok()
+                .map(Found::Done),
+            Kind::Attempt => parse_attempt(self.peek(at, length)?)
+                .ok()
+                .map(Found::Attempt),
+            Kind::Message => {
+                let mut want = CHUNK.min(length);
+                loop {
+                    match parse_head(self.peek(at, want)?) {
+                        Ok(Some(head)) => break Some(Found::Message(head, place)),
+                        // An envelope larger than a chunk: read on, as far as the record goes.
+                        Ok(None) if want < length => want = (want * 2).min(length),
+                        Ok(None) | Err(_) => break None,
+                    }
+                }
+            }
+        })
+    }
+
+    /// The bytes at an offset, up to `want` of them; fewer only at the end of the file.
+    fn peek(&mut self, at: u64, want: usize) -> io::Result<&[u8]> {
+        let buffered = at
+            .checked_sub(self.start)
+            .and_then(|skip| usize::try_from(skip).ok());
+        let have = buffered
+            .and_then(|skip| self.buffer.len().checked_sub(skip))
+            .unwrap_or(0);
+        let left = usize::try_from(self.length.saturating_sub(at)).unwrap_or(usize::MAX);
+        if have < want.min(left) {
+            self.fill(at, want.max(CHUNK).min(left))?;
+        }
+        let skip = usize::try_from(at - self.start.min(at)).unwrap_or(usize::MAX);
+        let rest = self.buffer.get(skip..).unwrap_or_default();
+        Ok(&rest[..want.min(rest.len())])
+    }
+
+    fn fill(&mut self, at: u64, want: usize) -> io::Result<()> {
+        self.buffer.resize(want, 0);
+        self.start = at;
+        let mut done = 0;
+        while done < want {
+            match self
+                .file
+                .read_at(&mut self.buffer[done..], at + wide(done))?
+            {
+                0 => break,
+                read => done += read,
+            }
+        }
+        self.buffer.truncate(done);
+        Ok(())
+    }
+
+    fn find_magic(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+        while at < self.length {
+            let bytes = self.peek(at, CHUNK)?;
+            if let Some(hit) = bytes
+                .windows(GROUP_MAGIC.len())
+                .position(|four| four == GROUP_MAGIC)
+            {
+                return Ok(Some(at + wide(hit)));
+            }
+            let step = wide(bytes.len()).saturating_sub(wide(GROUP_MAGIC.len() - 1));
+            if step == 0 || bytes.len() < CHUNK {
+                return Ok(None);
+            }
+            at += step;
+        }
+        Ok(None)
+    }
+
+    fn is_zero(&mut self, mut at: u64) -> io::Result<bool> {
+        while at < self.length {
+            let bytes = self.peek(at, CHUNK)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += wide(bytes.len());
+        }
+        Ok(true)
+    }
+}
+
+fn wide(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,260 @@
+//! What the handles and the writer share: the waiting groups, the index, the health.
+//!
+//! Lock order: `waiting`, then `state`, then `health`; none is held while the disk is written.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::format::{Damage, Kind, RECORD_HEADER, RecordHeader, parse_message};
+use crate::index::{Index, Place};
+use crate::record::{Message, Record};
+use crate::recover::{Recovered, Segment};
+use crate::sys::{File, FileSystem};
+use crate::{
+    CommitError, Config, Health, MessageId, ReadError, SubmitError, WAITING_BYTES_MAX,
+    WAITING_GROUPS_MAX,
+};
+
+/// Told once what became of a group.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+
+/// What every record costs beside its content.
+const RECORD_OVERHEAD: u64 = 256;
+
+/// Records that are to be stored together.
+pub(crate) struct Group {
+    pub(crate) records: Vec<Record>,
+    pub(crate) bytes: u64,
+    pub(crate) done: Done,
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) groups: VecDeque<Group>,
+    pub(crate) bytes: u64,
+    pub(crate) closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) index: Index,
+    /// Every segment on disk, the active one included.
+    pub(crate) segments: BTreeMap<u64, Segment>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) failure: Option<String>,
+    pub(crate) corrupt: u64,
+    pub(crate) syncs: u64,
+    pub(crate) commits: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) directory: PathBuf,
+    pub(crate) segment_bytes: u64,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    state: RwLock<State>,
+    counts: Mutex<Counts>,
+    /// Held for as long as anything of the spool lives.
+    _lock: Box<dyn fmt::Debug + Send + Sync>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        fs: Arc<dyn FileSystem>,
+        config: Config,
+        lock: Box<dyn fmt::Debug + Send + Sync>,
+        recovered: Recovered,
+    ) -> Self {
+        let Recovered {
+            index,
+            segments,
+            report,
+        } = recovered;
+        Self {
+            fs,
+            directory: config.directory,
+            segment_bytes: config.segment_bytes,
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            state: RwLock::new(State { index, segments }),
+            counts: Mutex::new(Counts {
+                corrupt: report.corrupt,
+                ..Counts::default()
+            }),
+            _lock: lock,
+        }
+    }
+
+    pub(crate) fn submit(&self, records: Vec<Record>, done: Done) -> Result<(), SubmitError> {
+        let bytes = records.iter().map(size).sum();
+        let mut waiting = self.waiting();
+        if waiting.closed {
+            return Err(SubmitError::Closed);
+        }
+        // A group that is alone is admitted whatever its size, or it could never be written.
+        let full = waiting.bytes.saturating_add(bytes) > WAITING_BYTES_MAX
+            || waiting.groups.len() >= WAITING_GROUPS_MAX;
+        if full && !waiting.groups.is_empty() {
+            return Err(SubmitError::Full);
+        }
+        waiting.bytes += bytes;
+        waiting.groups.push_back(Group {
+            records,
+            bytes,
+            done,
+        });
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn close(&self) {
+        self.waiting().closed = true;
+        self.wake.notify_all();
+    }
+
+    /// Takes what waits, up to a batch; at least one group if there is any.
+    pub(crate) fn take(&self, bytes_max: u64) -> Vec<Group> {
+        let mut waiting = self.waiting();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(group) = waiting.groups.front() {
+            if !batch.is_empty() && bytes + group.bytes > bytes_max {
+                break;
+            }
+            bytes += group.bytes;
+            batch.extend(waiting.groups.pop_front());
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        batch
+    }
+
+    /// Sleeps until something waits; `false` once closed and empty. May return early after `patience`.
+    pub(crate) fn wait(&self, patience: Option<Duration>) -> bool {
+        let mut waiting = self.waiting();
+        if waiting.groups.is_empty() && !waiting.closed {
+            waiting = match patience {
+                None => self
+                    .wake
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let woken = self.wake.wait_timeout(waiting, patience);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        !(waiting.groups.is_empty() && waiting.closed)
+    }
+
+    pub(crate) fn read(&self, id: MessageId) -> Result<Message, ReadError> {
+        let (place, file) = {
+            let state = self.state();
+            let place = state.index.place(id).ok_or(ReadError::Unknown)?;
+            let segment = state
+                .segments
+                .get(&place.segment)
+                .ok_or(ReadError::Unknown)?;
+            // An open file can be read even after the segment is gone.
+            (place, Arc::clone(&segment.file))
+        };
+        read_message(file.as_ref(), place)
+    }
+
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        self.fs.free_bytes(&self.directory)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let state = self.state();
+        let (segments, live_bytes) = (state.segments.len(), state.index.live_bytes());
+        let disk_bytes = state.segments.values().map(|segment| segment.bytes).sum();
+        drop(state);
+        let counts = self.counts();
+        Health {
+            failure: counts.failure.clone(),
+            corrupt: counts.corrupt,
+            segments,
+            live_bytes,
+            disk_bytes,
+            syncs: counts.syncs,
+            commits: counts.commits,
+        }
+    }
+
+    // A panic while one of these is held can only come from a failed allocation: the values are whole.
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads and checks the record of a message.
+pub(crate) fn read_message(file: &dyn File, place: Place) -> Result<Message, ReadError> {
+    let length = usize::try_from(place.length)
+        .map_err(|_| ReadError::Damaged(Damage("message too long")))?;
+    let mut buffer = vec![0; length];
+    let mut done = 0;
+    while done < length {
+        let at = place.offset + u64::try_from(done).unwrap_or(0);
+        match file
+            .read_at(&mut buffer[done..], at)
+            .map_err(ReadError::Io)?
+        {
+            0 => return Err(ReadError::Damaged(Damage("message cut off"))),
+            read => done += read,
+        }
+    }
+    let header = RecordHeader::parse(&buffer).filter(|header| header.kind == Kind::Message);
+    let header = header.ok_or(ReadError::Damaged(Damage("record header")))?;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&buffer[..8]);
+    crc.update(&buffer[RECORD_HEADER..]);
+    if crc.finalize() != header.crc {
+        return Err(ReadError::Damaged(Damage("checksum of a message")));
+    }
+    parse_message(&Bytes::from(buffer).slice(RECORD_HEADER..)).map_err(ReadError::Damaged)
+}
+
+fn size(record: &Record) -> u64 {
+    let content = match record {
+        Record::Message(message) => message.headers.len() + message.body.len(),
+        Record::Attempt(_) | Record::Done(_) => 0,
+    };
+    u64::try_from(content)
+        .unwrap_or(u64::MAX)
+        .saturating_add(RECORD_OVERHEAD)
+}

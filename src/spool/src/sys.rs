@@ -1,0 +1,132 @@
+//! The file system, behind a trait small enough to be simulated.
+
+use std::fmt::Debug;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+
+/// What the spool needs of a file system. All paths lie in one directory and its `corrupt/`.
+pub trait FileSystem: Debug + Send + Sync {
+    /// Creates a directory and those above it; fine if it exists.
+    ///
+    /// # Errors
+    /// What the system says; so for all of these.
+    fn create_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Names of the files in a directory.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Creates a file that must not exist, with room for so many bytes if the system can make it.
+    fn create(&self, path: &Path, room: u64) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading and cutting.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations and removals in a directory durable.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Locks a directory for this process for as long as the result lives; `WouldBlock` if another has it.
+    fn lock(&self, directory: &Path) -> io::Result<Box<dyn Debug + Send + Sync>>;
+    /// Bytes that can still be written.
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+}
+
+/// An open file.
+pub trait File: Debug + Send + Sync {
+    /// Writes all of it at an offset.
+    ///
+    /// # Errors
+    /// What the system says; so for all of these.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Reads up to the length of the buffer; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Makes what was written durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Length in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Cuts the file.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+}
+
+/// The file system of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealFileSystem;
+
+#[derive(Debug)]
+struct RealFile(fs::File);
+
+impl FileSystem for RealFileSystem {
+    fn create_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn create(&self, path: &Path, room: u64) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)?;
+        // With the length settled beforehand a flush need not write the inode. Where this is not supported, or the disk is too
+        // full for a whole segment, the file grows as it is written.
+        let _ = fallocate(&file, FallocateFlags::empty(), 0, room);
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, directory: &Path) -> io::Result<Box<dyn Debug + Send + Sync>> {
+        let path: PathBuf = directory.join("lock");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let stat = statvfs(directory)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl File for RealFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+}
