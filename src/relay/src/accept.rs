@@ -45,8 +45,11 @@ pub async fn accept(
     let id = context.queue.next_id(now_ms);
     let headers = headers(context, &received, origin, &summary, id, now_ms);
     let message = message(received, origin, headers, id, now_ms);
-    let (sender, recipients, bytes) =
-        (message.envelope.sender.clone(), message.envelope.recipients.len(), message.body.len());
+    let (sender, recipients, bytes) = (
+        message.envelope.sender.clone(),
+        message.envelope.recipients.len(),
+        message.body.len(),
+    );
     match context.queue.accept(message, reservation).await {
         Ok(()) => {
             context.metrics.accepted.inc();
@@ -66,7 +69,9 @@ pub async fn accept(
 }
 
 fn source(error: &AcceptError) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 fn headers(
@@ -84,16 +89,18 @@ fn headers(
         _ => None,
     };
     let now = clock::timestamp(now_ms);
-    let mut headers = BytesMut::from(&received::header(&Trace {
-        helo: &origin.info.helo,
-        peer_ip: origin.peer,
-        hostname: &live.config.hostname,
-        protocol: protocol(origin.info, received.smtputf8),
-        id: &id,
-        recipient: only.as_deref(),
-        tls: origin.tls.as_deref(),
-        now,
-    })[..]);
+    let mut headers = BytesMut::from(
+        &received::header(&Trace {
+            helo: &origin.info.helo,
+            peer_ip: origin.peer,
+            hostname: &live.config.hostname,
+            protocol: protocol(origin.info, received.smtputf8),
+            id: &id,
+            recipient: only.as_deref(),
+            tls: origin.tls.as_deref(),
+            now,
+        })[..],
+    );
     if origin.info.user.is_some() {
         let missing = submission::missing_headers(summary, &live.config.hostname, &id, now);
         headers.extend_from_slice(&missing);
@@ -136,7 +143,11 @@ fn message(
                 ReversePath::Null => String::new(),
                 ReversePath::Mailbox(mailbox) => mailbox.to_string(),
             },
-            recipients: received.recipients.iter().map(|one| recipient(&one.path)).collect(),
+            recipients: received
+                .recipients
+                .iter()
+                .map(|one| recipient(&one.path))
+                .collect(),
             body: match received.body {
                 BodyKind::SevenBit => BodyType::SevenBit,
                 BodyKind::EightBit => BodyType::EightBitMime,

@@ -13,9 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use postroad_config::status::{
-    DRAIN_PATH, QueueStatus, RelayStatus, STATUS_PATH, SpoolStatus,
-};
+use postroad_config::status::{DRAIN_PATH, QueueStatus, RelayStatus, STATUS_PATH, SpoolStatus};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -56,7 +54,9 @@ impl Admin {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return;
+            };
             let admin = self.clone();
             connections.spawn(async move {
                 let _permit = permit;

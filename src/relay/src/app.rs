@@ -49,13 +49,22 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         segment_bytes: SEGMENT_BYTES,
     };
     let (spool, recovery, writer) = Spool::open(spool_config).context("cannot open the spool")?;
-    tracing::info!(messages = recovery.queued.len(), segments = recovery.segments,
-        corrupt = recovery.corrupt, truncated_bytes = recovery.truncated_bytes, "spool open");
+    tracing::info!(
+        messages = recovery.queued.len(),
+        segments = recovery.segments,
+        corrupt = recovery.corrupt,
+        truncated_bytes = recovery.truncated_bytes,
+        "spool open"
+    );
     let writer = std::thread::Builder::new()
         .name("spool".into())
         .spawn(move || writer.run())
         .context("cannot start the spool's writer")?;
-    let queue = Queue::new(spool.clone(), live.config.limits.memory_bytes, recovery.queued);
+    let queue = Queue::new(
+        spool.clone(),
+        live.config.limits.memory_bytes,
+        recovery.queued,
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -93,12 +102,24 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
     listeners.apply(&context.live().config.listeners)?;
     let listeners = SharedListeners::new(Mutex::new(Some(listeners)));
     let delivery = tokio::spawn(Delivery::new(context.clone(), upstreams, abort.clone()).run());
-    let reloader =
-        Reloader { path, files, publish, context: context.clone(), listeners: listeners.clone() };
+    let reloader = Reloader {
+        path,
+        files,
+        publish,
+        context: context.clone(),
+        listeners: listeners.clone(),
+    };
     let reloader = tokio::spawn(reloader.run());
     tracing::info!(hostname = context.live().config.hostname, "serving");
 
-    let end = End { context, phase, abort, listeners, delivery, signalled: CancellationToken::new() };
+    let end = End {
+        context,
+        phase,
+        abort,
+        listeners,
+        delivery,
+        signalled: CancellationToken::new(),
+    };
     end.run().await?;
     reloader.await.context("the reloader has panicked")?;
     servers.stop().await;
@@ -145,8 +166,11 @@ struct End {
 
 impl End {
     async fn run(self) -> anyhow::Result<()> {
-        let (phase, abort, signalled) =
-            (Arc::clone(&self.phase), self.abort.clone(), self.signalled.clone());
+        let (phase, abort, signalled) = (
+            Arc::clone(&self.phase),
+            self.abort.clone(),
+            self.signalled.clone(),
+        );
         tokio::select! {
             result = self.finish() => result,
             result = signals(&phase, &abort, &signalled) => result,
@@ -162,10 +186,15 @@ impl End {
         self.signalled.cancelled().await;
         advance(&self.phase, Phase::Stopping);
         let mut delivery = self.delivery;
-        if tokio::time::timeout(DELIVERY_GRACE, &mut delivery).await.is_err() {
+        if tokio::time::timeout(DELIVERY_GRACE, &mut delivery)
+            .await
+            .is_err()
+        {
             tracing::warn!("ending the deliveries that have not finished in time");
             self.abort.cancel();
-            delivery.await.context("the delivery manager has panicked")?;
+            delivery
+                .await
+                .context("the delivery manager has panicked")?;
         }
         Ok(())
     }

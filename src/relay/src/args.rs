@@ -9,13 +9,23 @@ use crate::{app, send_test};
 
 /// The SMTP relay of Postroad.
 #[derive(Debug, Parser)]
-#[command(name = "postroad-relay", version, about, subcommand_negates_reqs = true)]
+#[command(
+    name = "postroad-relay",
+    version,
+    about,
+    subcommand_negates_reqs = true
+)]
 pub struct Args {
     /// The configuration file, as the operator writes it.
     #[arg(long, required = true)]
     config: Option<PathBuf>,
     /// How log lines look: json or text.
-    #[arg(long, env = "POSTROAD_LOG_FORMAT", default_value = "json", global = true)]
+    #[arg(
+        long,
+        env = "POSTROAD_LOG_FORMAT",
+        default_value = "json",
+        global = true
+    )]
     log_format: log::Format,
     /// What is logged, in the syntax of RUST_LOG.
     #[arg(long, env = "RUST_LOG", default_value = "info", global = true)]
@@ -38,7 +48,7 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         log::init(self.log_format, &self.log)?;
         match (self.command, self.config) {
-            (Some(Command::SendTest(args)), _) => send_test::run(args),
+            (Some(Command::SendTest(args)), _) => send_test::run(&args),
             (None, Some(config)) => app::run(&config),
             // The parser demands one of them.
             (None, None) => anyhow::bail!("--config is missing"),

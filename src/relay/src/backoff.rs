@@ -22,7 +22,10 @@ impl Backoff {
     /// The pause after so many failures (1 for the first). `random` is uniform in 0..1.
     pub fn pause(&self, failures: u32, random: f64) -> Duration {
         let steps = failures.saturating_sub(1).min(STEPS_MAX);
-        let nominal = self.initial.saturating_mul(2_u32.saturating_pow(steps)).min(self.maximum);
+        let nominal = self
+            .initial
+            .saturating_mul(2_u32.saturating_pow(steps))
+            .min(self.maximum);
         nominal.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0))
     }
 }
@@ -33,8 +36,10 @@ mod tests {
 
     #[test]
     fn doubles_up_to_the_maximum() {
-        let backoff =
-            Backoff { initial: Duration::from_secs(60), maximum: Duration::from_secs(3600) };
+        let backoff = Backoff {
+            initial: Duration::from_secs(60),
+            maximum: Duration::from_secs(3600),
+        };
         let pauses: Vec<_> = (1..=8).map(|n| backoff.pause(n, 0.5).as_secs()).collect();
         assert_eq!(pauses, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
         assert_eq!(backoff.pause(u32::MAX, 0.5).as_secs(), 3600);
@@ -43,8 +48,10 @@ mod tests {
 
     #[test]
     fn jitter_stays_within_a_fifth() {
-        let backoff =
-            Backoff { initial: Duration::from_secs(100), maximum: Duration::from_secs(100) };
+        let backoff = Backoff {
+            initial: Duration::from_secs(100),
+            maximum: Duration::from_secs(100),
+        };
         assert_eq!(backoff.pause(1, 0.0).as_secs(), 80);
         assert_eq!(backoff.pause(1, 1.0).as_secs(), 120);
         assert_eq!(backoff.pause(1, 7.0).as_secs(), 120);

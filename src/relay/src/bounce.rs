@@ -24,7 +24,10 @@ pub fn write(
         reporting_mta: hostname.to_owned(),
         arrival: clock::timestamp(message.arrival_ms),
         sender: message.envelope.sender.clone(),
-        recipients: failed.iter().filter_map(|failed| recipient(message, failed, remote)).collect(),
+        recipients: failed
+            .iter()
+            .filter_map(|failed| recipient(message, failed, remote))
+            .collect(),
         original_headers: original_headers(message),
         id: id.to_string(),
         now: clock::timestamp(now_ms),
@@ -39,7 +42,10 @@ pub fn write(
 }
 
 fn recipient(message: &Message, failed: &Failed, remote: Option<&str>) -> Option<FailedRecipient> {
-    let recipient = message.envelope.recipients.get(usize::try_from(failed.index).ok()?)?;
+    let recipient = message
+        .envelope
+        .recipients
+        .get(usize::try_from(failed.index).ok()?)?;
     Some(FailedRecipient {
         address: recipient.address.clone(),
         orcpt: recipient.orcpt.clone(),
@@ -53,7 +59,11 @@ fn recipient(message: &Message, failed: &Failed, remote: Option<&str>) -> Option
 fn envelope(original: &Envelope) -> Envelope {
     Envelope {
         sender: String::new(),
-        recipients: vec![Recipient { address: original.sender.clone(), notify: None, orcpt: None }],
+        recipients: vec![Recipient {
+            address: original.sender.clone(),
+            notify: None,
+            orcpt: None,
+        }],
         body: BodyType::SevenBit,
         smtputf8: !original.sender.is_ascii(),
         credential: String::new(),

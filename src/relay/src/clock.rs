@@ -7,7 +7,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 /// Milliseconds since the epoch. A clock before 1970 reads as 0.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -74,7 +74,12 @@ impl Delivery {
     /// A manager that has not begun.
     #[must_use]
     pub fn new(context: Context, upstreams: SharedUpstreams, abort: CancellationToken) -> Self {
-        Self { context, upstreams, workers: TaskTracker::new(), abort }
+        Self {
+            context,
+            upstreams,
+            workers: TaskTracker::new(),
+            abort,
+        }
     }
 
     /// Delivers until [`Phase::Stopping`], then waits for the transactions in flight.
@@ -102,8 +107,10 @@ impl Delivery {
     }
 
     fn configure(&self, live: &Live) {
-        let upstreams =
-            live.upstreams.iter().map(|one| (&one.config, one.fingerprint.as_str()));
+        let upstreams = live
+            .upstreams
+            .iter()
+            .map(|one| (&one.config, one.fingerprint.as_str()));
         if self.upstreams.lock().configure(upstreams, clock::now_ms()) {
             self.context.queue.wake_all();
         }
@@ -118,7 +125,9 @@ impl Delivery {
         let live = self.context.live();
         let mut upstreams = self.upstreams.lock();
         let chosen = upstreams.choose(clock::now_ms());
-        let Some(upstream) = chosen.and_then(|name| find(&live, name)) else { return };
+        let Some(upstream) = chosen.and_then(|name| find(&live, name)) else {
+            return;
+        };
         upstreams.opened(&upstream.config.name);
         drop(upstreams);
         let worker = worker::Worker::new(self.context.clone(), self.upstreams.clone(), upstream);
@@ -137,16 +146,26 @@ impl Delivery {
         let upstreams = self.upstreams.lock();
         let probe_ms = upstreams.next_probe_ms();
         // What is due already waits for a connection to end or a probe to come, not for time.
-        let due_ms = self.context.queue.next_due_ms().filter(|due_ms| *due_ms > now_ms);
+        let due_ms = self
+            .context
+            .queue
+            .next_due_ms()
+            .filter(|due_ms| *due_ms > now_ms);
         let next_ms = [probe_ms.filter(|probe_ms| *probe_ms > now_ms), due_ms];
-        let nap_ms = next_ms.into_iter().flatten().min().map(|next_ms| next_ms - now_ms);
+        let nap_ms = next_ms
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|next_ms| next_ms - now_ms);
         nap_ms.map_or(NAP_MAX, Duration::from_millis).min(NAP_MAX)
     }
 
     /// Returns to their senders what has waited for longer than its lifetime while every upstream fails. While one
     /// works, a message expires with its last attempt instead.
     async fn expire(&self) {
-        let Some(failure) = self.upstreams.lock().all_failing().cloned() else { return };
+        let Some(failure) = self.upstreams.lock().all_failing().cloned() else {
+            return;
+        };
         let live = self.context.live();
         let lifetime = live.config.delivery.retry.lifetime();
         for (id, entry) in self.context.queue.take_expired(lifetime, EXPIRY_BATCH) {
@@ -164,7 +183,10 @@ impl Delivery {
 }
 
 fn find(live: &Live, name: &str) -> Option<Arc<LiveUpstream>> {
-    live.upstreams.iter().find(|upstream| upstream.config.name == name).cloned()
+    live.upstreams
+        .iter()
+        .find(|upstream| upstream.config.name == name)
+        .cloned()
 }
 
 async fn expire_message(
@@ -174,10 +196,19 @@ async fn expire_message(
     entry: Entry,
     failure: &UpstreamFailure,
 ) {
-    let status = EnhancedStatus { class: 4, subject: 4, detail: 1 };
+    let status = EnhancedStatus {
+        class: 4,
+        subject: 4,
+        detail: 1,
+    };
     let text = format!("no upstream could be used: {}", failure.message);
     let outcomes = open_recipients(message, &entry)
-        .map(|index| (index, RecipientOutcome::Deferred(Reply::new(451, status, text.as_str()))))
+        .map(|index| {
+            (
+                index,
+                RecipientOutcome::Deferred(Reply::new(451, status, text.as_str())),
+            )
+        })
         .collect();
     record(context, live, message, entry, outcomes, None).await;
 }
@@ -203,20 +234,32 @@ async fn record(
     let metrics = &context.metrics;
     metrics.delivered.inc_by(decision.delivered);
     metrics.deferred.inc_by(decision.deferred);
-    metrics.failed.inc_by(u64::try_from(decision.failed.len()).unwrap_or(u64::MAX));
+    metrics
+        .failed
+        .inc_by(u64::try_from(decision.failed.len()).unwrap_or(u64::MAX));
     for failed in &decision.failed {
         tracing::warn!(id = %message.id, recipient = failed.index, status = %failed.status,
             diagnostic = failed.diagnostic, "failed");
     }
     let hostname = &live.config.hostname;
     let bounce_id = context.queue.next_id(now_ms);
-    let bounce = bounce::write(message, &decision.failed, hostname, remote, bounce_id, now_ms);
+    let bounce = bounce::write(
+        message,
+        &decision.failed,
+        hostname,
+        remote,
+        bounce_id,
+        now_ms,
+    );
     if bounce.is_some() {
         metrics.bounced.inc();
     } else if !decision.failed.is_empty() {
         tracing::warn!(id = %message.id, "a bounce could not be delivered; bounces are not answered");
     }
-    context.queue.settle(message.id, decision.next, bounce).await;
+    context
+        .queue
+        .settle(message.id, decision.next, bounce)
+        .await;
 }
 
 fn rules(live: &Live) -> Rules {
@@ -234,8 +277,12 @@ fn rules(live: &Live) -> Rules {
 fn announce(name: &str, change: Change, failure: Option<&UpstreamFailure>) {
     match (change, failure) {
         (Change::Failed, Some(failure)) => {
-            tracing::warn!(upstream = name, reason = failure.reason.as_str(),
-                message = failure.message, "upstream does not work; its mail is held");
+            tracing::warn!(
+                upstream = name,
+                reason = failure.reason.as_str(),
+                message = failure.message,
+                "upstream does not work; its mail is held"
+            );
         }
         (Change::Recovered, _) => tracing::info!(upstream = name, "upstream works"),
         _ => {}

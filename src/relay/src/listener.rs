@@ -63,8 +63,10 @@ impl Listeners {
     /// # Errors
     /// [`BindError`] for the first that could not be bound; the others are.
     pub fn apply(&mut self, listeners: &[Listener]) -> Result<(), BindError> {
-        let wanted: BTreeMap<_, _> =
-            listeners.iter().map(|listener| (listener.name, listener.listen)).collect();
+        let wanted: BTreeMap<_, _> = listeners
+            .iter()
+            .map(|listener| (listener.name, listener.listen))
+            .collect();
         self.running.retain(|name, (address, stop)| {
             let keep = wanted.get(name) == Some(address);
             if !keep {
@@ -89,7 +91,10 @@ impl Listeners {
             stop.cancel();
         }
         self.sessions.close();
-        if tokio::time::timeout(grace, self.sessions.wait()).await.is_err() {
+        if tokio::time::timeout(grace, self.sessions.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("ending the sessions that have not finished in time");
             self.abort.cancel();
             self.sessions.wait().await;
@@ -119,9 +124,9 @@ impl Listeners {
 /// [`BindError`] with what the system said.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let result = match bind_exactly(address) {
-        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !has_ipv6() => {
-            bind_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
-        }
+        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !has_ipv6() => bind_exactly(
+            SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()),
+        ),
         result => result,
     };
     result.map_err(|source| BindError { address, source })
@@ -132,7 +137,11 @@ fn has_ipv6() -> bool {
 }
 
 fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -174,7 +183,9 @@ impl Acceptor {
         let live = self.context.live();
         // A listener that has just been taken out of the configuration.
         let named = |listener: &&Listener| listener.name == self.name;
-        let Some(listener) = live.config.listeners.iter().find(named).cloned() else { return };
+        let Some(listener) = live.config.listeners.iter().find(named).cloned() else {
+            return;
+        };
         let metrics = &self.context.metrics;
         let guard = match self.connections.admit(peer.ip(), &live.config.limits) {
             Ok(guard) => guard,
@@ -183,11 +194,19 @@ impl Acceptor {
                     Refusal::SourceConnectionsFull => "source",
                     _ => "total",
                 };
-                metrics.refused_connections.get_or_create(&RefusalLabel { reason }).inc();
+                metrics
+                    .refused_connections
+                    .get_or_create(&RefusalLabel { reason })
+                    .inc();
                 return turn_away(&stream, refusal, listener.tls);
             }
         };
-        metrics.connections.get_or_create(&ListenerLabel { listener: self.name.as_str() }).inc();
+        metrics
+            .connections
+            .get_or_create(&ListenerLabel {
+                listener: self.name.as_str(),
+            })
+            .inc();
         metrics.open_connections.inc();
         let (context, abort) = (self.context.clone(), self.abort.clone());
         self.sessions.spawn(async move {
@@ -244,14 +263,20 @@ impl Connections {
         }
         *of_source += 1;
         counts.total += 1;
-        Ok(Admitted { connections: Arc::clone(self), source })
+        Ok(Admitted {
+            connections: Arc::clone(self),
+            source,
+        })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut counts =
-            self.connections.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self
+            .connections
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         counts.total = counts.total.saturating_sub(1);
         if let Some(of_source) = counts.by_source.get_mut(&self.source) {
             *of_source -= 1;
@@ -278,21 +303,27 @@ mod tests {
     use super::*;
 
     fn limits(connections: u32, connections_per_source: u32) -> Limits {
-        Limits { connections, connections_per_source, ..Limits::default() }
+        Limits {
+            connections,
+            connections_per_source,
+            ..Limits::default()
+        }
     }
 
     #[test]
     fn turns_away_what_is_over_either_limit_until_room_is_given_back() {
         let connections = Arc::new(Connections::default());
         let limits = limits(3, 2);
-        let (a, b): (IpAddr, IpAddr) =
-            ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let (a, b): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let first = connections.admit(a, &limits).unwrap();
         let _second = connections.admit(a, &limits).unwrap();
         let third = connections.admit(a, &limits).unwrap_err();
         assert_eq!(third, Refusal::SourceConnectionsFull);
         let _other = connections.admit(b, &limits).unwrap();
-        assert_eq!(connections.admit(b, &limits).unwrap_err(), Refusal::ConnectionsFull);
+        assert_eq!(
+            connections.admit(b, &limits).unwrap_err(),
+            Refusal::ConnectionsFull
+        );
         drop(first);
         assert!(connections.admit(a, &limits).is_ok());
         assert_eq!(connections.counts.lock().unwrap().total, 2);
@@ -300,9 +331,8 @@ mod tests {
 
     #[test]
     fn a_v6_source_is_its_64_and_a_mapped_v4_is_its_address() {
-        let same = |a: &str, b: &str| {
-            source_of(a.parse().unwrap()) == source_of(b.parse().unwrap())
-        };
+        let same =
+            |a: &str, b: &str| source_of(a.parse().unwrap()) == source_of(b.parse().unwrap());
         assert!(same("2001:db8::1", "2001:db8::ffff:1"));
         assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
         assert!(same("::ffff:192.0.2.1", "192.0.2.1"));

@@ -98,13 +98,21 @@ impl Files {
     /// # Errors
     /// [`Error`] if the configuration file itself cannot be read or parsed; the others may be missing.
     pub fn read(path: &Path) -> Result<(Self, RelayConfig), Error> {
-        let bytes = read_bounded(path)
-            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let bytes = read_bounded(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let config = RelayConfig::parse(&String::from_utf8_lossy(&bytes))?;
         let others = paths(&config)
             .map(|path| (path.clone(), read_bounded(path).ok()))
             .collect();
-        Ok((Self { config: bytes, others }, config))
+        Ok((
+            Self {
+                config: bytes,
+                others,
+            },
+            config,
+        ))
     }
 
     fn get(&self, path: &Path) -> Option<&[u8]> {
@@ -128,7 +136,10 @@ fn paths(config: &RelayConfig) -> impl Iterator<Item = &PathBuf> {
         &config.admin.client_ca,
     ];
     let upstreams = config.delivery.upstreams.iter().flat_map(|upstream| {
-        let login = upstream.auth.iter().flat_map(|auth| [&auth.username, &auth.password]);
+        let login = upstream
+            .auth
+            .iter()
+            .flat_map(|auth| [&auth.username, &auth.password]);
         upstream.ca.iter().chain(login)
     });
     fixed.into_iter().chain(upstreams)
@@ -137,7 +148,9 @@ fn paths(config: &RelayConfig) -> impl Iterator<Item = &PathBuf> {
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         return Err(std::io::Error::other("larger than 8 MiB"));
     }
@@ -156,14 +169,24 @@ pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Res
     let served = resolve_served(files, &config, before, &mut refused);
     let admin = resolve_admin(files, &config, before, &mut refused);
     let credentials = resolve_credentials(files, &config, before, &mut refused);
-    let upstreams =
-        config.delivery.upstreams.iter().map(|upstream| Arc::new(live_upstream(files, upstream)));
+    let upstreams = config
+        .delivery
+        .upstreams
+        .iter()
+        .map(|upstream| Arc::new(live_upstream(files, upstream)));
     let status = ConfigStatus {
         hash: sha256(&files.config),
         credentials_hash: sha256(files.get(&config.access.credentials).unwrap_or_default()),
         refused: (!refused.is_empty()).then(|| refused.join("; ")),
     };
-    Ok(Live { upstreams: upstreams.collect(), credentials, served, admin, status, config })
+    Ok(Live {
+        upstreams: upstreams.collect(),
+        credentials,
+        served,
+        admin,
+        status,
+        config,
+    })
 }
 
 fn check_restart(before: &RelayConfig, after: &RelayConfig) -> Result<(), Error> {
@@ -171,7 +194,10 @@ fn check_restart(before: &RelayConfig, after: &RelayConfig) -> Result<(), Error>
         ("spool", before.spool == after.spool),
         ("admin.listen", before.admin.listen == after.admin.listen),
         ("health.listen", before.health.listen == after.health.listen),
-        ("limits.memoryBytes", before.limits.memory_bytes == after.limits.memory_bytes),
+        (
+            "limits.memoryBytes",
+            before.limits.memory_bytes == after.limits.memory_bytes,
+        ),
     ];
     match fixed.into_iter().find(|(_, same)| !same) {
         Some((field, _)) => Err(Error::NeedsRestart(field)),
@@ -189,7 +215,10 @@ fn resolve_served(
     match tls::served(load(&config.tls.certificate), load(&config.tls.key)) {
         Ok(served) => Some(served),
         Err(error) => {
-            refused.push(format!("certificate {}: {error}", config.tls.certificate.display()));
+            refused.push(format!(
+                "certificate {}: {error}",
+                config.tls.certificate.display()
+            ));
             before.and_then(|before| before.served.clone())
         }
     }
@@ -203,10 +232,17 @@ fn resolve_admin(
 ) -> Option<Arc<ServerConfig>> {
     let load = |path: &Path| files.get(path).unwrap_or_default();
     let admin = &config.admin;
-    match tls::admin(load(&admin.certificate), load(&admin.key), load(&admin.client_ca)) {
+    match tls::admin(
+        load(&admin.certificate),
+        load(&admin.key),
+        load(&admin.client_ca),
+    ) {
         Ok(config) => Some(config),
         Err(error) => {
-            refused.push(format!("admin certificate {}: {error}", admin.certificate.display()));
+            refused.push(format!(
+                "admin certificate {}: {error}",
+                admin.certificate.display()
+            ));
             before.and_then(|before| before.admin.clone())
         }
     }
@@ -219,12 +255,19 @@ fn resolve_credentials(
     refused: &mut Vec<String>,
 ) -> Credentials {
     // No file means nobody: the safe side, and what a relay without credentials looks like.
-    let Some(bytes) = files.get(&config.access.credentials) else { return Credentials::default() };
+    let Some(bytes) = files.get(&config.access.credentials) else {
+        return Credentials::default();
+    };
     match Credentials::parse(&String::from_utf8_lossy(bytes)) {
         Ok(credentials) => credentials,
         Err(error) => {
-            refused.push(format!("credentials {}: {error}", config.access.credentials.display()));
-            before.map(|before| before.credentials.clone()).unwrap_or_default()
+            refused.push(format!(
+                "credentials {}: {error}",
+                config.access.credentials.display()
+            ));
+            before
+                .map(|before| before.credentials.clone())
+                .unwrap_or_default()
         }
     }
 }
@@ -232,10 +275,14 @@ fn resolve_credentials(
 fn live_upstream(files: &Files, upstream: &Upstream) -> LiveUpstream {
     let login = match &upstream.auth {
         None => Login::None,
-        Some(auth) => match (files.get_line(&auth.username), files.get_line(&auth.password)) {
-            (Some(username), Some(password)) => {
-                Login::Present { username, password: Password::new(password) }
-            }
+        Some(auth) => match (
+            files.get_line(&auth.username),
+            files.get_line(&auth.password),
+        ) {
+            (Some(username), Some(password)) => Login::Present {
+                username,
+                password: Password::new(password),
+            },
             (None, _) => missing(&auth.username),
             (_, None) => missing(&auth.password),
         },
@@ -247,7 +294,12 @@ fn live_upstream(files: &Files, upstream: &Upstream) -> LiveUpstream {
             .map_err(|error| error.to_string()),
     };
     let fingerprint = fingerprint(files, upstream);
-    LiveUpstream { config: upstream.clone(), login, tls, fingerprint }
+    LiveUpstream {
+        config: upstream.clone(),
+        login,
+        tls,
+        fingerprint,
+    }
 }
 
 fn missing(path: &Path) -> Login {
@@ -257,7 +309,10 @@ fn missing(path: &Path) -> Login {
 fn fingerprint(files: &Files, upstream: &Upstream) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(format!("{upstream:?}").as_bytes());
-    let login = upstream.auth.iter().flat_map(|auth| [&auth.username, &auth.password]);
+    let login = upstream
+        .auth
+        .iter()
+        .flat_map(|auth| [&auth.username, &auth.password]);
     for path in upstream.ca.iter().chain(login) {
         let bytes = files.get(path).unwrap_or_default();
         context.update(&bytes.len().to_le_bytes());

@@ -87,7 +87,10 @@ impl Memory {
             return Some(reservation);
         }
         let wanted = self.units_of_message(bytes);
-        let permit = Arc::clone(&self.budget).acquire_many_owned(wanted).await.ok()?;
+        let permit = Arc::clone(&self.budget)
+            .acquire_many_owned(wanted)
+            .await
+            .ok()?;
         Some(Reservation { permit })
     }
 

@@ -89,13 +89,29 @@ impl Default for Metrics {
         let r = &mut registry;
         Self {
             accepted: counter(r, "messages_accepted", "Count of messages that got 250"),
-            delivered: counter(r, "recipients_delivered", "Count of recipients that an upstream took"),
-            deferred: counter(r, "recipients_deferred", "Count of recipients put off, once per attempt"),
-            failed: counter(r, "recipients_failed", "Count of recipients refused for good"),
+            delivered: counter(
+                r,
+                "recipients_delivered",
+                "Count of recipients that an upstream took",
+            ),
+            deferred: counter(
+                r,
+                "recipients_deferred",
+                "Count of recipients put off, once per attempt",
+            ),
+            failed: counter(
+                r,
+                "recipients_failed",
+                "Count of recipients refused for good",
+            ),
             bounced: counter(r, "bounces", "Count of bounces written to senders"),
             connections: {
                 let family = Family::default();
-                r.register("connections", "Count of SMTP connections", Clone::clone(&family));
+                r.register(
+                    "connections",
+                    "Count of SMTP connections",
+                    Clone::clone(&family),
+                );
                 family
             },
             refused_connections: {
@@ -141,13 +157,29 @@ impl Default for Metrics {
 impl QueueGauges {
     fn register(registry: &mut Registry) -> Self {
         let queue = Self {
-            messages: gauge(registry, "queue_messages", "Messages accepted and not finished"),
+            messages: gauge(
+                registry,
+                "queue_messages",
+                "Messages accepted and not finished",
+            ),
             bytes: Gauge::default(),
             deferred: gauge(registry, "queue_deferred", "Messages with a failed attempt"),
             oldest_age: Gauge::default(),
-            spool_failing: gauge(registry, "spool_failing", "Whether the spool cannot be written"),
-            corrupt: gauge(registry, "spool_corrupt_records", "Damaged records kept aside"),
-            syncs: gauge(registry, "spool_syncs", "Flushes to stable storage since the start"),
+            spool_failing: gauge(
+                registry,
+                "spool_failing",
+                "Whether the spool cannot be written",
+            ),
+            corrupt: gauge(
+                registry,
+                "spool_corrupt_records",
+                "Damaged records kept aside",
+            ),
+            syncs: gauge(
+                registry,
+                "spool_syncs",
+                "Flushes to stable storage since the start",
+            ),
         };
         registry.register_with_unit(
             "queue_size",
@@ -178,7 +210,9 @@ impl Metrics {
 
     /// Records whether mail flows to an upstream.
     pub fn set_upstream(&self, name: &str, state: UpstreamState) {
-        let label = UpstreamLabel { upstream: name.to_owned() };
+        let label = UpstreamLabel {
+            upstream: name.to_owned(),
+        };
         let ready = i64::from(state == UpstreamState::Ready);
         self.upstream_ready.get_or_create(&label).set(ready);
     }

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use postroad_smtp::{EnhancedStatus, RecipientOutcome, Reply};
+use postroad_smtp::client::RecipientOutcome;
+use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::{Attempt, Message, RecipientResult};
 
 use crate::backoff::Backoff;
@@ -70,7 +71,12 @@ pub fn decide(
     random: f64,
 ) -> Decision {
     let expired = is_expired(message.arrival_ms, rules.lifetime, now_ms);
-    let mut decision = Decision { failed: Vec::new(), delivered: 0, deferred: 0, next: Next::Done };
+    let mut decision = Decision {
+        failed: Vec::new(),
+        delivered: 0,
+        deferred: 0,
+        next: Next::Done,
+    };
     let mut settled = entry.settled.to_vec();
     let mut results = Vec::with_capacity(outcomes.len());
     for (index, outcome) in outcomes {
@@ -95,7 +101,15 @@ pub fn decide(
     settled.sort_unstable();
     settled.dedup();
     if settled.len() < message.envelope.recipients.len() {
-        decision.next = again(message, entry, settled, results, rules.backoff, now_ms, random);
+        decision.next = again(
+            message,
+            entry,
+            settled,
+            results,
+            rules.backoff,
+            now_ms,
+            random,
+        );
     }
     decision
 }
@@ -107,7 +121,11 @@ pub fn is_expired(arrival_ms: u64, lifetime: Duration, now_ms: u64) -> bool {
 
 impl Decision {
     fn fail(&mut self, index: u32, (status, text): (EnhancedStatus, String)) -> RecipientResult {
-        self.failed.push(Failed { index, status, diagnostic: text.clone() });
+        self.failed.push(Failed {
+            index,
+            status,
+            diagnostic: text.clone(),
+        });
         RecipientResult::Failed(text)
     }
 }
@@ -125,20 +143,40 @@ fn again(
     let pause_ms = u64::try_from(backoff.pause(attempts, random).as_millis()).unwrap_or(u64::MAX);
     let next_attempt_ms = now_ms.saturating_add(pause_ms);
     Next::Again {
-        attempt: Attempt { id: message.id, next_attempt_ms, attempts, results },
-        entry: Entry { attempts, settled: settled.into_boxed_slice(), ..entry.clone() },
+        attempt: Attempt {
+            id: message.id,
+            next_attempt_ms,
+            attempts,
+            results,
+        },
+        entry: Entry {
+            attempts,
+            settled: settled.into_boxed_slice(),
+            ..entry.clone()
+        },
     }
 }
 
 /// RFC 3463 §3.5: 4.4.7, delivery time expired; as the final status of a report it is of class 5.
 fn expiry(last: &Reply) -> (EnhancedStatus, String) {
-    let status = EnhancedStatus { class: 5, subject: 4, detail: 7 };
-    (status, format!("delivery time expired; the last answer was: {last}"))
+    let status = EnhancedStatus {
+        class: 5,
+        subject: 4,
+        detail: 7,
+    };
+    (
+        status,
+        format!("delivery time expired; the last answer was: {last}"),
+    )
 }
 
 /// The status that the peer gave, or the one that says least (RFC 3463 §3.1).
 fn status_of(reply: &Reply) -> EnhancedStatus {
-    reply.status().unwrap_or(EnhancedStatus { class: 5, subject: 0, detail: 0 })
+    reply.status().unwrap_or(EnhancedStatus {
+        class: 5,
+        subject: 0,
+        detail: 0,
+    })
 }
 
 #[cfg(test)]

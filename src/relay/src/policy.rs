@@ -29,7 +29,9 @@ pub fn relaying(
 ) -> Relaying {
     // A v4 client of a v6 socket shows as ::ffff:a.b.c.d; networks are written as v4.
     let peer = peer.to_canonical();
-    let trusted = trusted_networks.iter().any(|network| network.contains(&peer));
+    let trusted = trusted_networks
+        .iter()
+        .any(|network| network.contains(&peer));
     match auth {
         _ if authenticated => Relaying::Allowed,
         AuthMode::Required => Relaying::AuthenticationNeeded,

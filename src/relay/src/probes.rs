@@ -37,7 +37,9 @@ impl Probes for RelayProbes {
         queue.messages.set(signed(totals.messages));
         queue.bytes.set(signed(totals.bytes));
         queue.deferred.set(signed(totals.deferred));
-        queue.oldest_age.set(std::time::Duration::from_millis(age).as_secs_f64());
+        queue
+            .oldest_age
+            .set(std::time::Duration::from_millis(age).as_secs_f64());
         queue.spool_failing.set(i64::from(spool.failure.is_some()));
         queue.corrupt.set(signed(spool.corrupt));
         queue.syncs.set(signed(spool.syncs));

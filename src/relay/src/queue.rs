@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postroad_spool::{
-    CommitError, IdGenerator, Message, MessageId, Queued, ReadError, Record, RecipientResult,
+    CommitError, IdGenerator, Message, MessageId, Queued, ReadError, RecipientResult, Record,
     Spool, SubmitError,
 };
 use tokio::sync::{Notify, oneshot};
@@ -73,7 +73,7 @@ impl Queue {
         let mut schedule = Schedule::default();
         for message in queued {
             let due_ms = message.next_attempt_ms;
-            schedule.insert(message.id, entry(message), due_ms);
+            schedule.insert(message.id, entry(&message), due_ms);
         }
         Self {
             shared: Arc::new(Shared {
@@ -125,8 +125,14 @@ impl Queue {
             // A session that has gone away no longer cares.
             let _ = answer.send(result);
         };
-        self.shared.spool.submit(vec![record], done).map_err(AcceptError::Submit)?;
-        committed.await.map_err(|_| AcceptError::Closed)?.map_err(AcceptError::Commit)
+        self.shared
+            .spool
+            .submit(vec![record], done)
+            .map_err(AcceptError::Submit)?;
+        committed
+            .await
+            .map_err(|_| AcceptError::Closed)?
+            .map_err(AcceptError::Commit)
     }
 
     /// Records what came of an attempt, with the bounce that it owes, as one atomic group; waits until the disk
@@ -189,15 +195,16 @@ impl Queue {
     /// Whether a message is due that no idle worker is about to take.
     #[must_use]
     pub fn wants_worker(&self) -> bool {
-        self.shared.idle.load(Ordering::Relaxed) == 0
-            && self.schedule().has_due(clock::now_ms())
+        self.shared.idle.load(Ordering::Relaxed) == 0 && self.schedule().has_due(clock::now_ms())
     }
 
     /// Takes messages that have waited for longer than they may.
     #[must_use]
     pub fn take_expired(&self, lifetime: Duration, limit: usize) -> Vec<(MessageId, Entry)> {
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-        let Some(arrived_before) = clock::now_ms().checked_sub(lifetime_ms) else { return Vec::new() };
+        let Some(arrived_before) = clock::now_ms().checked_sub(lifetime_ms) else {
+            return Vec::new();
+        };
         self.schedule().take_older(arrived_before, limit)
     }
 
@@ -205,14 +212,25 @@ impl Queue {
     ///
     /// # Errors
     /// [`LoadError`]: the message stays in the queue.
-    pub async fn load(&self, id: MessageId, bytes: u64) -> Result<(Message, Reservation), LoadError> {
+    pub async fn load(
+        &self,
+        id: MessageId,
+        bytes: u64,
+    ) -> Result<(Message, Reservation), LoadError> {
         if let Some(kept) = self.shared.memory.take(id) {
             return Ok(kept);
         }
-        let reservation = self.shared.memory.reserve(bytes).await.ok_or(LoadError::Closed)?;
+        let reservation = self
+            .shared
+            .memory
+            .reserve(bytes)
+            .await
+            .ok_or(LoadError::Closed)?;
         let spool = self.shared.spool.clone();
         let read = tokio::task::spawn_blocking(move || spool.read(id)).await;
-        let message = read.map_err(|_| LoadError::Closed)?.map_err(LoadError::Read)?;
+        let message = read
+            .map_err(|_| LoadError::Closed)?
+            .map_err(LoadError::Read)?;
         Ok((message, reservation))
     }
 
@@ -282,7 +300,10 @@ impl Queue {
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
         // No code path panics while it holds the schedule; if one did, delivering on is right.
-        self.shared.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .schedule
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -290,7 +311,7 @@ fn size(message: &Message) -> u64 {
     u64::try_from(message.headers.len() + message.body.len()).unwrap_or(u64::MAX)
 }
 
-fn entry(queued: Queued) -> Entry {
+fn entry(queued: &Queued) -> Entry {
     let settled = queued.results.iter().filter(|(_, result)| match result {
         RecipientResult::Delivered(_) | RecipientResult::Failed(_) => true,
         RecipientResult::Deferred(_) => false,

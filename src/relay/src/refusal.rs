@@ -37,26 +37,52 @@ impl Refusal {
     #[must_use]
     pub fn reply(self) -> Reply {
         let (code, status, text) = match self {
-            Self::AuthenticationNeeded => {
-                (550, (5, 7, 1), "Relaying denied: use STARTTLS and AUTH first")
-            }
+            Self::AuthenticationNeeded => (
+                550,
+                (5, 7, 1),
+                "Relaying denied: use STARTTLS and AUTH first",
+            ),
             Self::RelayingDenied => (550, (5, 7, 1), "Relaying denied"),
-            Self::LoginFailed => (535, (5, 7, 8), "Authentication failed: wrong user name or password"),
-            Self::LoginUnavailable => (454, (4, 7, 0), "Cannot check the login now, try again later"),
+            Self::LoginFailed => (
+                535,
+                (5, 7, 8),
+                "Authentication failed: wrong user name or password",
+            ),
+            Self::LoginUnavailable => (
+                454,
+                (4, 7, 0),
+                "Cannot check the login now, try again later",
+            ),
             Self::Loop => (554, (5, 4, 6), "Too many hops: the message is in a loop"),
             Self::MemoryFull => (452, (4, 3, 1), "Too much mail at once, try again later"),
             Self::QueueFull => (452, (4, 3, 1), "The queue is full, try again later"),
-            Self::StorageFailed => {
-                (451, (4, 3, 0), "The message could not be stored, try again later")
-            }
-            Self::DiskFull => (452, (4, 3, 1), "The disk of the queue is full, try again later"),
+            Self::StorageFailed => (
+                451,
+                (4, 3, 0),
+                "The message could not be stored, try again later",
+            ),
+            Self::DiskFull => (
+                452,
+                (4, 3, 1),
+                "The disk of the queue is full, try again later",
+            ),
             Self::ConnectionsFull => (421, (4, 7, 0), "Too many connections, try again later"),
-            Self::SourceConnectionsFull => {
-                (421, (4, 7, 0), "Too many connections from your address, try again later")
-            }
+            Self::SourceConnectionsFull => (
+                421,
+                (4, 7, 0),
+                "Too many connections from your address, try again later",
+            ),
         };
         let (class, subject, detail) = status;
-        Reply::new(code, EnhancedStatus { class, subject, detail }, text)
+        Reply::new(
+            code,
+            EnhancedStatus {
+                class,
+                subject,
+                detail,
+            },
+            text,
+        )
     }
 }
 

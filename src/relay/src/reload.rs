@@ -72,12 +72,17 @@ impl Reloader {
         }
         let live = live::resolve(&files, config, Some(&self.context.live()))?;
         let mut listeners = self.listeners.lock().await;
-        let applied = listeners.as_mut().map(|listeners| listeners.apply(&live.config.listeners));
+        let applied = listeners
+            .as_mut()
+            .map(|listeners| listeners.apply(&live.config.listeners));
         if let Some(Err(error)) = applied {
             tracing::error!(%error, "a listener could not be opened");
         }
-        tracing::info!(hash = live.status.hash, refused = live.status.refused.as_deref(),
-            "configuration in force");
+        tracing::info!(
+            hash = live.status.hash,
+            refused = live.status.refused.as_deref(),
+            "configuration in force"
+        );
         self.files = files;
         self.publish.send_replace(Arc::new(live));
         Ok(())
@@ -86,7 +91,10 @@ impl Reloader {
     /// Puts a refusal (or its end) into the status; what is in force stays in force.
     fn show(&self, refusal: Option<&str>) {
         if let Some(refusal) = refusal {
-            tracing::error!(refusal, "the new configuration was refused; the former stays in force");
+            tracing::error!(
+                refusal,
+                "the new configuration was refused; the former stays in force"
+            );
         }
         let mut live = Live::clone(&self.context.live());
         live.status.refused = refusal.map(str::to_owned);

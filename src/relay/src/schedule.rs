@@ -59,7 +59,13 @@ impl Schedule {
         self.totals.bytes += entry.bytes;
         self.totals.deferred += u64::from(entry.attempts > 0);
         self.due.insert((due_ms, id));
-        self.entries.insert(id, Slot { entry, due_ms: Some(due_ms) });
+        self.entries.insert(
+            id,
+            Slot {
+                entry,
+                due_ms: Some(due_ms),
+            },
+        );
     }
 
     /// Takes the message that has been due longest; it is active until returned or finished.
@@ -91,7 +97,9 @@ impl Schedule {
 
     /// Forgets a message.
     pub fn finish(&mut self, id: MessageId) {
-        let Some(slot) = self.entries.remove(&id) else { return };
+        let Some(slot) = self.entries.remove(&id) else {
+            return;
+        };
         if let Some(due_ms) = slot.due_ms {
             self.due.remove(&(due_ms, id));
         }
@@ -102,8 +110,13 @@ impl Schedule {
 
     /// Makes everything that waits due now. For when the reason of the wait has been mended.
     pub fn wake_all(&mut self, now_ms: u64) {
-        let later: Vec<_> =
-            self.due.iter().rev().take_while(|(due_ms, _)| *due_ms > now_ms).copied().collect();
+        let later: Vec<_> = self
+            .due
+            .iter()
+            .rev()
+            .take_while(|(due_ms, _)| *due_ms > now_ms)
+            .copied()
+            .collect();
         for (due_ms, id) in later {
             self.due.remove(&(due_ms, id));
             self.due.insert((now_ms, id));
@@ -130,7 +143,9 @@ impl Schedule {
 
     /// When the oldest unfinished message arrived.
     pub fn oldest_arrival_ms(&self) -> Option<u64> {
-        self.entries.first_key_value().map(|(_, slot)| slot.entry.arrival_ms)
+        self.entries
+            .first_key_value()
+            .map(|(_, slot)| slot.entry.arrival_ms)
     }
 
     fn activate(&mut self, id: MessageId) -> Option<(MessageId, Entry)> {
@@ -148,7 +163,12 @@ mod tests {
     use super::*;
 
     fn entry(arrival_ms: u64, attempts: u32) -> Entry {
-        Entry { arrival_ms, bytes: 10, attempts, settled: Box::default() }
+        Entry {
+            arrival_ms,
+            bytes: 10,
+            attempts,
+            settled: Box::default(),
+        }
     }
 
     fn ids(count: u64) -> Vec<MessageId> {
@@ -165,9 +185,15 @@ mod tests {
         }
         assert_eq!(schedule.take(9), None);
         assert_eq!(schedule.next_due_ms(), Some(10));
-        let order: Vec<_> = std::iter::from_fn(|| schedule.take(30)).map(|(id, _)| id).collect();
+        let order: Vec<_> = std::iter::from_fn(|| schedule.take(30))
+            .map(|(id, _)| id)
+            .collect();
         assert_eq!(order, [ids[1], ids[2], ids[0]]);
-        assert_eq!(schedule.take(99), None, "active messages are not handed out twice");
+        assert_eq!(
+            schedule.take(99),
+            None,
+            "active messages are not handed out twice"
+        );
         assert_eq!(schedule.totals().messages, 3);
     }
 
@@ -177,17 +203,34 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.insert(ids[0], entry(1, 0), 0);
         schedule.insert(ids[1], entry(2, 3), 0);
-        assert_eq!(schedule.totals(), Totals { messages: 2, bytes: 20, deferred: 1 });
+        assert_eq!(
+            schedule.totals(),
+            Totals {
+                messages: 2,
+                bytes: 20,
+                deferred: 1
+            }
+        );
         let (id, mut taken) = schedule.take(0).unwrap();
         taken.attempts += 1;
         schedule.put_back(id, taken, 50);
-        assert_eq!(schedule.totals(), Totals { messages: 2, bytes: 20, deferred: 2 });
+        assert_eq!(
+            schedule.totals(),
+            Totals {
+                messages: 2,
+                bytes: 20,
+                deferred: 2
+            }
+        );
         assert_eq!(schedule.oldest_arrival_ms(), Some(1));
         schedule.finish(ids[0]);
         schedule.finish(ids[1]);
         schedule.finish(ids[1]);
         assert_eq!(schedule.totals(), Totals::default());
-        assert_eq!((schedule.oldest_arrival_ms(), schedule.next_due_ms()), (None, None));
+        assert_eq!(
+            (schedule.oldest_arrival_ms(), schedule.next_due_ms()),
+            (None, None)
+        );
     }
 
     #[test]
@@ -211,7 +254,11 @@ mod tests {
         for (id, arrival) in ids.iter().zip([1, 2, 3]) {
             schedule.insert(*id, entry(arrival, 0), 1000);
         }
-        let old: Vec<_> = schedule.take_older(3, 9).into_iter().map(|(id, _)| id).collect();
+        let old: Vec<_> = schedule
+            .take_older(3, 9)
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
         assert_eq!(old, ids[..2]);
         assert!(schedule.take_older(3, 9).is_empty());
     }

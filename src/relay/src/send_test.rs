@@ -56,9 +56,11 @@ enum Tls {
 ///
 /// # Errors
 /// What the server said, or what kept it from being asked.
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reply = runtime.block_on(send(&args))?;
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reply = runtime.block_on(send(args))?;
     tracing::info!(to = args.to, reply, "accepted");
     Ok(())
 }
@@ -117,7 +119,8 @@ fn upstream(args: &Args) -> anyhow::Result<LiveUpstream> {
 
 fn transaction(args: &Args) -> Transaction {
     let now = clock::timestamp(clock::now_ms());
-    let date = jiff::fmt::rfc2822::to_string(&now.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
+    let date =
+        jiff::fmt::rfc2822::to_string(&now.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
     let content = format!(
         "Date: {date}\r\nFrom: <{from}>\r\nTo: <{to}>\r\nMessage-ID: <{id}@postroad-test.localdomain>\r\n\
          Subject: Postroad test mail\r\n\r\nIf you can read this, mail flows.\r\n",

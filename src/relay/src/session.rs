@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postroad_config::{Listener, ListenerTls};
+use postroad_smtp::Password;
 use postroad_smtp::server::{
     AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
 };
-use postroad_smtp::Password;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -237,8 +237,7 @@ impl Driver {
         let live = self.context.live();
         let name = username.clone();
         // About a millisecond of hashing: not on the threads that move everybody's bytes.
-        let checked =
-            tokio::task::spawn_blocking(move || is_login(&live, &name, &password)).await;
+        let checked = tokio::task::spawn_blocking(move || is_login(&live, &name, &password)).await;
         match checked {
             Ok(true) => Verdict::Accept,
             Ok(false) => {
@@ -254,9 +253,7 @@ impl Driver {
     /// Refused at MAIL already, before the content crosses the network.
     fn check_disk(&self) -> Verdict {
         match self.context.queue.spool().free_bytes() {
-            Ok(free) if free < DISK_RESERVE_BYTES => {
-                Verdict::Refuse(Refusal::DiskFull.reply())
-            }
+            Ok(free) if free < DISK_RESERVE_BYTES => Verdict::Refuse(Refusal::DiskFull.reply()),
             // What cannot be measured shows when it is written.
             Ok(_) | Err(_) => Verdict::Accept,
         }
@@ -266,7 +263,8 @@ impl Driver {
         let live = self.context.live();
         let authenticated = self.session.peer().user.is_some();
         let networks = &live.config.access.trusted_networks;
-        let refusal = match policy::relaying(authenticated, self.peer, self.listener.auth, networks) {
+        let refusal = match policy::relaying(authenticated, self.peer, self.listener.auth, networks)
+        {
             Relaying::Allowed => return Verdict::Accept,
             Relaying::AuthenticationNeeded => Refusal::AuthenticationNeeded,
             Relaying::Denied => Refusal::RelayingDenied,
@@ -285,7 +283,11 @@ impl Driver {
             return Verdict::Refuse(Refusal::MemoryFull.reply());
         };
         let tls = self.stream.tls_text();
-        let origin = Origin { info: self.session.peer(), peer: self.peer, tls };
+        let origin = Origin {
+            info: self.session.peer(),
+            peer: self.peer,
+            tls,
+        };
         match accept::accept(&self.context, message, &origin, reservation).await {
             Ok(id) => Verdict::Queued(format!("Ok: queued as {id}")),
             Err(refusal) => Verdict::Refuse(refusal.reply()),
@@ -297,13 +299,11 @@ impl Driver {
 /// names cannot be probed for.
 fn is_login(live: &Live, username: &str, password: &Password) -> bool {
     match live.credentials.find(username) {
-        Some(credential) => credential
-            .verifiers
-            .iter()
-            .fold(false, |found, verifier| found | verifier.verify(password.as_str())),
+        Some(credential) => credential.verifiers.iter().fold(false, |found, verifier| {
+            found | verifier.verify(password.as_str())
+        }),
         None => {
-            let decoy =
-                postroad_config::Verifier::derive("", [0; postroad_config::SALT_BYTES]);
+            let decoy = postroad_config::Verifier::derive("", [0; postroad_config::SALT_BYTES]);
             // Deriving has taken the time; the comparison decides nothing.
             drop(decoy);
             false

@@ -57,7 +57,10 @@ impl Stream {
             rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
             _ => "TLS",
         };
-        Some(format!("{version} {}", suite.as_str().unwrap_or("unknown cipher")))
+        Some(format!(
+            "{version} {}",
+            suite.as_str().unwrap_or("unknown cipher")
+        ))
     }
 }
 

@@ -52,7 +52,10 @@ pub fn served(certificate: &[u8], key: &[u8]) -> Result<Served, Error> {
         .with_no_client_auth()
         .with_single_cert(chain, private_key(key)?)
         .map_err(Error::Pair)?;
-    Ok(Served { config: Arc::new(config), status })
+    Ok(Served {
+        config: Arc::new(config),
+        status,
+    })
 }
 
 /// The TLS side of the admin listener: only clients whose certificate the authority has signed.
@@ -83,7 +86,9 @@ pub fn upstream(mode: UpstreamTls, ca: Option<&[u8]>) -> Result<Arc<ClientConfig
         .with_safe_default_protocol_versions()
         .map_err(Error::Pair)?;
     let config = if mode.is_verified() {
-        builder.with_root_certificates(roots(ca)?).with_no_client_auth()
+        builder
+            .with_root_certificates(roots(ca)?)
+            .with_no_client_auth()
     } else {
         builder
             .dangerous()
@@ -103,7 +108,9 @@ fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, Error> {
         None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(pem) => {
             for certificate in chain(pem).map_err(|error| Error::Authority(error.to_string()))? {
-                store.add(certificate).map_err(|error| Error::Authority(error.to_string()))?;
+                store
+                    .add(certificate)
+                    .map_err(|error| Error::Authority(error.to_string()))?;
             }
         }
     }
@@ -125,9 +132,11 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 fn status(chain: &[CertificateDer<'_>]) -> Result<CertificateStatus, Error> {
-    let leaf = chain.first().ok_or_else(|| Error::Certificate("the file holds none".into()))?;
-    let (_, parsed) = X509Certificate::from_der(leaf)
-        .map_err(|error| Error::Certificate(error.to_string()))?;
+    let leaf = chain
+        .first()
+        .ok_or_else(|| Error::Certificate("the file holds none".into()))?;
+    let (_, parsed) =
+        X509Certificate::from_der(leaf).map_err(|error| Error::Certificate(error.to_string()))?;
     Ok(CertificateStatus {
         not_after: parsed.validity().not_after.timestamp(),
         fingerprint: hex(digest::digest(&digest::SHA256, leaf).as_ref()),
@@ -138,11 +147,13 @@ fn status(chain: &[CertificateDer<'_>]) -> Result<CertificateStatus, Error> {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Takes whatever certificate the peer shows: opportunistic TLS (RFC 7435) keeps onlookers out and
@@ -168,7 +179,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -177,7 +193,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

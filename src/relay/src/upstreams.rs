@@ -15,8 +15,10 @@ use crate::backoff::Backoff;
 
 /// Probes start fast, because most outages are a restart, and end at a pace that a mended upstream is noticed
 /// within a minute.
-const PROBE_BACKOFF: Backoff =
-    Backoff { initial: Duration::from_secs(1), maximum: Duration::from_secs(60) };
+const PROBE_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(60),
+};
 
 /// All upstreams, in order of preference.
 #[derive(Debug, Default)]
@@ -40,7 +42,11 @@ struct Tracked {
 enum Health {
     Unknown,
     Ready,
-    Failing { failure: UpstreamFailure, failures: u32, probe_ms: u64 },
+    Failing {
+        failure: UpstreamFailure,
+        failures: u32,
+        probe_ms: u64,
+    },
 }
 
 /// What changed by a report; worth a log line.
@@ -65,7 +71,9 @@ impl Upstreams {
         let mut before = std::mem::take(&mut self.tracked);
         let mut changed = false;
         for (upstream, fingerprint) in upstreams {
-            let known = before.iter().position(|tracked| tracked.name == upstream.name);
+            let known = before
+                .iter()
+                .position(|tracked| tracked.name == upstream.name);
             let mut tracked = known.map_or_else(
                 || Tracked::new(&upstream.name, now_ms),
                 |index| before.swap_remove(index),
@@ -103,10 +111,13 @@ impl Upstreams {
 
     /// When [`Self::choose`] may next say something else by time alone.
     pub fn next_probe_ms(&self) -> Option<u64> {
-        let probes = self.tracked.iter().filter_map(|tracked| match &tracked.health {
-            Health::Failing { probe_ms, .. } if tracked.connections == 0 => Some(*probe_ms),
-            _ => None,
-        });
+        let probes = self
+            .tracked
+            .iter()
+            .filter_map(|tracked| match &tracked.health {
+                Health::Failing { probe_ms, .. } if tracked.connections == 0 => Some(*probe_ms),
+                _ => None,
+            });
         probes.min()
     }
 
@@ -138,7 +149,9 @@ impl Upstreams {
 
     /// The upstream (as it was configured under `fingerprint`) got as far as MAIL FROM.
     pub fn ready(&mut self, name: &str, fingerprint: &str, now_ms: u64) -> Change {
-        let Some(tracked) = self.find_as(name, fingerprint) else { return Change::None };
+        let Some(tracked) = self.find_as(name, fingerprint) else {
+            return Change::None;
+        };
         if tracked.health == Health::Ready {
             return Change::None;
         }
@@ -157,11 +170,20 @@ impl Upstreams {
         now_ms: u64,
         random: f64,
     ) -> Change {
-        let Some(tracked) = self.find_as(name, fingerprint) else { return Change::None };
+        let Some(tracked) = self.find_as(name, fingerprint) else {
+            return Change::None;
+        };
         let (change, failures) = match &tracked.health {
-            Health::Failing { failure: known, failures, .. } => {
+            Health::Failing {
+                failure: known,
+                failures,
+                ..
+            } => {
                 let same = known.reason == failure.reason;
-                (if same { Change::None } else { Change::Failed }, failures.saturating_add(1))
+                (
+                    if same { Change::None } else { Change::Failed },
+                    failures.saturating_add(1),
+                )
             }
             Health::Ready | Health::Unknown => {
                 tracked.since_ms = now_ms;
@@ -170,7 +192,11 @@ impl Upstreams {
         };
         let pause = PROBE_BACKOFF.pause(failures, random).as_millis();
         let probe_ms = now_ms.saturating_add(u64::try_from(pause).unwrap_or(u64::MAX));
-        tracked.health = Health::Failing { failure, failures, probe_ms };
+        tracked.health = Health::Failing {
+            failure,
+            failures,
+            probe_ms,
+        };
         change
     }
 
@@ -185,7 +211,8 @@ impl Upstreams {
 
     /// A report about an upstream that has been reconfigured since says nothing about it as it is now.
     fn find_as(&mut self, name: &str, fingerprint: &str) -> Option<&mut Tracked> {
-        self.find(name).filter(|tracked| tracked.fingerprint == fingerprint)
+        self.find(name)
+            .filter(|tracked| tracked.fingerprint == fingerprint)
     }
 }
 
@@ -204,7 +231,10 @@ impl Tracked {
     /// The failure of a login that has just been changed is worth a try, but it is no news until it has been tried:
     /// the state stays, only the wait is over.
     fn expect_anew(&mut self) {
-        if let Health::Failing { failures, probe_ms, .. } = &mut self.health {
+        if let Health::Failing {
+            failures, probe_ms, ..
+        } = &mut self.health
+        {
             (*failures, *probe_ms) = (0, 0);
         } else {
             self.health = Health::Unknown;
@@ -231,7 +261,10 @@ pub fn failure(reason: FailureReason, message: impl Into<String>) -> UpstreamFai
     /// A condition's message is read in a terminal.
     const MESSAGE_CHARS_MAX: usize = 400;
     let message: String = message.into();
-    UpstreamFailure { reason, message: message.chars().take(MESSAGE_CHARS_MAX).collect() }
+    UpstreamFailure {
+        reason,
+        message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -248,13 +281,19 @@ mod tests {
             tls: UpstreamTls::Required,
             ca: None,
             auth: None,
-            limits: UpstreamLimits { connections: 2, ..UpstreamLimits::default() },
+            limits: UpstreamLimits {
+                connections: 2,
+                ..UpstreamLimits::default()
+            },
         }
     }
 
     fn two() -> Upstreams {
         let mut upstreams = Upstreams::default();
-        upstreams.configure([(&upstream("a"), "1"), (&upstream("b"), "1")].into_iter(), 0);
+        upstreams.configure(
+            [(&upstream("a"), "1"), (&upstream("b"), "1")].into_iter(),
+            0,
+        );
         upstreams
     }
 
@@ -272,7 +311,11 @@ mod tests {
         assert_eq!(upstreams.ready("a", "1", 6), Change::None);
         assert_eq!(upstreams.choose(0), Some("a"));
         upstreams.opened("a");
-        assert_eq!(upstreams.choose(0), None, "never more connections than its limit");
+        assert_eq!(
+            upstreams.choose(0),
+            None,
+            "never more connections than its limit"
+        );
         upstreams.closed("a");
         assert_eq!(upstreams.choose(0), Some("a"));
     }
@@ -281,17 +324,27 @@ mod tests {
     fn the_next_upstream_serves_while_the_first_fails_and_the_first_is_probed() {
         let mut upstreams = two();
         upstreams.opened("a");
-        assert_eq!(upstreams.failed("a", "1", refused(), 1000, 0.5), Change::Failed);
+        assert_eq!(
+            upstreams.failed("a", "1", refused(), 1000, 0.5),
+            Change::Failed
+        );
         upstreams.closed("a");
         assert_eq!(upstreams.choose(1000), Some("b"));
         upstreams.opened("b");
         upstreams.ready("b", "1", 1000);
         assert_eq!(upstreams.next_probe_ms(), Some(2000));
         assert_eq!(upstreams.choose(1999), Some("b"));
-        assert_eq!(upstreams.choose(2000), Some("a"), "probe of the preferred one");
+        assert_eq!(
+            upstreams.choose(2000),
+            Some("a"),
+            "probe of the preferred one"
+        );
         upstreams.opened("a");
         assert_eq!(upstreams.choose(2000), Some("b"), "one probe at a time");
-        assert_eq!(upstreams.failed("a", "1", refused(), 2000, 0.5), Change::None);
+        assert_eq!(
+            upstreams.failed("a", "1", refused(), 2000, 0.5),
+            Change::None
+        );
         upstreams.closed("a");
         assert_eq!(upstreams.next_probe_ms(), Some(4000), "the pause doubles");
     }
@@ -302,7 +355,13 @@ mod tests {
         assert_eq!(upstreams.all_failing(), None);
         upstreams.failed("a", "1", refused(), 7000, 0.5);
         assert_eq!(upstreams.all_failing(), None);
-        upstreams.failed("b", "1", failure(FailureReason::TlsFailed, "bad"), 8000, 0.5);
+        upstreams.failed(
+            "b",
+            "1",
+            failure(FailureReason::TlsFailed, "bad"),
+            8000,
+            0.5,
+        );
         assert_eq!(upstreams.all_failing(), Some(&refused()));
         upstreams.failed("a", "1", refused(), 9000, 0.5);
         assert_eq!(upstreams.status()[0].since, 7);
@@ -316,9 +375,16 @@ mod tests {
         let changed = [(&upstream("a"), "2"), (&upstream("b"), "1")];
         assert!(upstreams.configure(changed.into_iter(), 1001));
         assert_eq!(upstreams.choose(1001), Some("a"));
-        assert_eq!(upstreams.failed("a", "1", refused(), 1002, 0.5), Change::None);
+        assert_eq!(
+            upstreams.failed("a", "1", refused(), 1002, 0.5),
+            Change::None
+        );
         assert_eq!(upstreams.choose(1002), Some("a"));
-        assert_eq!(upstreams.status()[0].state, UpstreamState::Failing, "not mended until seen");
+        assert_eq!(
+            upstreams.status()[0].state,
+            UpstreamState::Failing,
+            "not mended until seen"
+        );
         assert!(!upstreams.configure(changed.into_iter(), 1003));
     }
 
@@ -332,6 +398,11 @@ mod tests {
 
     #[test]
     fn failure_texts_are_bounded() {
-        assert_eq!(failure(FailureReason::Refused, "x".repeat(9999)).message.len(), 400);
+        assert_eq!(
+            failure(FailureReason::Refused, "x".repeat(9999))
+                .message
+                .len(),
+            400
+        );
     }
 }

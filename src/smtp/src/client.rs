@@ -36,8 +36,10 @@
 mod connect;
 mod exchange;
 mod extensions;
+mod outcome;
 #[cfg(test)]
 mod tests;
+mod transact;
 
 use bytes::{Bytes, BytesMut};
 
@@ -47,6 +49,9 @@ use crate::{BodyKind, ForwardPath, Password, Reply, ReversePath, address};
 use connect::Login as LoginStep;
 use exchange::Exchange;
 use extensions::Extensions;
+pub use outcome::{
+    ConnectFailure, Connection, FailureKind, RecipientOutcome, Stage, TransactionOutcome,
+};
 
 /// What a connection is for.
 #[derive(Clone, Debug)]
@@ -113,83 +118,6 @@ pub enum ClientStep {
     Failed(ConnectFailure),
     /// The connection is over. Every later step says the same.
     Closed,
-}
-
-/// How a transaction ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TransactionOutcome {
-    /// One outcome per recipient, in the order of [`Transaction::recipients`].
-    pub recipients: Vec<RecipientOutcome>,
-    /// Whether the connection can carry another.
-    pub connection: Connection,
-    /// The server demands AUTH or TLS (530, 534, 535, 538): the relay's login is at fault, the message
-    /// was not judged. Recipients without a verdict are deferred.
-    pub hold: Option<ConnectFailure>,
-}
-
-/// What became of one recipient.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RecipientOutcome {
-    /// The server took responsibility.
-    Delivered(Reply),
-    /// Trying again later may work.
-    Deferred(Reply),
-    /// Trying again will not work.
-    Failed(Reply),
-}
-
-/// Whether a connection can be used again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Connection {
-    /// [`ClientStep::Ready`] comes next.
-    Reusable,
-    /// [`ClientStep::Closed`] comes next.
-    Closing,
-}
-
-/// Why a server cannot be used.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ConnectFailure {
-    /// How far it came.
-    pub stage: Stage,
-    /// What went wrong.
-    pub kind: FailureKind,
-    /// What the server said, if anything.
-    pub reply: Option<Reply>,
-}
-
-/// The steps before the first transaction.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stage {
-    /// Waiting for 220.
-    Greeting,
-    /// EHLO or HELO.
-    Ehlo,
-    /// STARTTLS and the handshake.
-    StartTls,
-    /// AUTH.
-    Auth,
-}
-
-/// What goes wrong before the first transaction.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FailureKind {
-    /// 4yz: the server wants less, or is not well.
-    Throttled,
-    /// 5yz.
-    Refused,
-    /// The login was refused, or the server demands one.
-    AuthenticationFailed,
-    /// There is a login, and no way to use it: no TLS that protects it, or no AUTH PLAIN or LOGIN.
-    AuthUnavailable,
-    /// TLS is required and not offered.
-    TlsNotOffered,
-    /// The server demands TLS and the configuration does not ask for it.
-    TlsDemanded,
-    /// The server broke the protocol.
-    Protocol,
-    /// The connection ended.
-    Disconnected,
 }
 
 /// What the client waits for, so that the driver can choose a deadline (RFC 5321 §4.5.3.2).
@@ -298,7 +226,7 @@ impl Client {
     pub fn send(&mut self, transaction: Transaction) {
         self.state = match self.state {
             State::Ready => self.begin(transaction),
-            _ => State::Settled(exchange::out_of_turn(transaction.recipients.len())),
+            _ => State::Settled(transact::out_of_turn(transaction.recipients.len())),
         };
     }
 
@@ -370,7 +298,7 @@ impl Client {
 
     fn on_garbage(&mut self, error: ReplyError) -> Turn {
         match &self.state {
-            State::Exchange(_) => self.break_exchange(&exchange::malformed(error)),
+            State::Exchange(_) => self.break_exchange(&transact::malformed(error)),
             State::Quitting | State::Ready | State::Settled(_) | State::Closed => {
                 self.state = State::Closed;
                 Turn::Step(ClientStep::Closed)

@@ -26,5 +26,6 @@ pub mod server;
 
 pub use address::{ForwardPath, Mailbox, ReversePath};
 pub use body::BodyKind;
+pub use client::RecipientOutcome;
 pub use password::Password;
 pub use reply::{EnhancedStatus, Reply};

@@ -47,6 +47,8 @@ pub(crate) struct Found {
     pub(crate) claims: BTreeMap<u32, Arc<PersistentVolumeClaim>>,
     /// Those that are not on their way out.
     pub(crate) pods: Vec<FoundPod>,
+    /// Ordinals of which there is any pod, also one on its way out.
+    pub(crate) lingering: BTreeSet<u32>,
     /// The Service, if its load balancer is of interest.
     pub(crate) service: Option<Service>,
 }
@@ -82,12 +84,14 @@ pub(crate) async fn dereference(
 ) -> Result<Found, Error> {
     let caches = &context.caches;
     let secrets = secrets(&context.client, id, secret_names(relay, id)).await?;
+    let all_pods = caches.pods.of_relay(&id.namespace, &id.name);
     let mut found = Found {
         secrets,
+        lingering: all_pods.iter().filter_map(|pod| names::ordinal(&pod.metadata)).collect(),
         logins: logins(context, relay, id).await?,
         deployments: by_ordinal(caches.deployments.of_relay(&id.namespace, &id.name)),
         claims: by_ordinal(caches.claims.of_relay(&id.namespace, &id.name)),
-        pods: pods(caches.pods.of_relay(&id.namespace, &id.name)),
+        pods: pods(all_pods),
         service: service(context, relay, id).await?,
     };
     if let Some(authority) = found.pair(&id.authority()) {

@@ -56,11 +56,17 @@ enum Event {
 
 impl Connection {
     /// Connects, secures, greets and logs in.
-    pub(crate) async fn open(upstream: &LiveUpstream, hostname: &str) -> Result<Self, UpstreamFailure> {
+    pub(crate) async fn open(
+        upstream: &LiveUpstream,
+        hostname: &str,
+    ) -> Result<Self, UpstreamFailure> {
         // Before anything is sent: what is missing here cannot be mended by the peer.
         let login = login(upstream)?;
         let tls = upstream.tls.as_ref().map_err(|problem| {
-            failure(FailureReason::TlsFailed, format!("cannot verify the upstream: {problem}"))
+            failure(
+                FailureReason::TlsFailed,
+                format!("cannot verify the upstream: {problem}"),
+            )
         })?;
         let stream = Stream::Plain(dial(&upstream.config.host, upstream.config.port).await?);
         let tls_mode = match upstream.config.tls {
@@ -73,9 +79,16 @@ impl Connection {
             UpstreamTls::Implicit => secure(stream, tls, &upstream.config.host).await?,
             _ => stream,
         };
-        let config = ClientConfig { ehlo_name: hostname.to_owned(), tls: tls_mode, login };
-        let mut connection =
-            Self { stream, client: Client::new(config), input: BytesMut::new() };
+        let config = ClientConfig {
+            ehlo_name: hostname.to_owned(),
+            tls: tls_mode,
+            login,
+        };
+        let mut connection = Self {
+            stream,
+            client: Client::new(config),
+            input: BytesMut::new(),
+        };
         connection.greet(upstream, tls).await?;
         Ok(connection)
     }
@@ -86,12 +99,19 @@ impl Connection {
         tls: &Arc<rustls::ClientConfig>,
     ) -> Result<(), UpstreamFailure> {
         loop {
-            match self.advance(GREETING_TIMEOUT).await.map_err(|error| io_failure(&error))? {
+            match self
+                .advance(GREETING_TIMEOUT)
+                .await
+                .map_err(|error| io_failure(&error))?
+            {
                 Event::Ready => return Ok(()),
                 Event::StartTls => self.start_tls(tls, &upstream.config.host).await?,
                 Event::Failed(failure) => return Err(describe(&failure)),
                 Event::Finished(_) | Event::Closed => {
-                    return Err(failure(FailureReason::ProtocolError, "the upstream closed early"));
+                    return Err(failure(
+                        FailureReason::ProtocolError,
+                        "the upstream closed early",
+                    ));
                 }
             }
         }
@@ -194,12 +214,14 @@ fn event(step: ClientStep) -> Event {
 fn login(upstream: &LiveUpstream) -> Result<Option<SmtpLogin>, UpstreamFailure> {
     match &upstream.login {
         Login::None => Ok(None),
-        Login::Present { username, password } => {
-            Ok(Some(SmtpLogin { username: username.clone(), password: password.clone() }))
-        }
-        Login::Missing(problem) => {
-            Err(failure(FailureReason::CredentialsMissing, format!("no login: {problem}")))
-        }
+        Login::Present { username, password } => Ok(Some(SmtpLogin {
+            username: username.clone(),
+            password: password.clone(),
+        })),
+        Login::Missing(problem) => Err(failure(
+            FailureReason::CredentialsMissing,
+            format!("no login: {problem}"),
+        )),
     }
 }
 
@@ -208,14 +230,20 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, UpstreamFailure> {
     let addresses = match lookup {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => {
-            return Err(failure(FailureReason::NameNotFound, format!("{host}: {error}")));
+            return Err(failure(
+                FailureReason::NameNotFound,
+                format!("{host}: {error}"),
+            ));
         }
         Err(_) => {
             let text = format!("{host}: the name service did not answer");
             return Err(failure(FailureReason::NameNotFound, text));
         }
     };
-    let mut last = failure(FailureReason::NameNotFound, format!("{host} has no address"));
+    let mut last = failure(
+        FailureReason::NameNotFound,
+        format!("{host} has no address"),
+    );
     for address in addresses {
         match timed(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(stream) => {
@@ -277,9 +305,12 @@ pub(super) fn describe(failed: &ConnectFailure) -> UpstreamFailure {
         FailureKind::AuthenticationFailed => {
             (FailureReason::AuthenticationFailed, "refused the login")
         }
-        FailureKind::AuthUnavailable => {
-            (FailureReason::AuthenticationFailed, "offers no login that could be used")
-        }
+        FailureKind::AuthUnavailable => (
+            FailureReason::AuthenticationFailed,
+            "offers no login that could be used",
+        ),
+        FailureKind::Disconnected => (FailureReason::ConnectionRefused, "closed the connection"),
+        FailureKind::TlsDemanded => (FailureReason::TlsFailed, "demands TLS"),
         FailureKind::TlsNotOffered => (FailureReason::TlsFailed, "does not offer STARTTLS"),
         FailureKind::Protocol => (FailureReason::ProtocolError, "broke the protocol"),
     };

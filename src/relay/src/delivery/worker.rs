@@ -52,7 +52,15 @@ impl Worker {
         upstream: Arc<LiveUpstream>,
     ) -> Self {
         let name = upstream.config.name.clone();
-        Self { slot: Slot { upstreams, context: context.clone(), name }, context, upstream }
+        Self {
+            slot: Slot {
+                upstreams,
+                context: context.clone(),
+                name,
+            },
+            context,
+            upstream,
+        }
     }
 
     /// Opens the connection and uses it for as long as there is work.
@@ -68,13 +76,15 @@ impl Worker {
                 self.report_ready();
                 self.serve(connection).await;
             }
-            Err(failure) => self.report_failed(failure),
+            Err(failure) => self.report_failed(&failure),
         }
     }
 
     async fn serve(&self, mut connection: Connection) {
         for sent in 0..self.upstream.config.limits.messages_per_connection {
-            let Some((id, entry)) = self.next_message().await else { break };
+            let Some((id, entry)) = self.next_message().await else {
+                break;
+            };
             // There may be more to do than one connection can.
             self.context.queue.nudge();
             if sent > 0 && connection.is_stale().await {
@@ -102,7 +112,10 @@ impl Worker {
     /// Whether the upstream has been changed since this connection was opened.
     fn is_outdated(&self) -> bool {
         let live = self.context.live();
-        !live.upstreams.iter().any(|one| one.fingerprint == self.upstream.fingerprint)
+        !live
+            .upstreams
+            .iter()
+            .any(|one| one.fingerprint == self.upstream.fingerprint)
     }
 
     async fn deliver(&self, connection: &mut Connection, id: MessageId, entry: Entry) -> Then {
@@ -110,7 +123,9 @@ impl Worker {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!(%id, %error, "cannot load a message; it stays in the queue");
-                self.context.queue.release(id, entry, clock::now_ms() + UNREADABLE_PAUSE_MS);
+                self.context
+                    .queue
+                    .release(id, entry, clock::now_ms() + UNREADABLE_PAUSE_MS);
                 return Then::GoOn;
             }
         };
@@ -142,7 +157,7 @@ impl Worker {
             let outcome = match connection.send(transaction(message, recipients)).await {
                 Sent::Finished(outcome) => outcome,
                 Sent::Held(failure) => {
-                    self.report_failed(failure);
+                    self.report_failed(&failure);
                     return (outcomes, Then::Stop);
                 }
                 Sent::Lost(why) => {
@@ -150,9 +165,13 @@ impl Worker {
                     return (outcomes, Then::Stop);
                 }
             };
-            let TransactionOutcome { recipients, connection: afterwards, hold } = outcome;
+            let TransactionOutcome {
+                recipients,
+                connection: afterwards,
+                hold,
+            } = outcome;
             if let Some(hold) = hold {
-                self.report_failed(describe(&hold));
+                self.report_failed(&describe(&hold));
                 return (outcomes, Then::Stop);
             }
             outcomes.extend(indexes.into_iter().zip(recipients));
@@ -182,11 +201,15 @@ impl Worker {
     fn report_ready(&self) {
         let now_ms = clock::now_ms();
         let fingerprint = &self.upstream.fingerprint;
-        let change = self.slot.upstreams.lock().ready(&self.slot.name, fingerprint, now_ms);
+        let change = self
+            .slot
+            .upstreams
+            .lock()
+            .ready(&self.slot.name, fingerprint, now_ms);
         announce(&self.slot.name, change, None);
     }
 
-    fn report_failed(&self, failure: UpstreamFailure) {
+    fn report_failed(&self, failure: &UpstreamFailure) {
         let change = self.slot.upstreams.lock().failed(
             &self.slot.name,
             &self.upstream.fingerprint,
@@ -194,7 +217,7 @@ impl Worker {
             clock::now_ms(),
             clock::random_unit(),
         );
-        announce(&self.slot.name, change, Some(&failure));
+        announce(&self.slot.name, change, Some(failure));
     }
 }
 
@@ -219,7 +242,11 @@ fn parse_recipients(message: &Message, entry: &Entry) -> (Paths, Vec<(u32, Recip
         match recipient.and_then(|recipient| recipient.address.parse().ok()) {
             Some(path) => paths.push((index, path)),
             None => {
-                let status = EnhancedStatus { class: 5, subject: 1, detail: 3 };
+                let status = EnhancedStatus {
+                    class: 5,
+                    subject: 1,
+                    detail: 3,
+                };
                 let reply = Reply::new(553, status, "the recipient's address cannot be read");
                 outcomes.push((index, RecipientOutcome::Failed(reply)));
             }
@@ -232,7 +259,9 @@ fn transaction(message: &Message, recipients: Vec<ForwardPath>) -> Transaction {
     let sender = &message.envelope.sender;
     Transaction {
         // An unreadable sender could not be told anything either way.
-        sender: sender.parse().map_or(ReversePath::Null, ReversePath::Mailbox),
+        sender: sender
+            .parse()
+            .map_or(ReversePath::Null, ReversePath::Mailbox),
         recipients,
         body: match message.envelope.body {
             BodyType::SevenBit => BodyKind::SevenBit,

@@ -5,13 +5,13 @@ use std::mem;
 
 use bytes::{Bytes, BytesMut};
 
+use super::extensions::{Extensions, Size};
 use super::{
-    Client, ClientStep, ClientTls, ConnectFailure, Connection, FailureKind, Phase,
-    RecipientOutcome, Stage, State, Transaction, TransactionOutcome, Turn,
+    ConnectFailure, Connection, FailureKind, Phase, RecipientOutcome, Stage, Transaction,
+    TransactionOutcome,
 };
-use crate::client::extensions::{Extensions, Size};
 use crate::content::{Encoder, Written, is_canonical};
-use crate::reply::{EnhancedStatus, ReplyError};
+use crate::reply::EnhancedStatus;
 use crate::{BodyKind, ForwardPath, Reply, ReversePath};
 
 /// Commands sent ahead of their replies. Their replies (about 100 octets each) fit into any socket
@@ -87,123 +87,15 @@ enum Mail {
 }
 
 /// What a reply led to.
-enum Progress {
+pub(super) enum Progress {
     Going,
     Over,
     /// The connection cannot be used any more.
     Broken(Reply),
 }
 
-/// Every recipient deferred: [`Client::send`] was called at the wrong time.
-pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
-    let reply = local(451, 4, 3, 0, "The connection was not ready for a transaction");
-    TransactionOutcome {
-        recipients: vec![RecipientOutcome::Deferred(reply); recipients],
-        connection: Connection::Closing,
-        hold: None,
-    }
-}
-
-/// The reply that stands for bytes that are none.
-pub(super) fn malformed(error: ReplyError) -> Reply {
-    local(451, 4, 5, 0, &format!("The server broke the protocol: {error}"))
-}
-
-impl Client {
-    /// Starts a transaction, or settles it if it cannot be sent at all.
-    pub(super) fn begin(&mut self, transaction: Transaction) -> State {
-        let starttls_unused = self.extensions.starttls && self.config.tls != ClientTls::Active;
-        let mut exchange = Exchange::new(transaction, self.extensions, starttls_unused);
-        if exchange.is_settled() {
-            return State::Settled(exchange.outcome(Connection::Reusable));
-        }
-        if mem::take(&mut self.needs_reset) {
-            exchange.next = Next::Reset;
-        }
-        exchange.write_commands(&mut self.output);
-        State::Exchange(Box::new(exchange))
-    }
-
-    pub(super) fn finish_settled(&mut self) -> Turn {
-        match mem::replace(&mut self.state, State::Closed) {
-            State::Settled(outcome) => {
-                if outcome.connection == Connection::Reusable {
-                    self.state = State::Ready;
-                }
-                Turn::Step(ClientStep::Finished(outcome))
-            }
-            other => {
-                self.state = other;
-                Turn::Continue
-            }
-        }
-    }
-
-    pub(super) fn exchange_reply(&mut self, reply: Reply, input: &BytesMut) -> Turn {
-        let State::Exchange(exchange) = &mut self.state else {
-            return Turn::Continue;
-        };
-        match exchange.on_reply(reply, input.is_empty(), &mut self.output) {
-            Progress::Going => Turn::Continue,
-            Progress::Broken(reply) => self.break_exchange(&reply),
-            Progress::Over => {
-                self.needs_reset = exchange.mail == Mail::Open;
-                // Replies too many: none of them can be told from the next answer.
-                let connection = match input.is_empty() {
-                    true => Connection::Reusable,
-                    false => Connection::Closing,
-                };
-                self.finish(connection)
-            }
-        }
-    }
-
-    /// Writes a piece of content. A server that speaks in the middle of it has given up on it.
-    pub(super) fn write_content(&mut self, input: &mut BytesMut) -> Turn {
-        let said = match input.is_empty() {
-            true => Ok(None),
-            false => self.replies.next(input),
-        };
-        let State::Exchange(exchange) = &mut self.state else {
-            return Turn::Continue;
-        };
-        match said {
-            Ok(None) => exchange.write_piece(&mut self.output),
-            Ok(Some(reply)) => {
-                exchange.interrupted(&reply);
-                self.break_exchange(&reply)
-            }
-            Err(error) => self.break_exchange(&malformed(error)),
-        }
-    }
-
-    /// Defers whoever has no outcome yet, and gives up the connection.
-    pub(super) fn break_exchange(&mut self, reply: &Reply) -> Turn {
-        if let State::Exchange(exchange) = &mut self.state {
-            exchange.settle_open(&RecipientOutcome::Deferred(reply.clone()));
-        }
-        self.finish(Connection::Closing)
-    }
-
-    fn finish(&mut self, connection: Connection) -> Turn {
-        let next = match connection {
-            Connection::Reusable => State::Ready,
-            Connection::Closing => State::Closed,
-        };
-        match mem::replace(&mut self.state, next) {
-            State::Exchange(mut exchange) => {
-                Turn::Step(ClientStep::Finished(exchange.outcome(connection)))
-            }
-            other => {
-                self.state = other;
-                Turn::Continue
-            }
-        }
-    }
-}
-
 impl Exchange {
-    fn new(transaction: Transaction, extensions: Extensions, starttls_unused: bool) -> Self {
+    pub(super) fn new(transaction: Transaction, extensions: Extensions, starttls_unused: bool) -> Self {
         let Transaction {
             sender,
             recipients,
@@ -229,6 +121,16 @@ impl Exchange {
         };
         exchange.settle_unsendable(extensions, size);
         exchange
+    }
+
+    /// The server still holds a transaction that was given up: RSET goes before MAIL.
+    pub(super) fn reset_first(&mut self) {
+        self.next = Next::Reset;
+    }
+
+    /// Whether the server may hold a transaction that it never finished.
+    pub(super) fn is_left_open(&self) -> bool {
+        self.mail == Mail::Open
     }
 
     pub(super) fn has_content(&self) -> bool {
@@ -284,13 +186,13 @@ impl Exchange {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.recipients
             .iter()
             .all(|recipient| matches!(recipient.standing, Standing::Settled(_)))
     }
 
-    fn write_commands(&mut self, output: &mut BytesMut) {
+    pub(super) fn write_commands(&mut self, output: &mut BytesMut) {
         while self.awaiting.len() < self.window {
             let (command, awaited) = match self.next {
                 Next::Nothing => return,
@@ -336,34 +238,20 @@ impl Exchange {
         self.mail != Mail::Refused && !self.is_settled()
     }
 
-    fn on_reply(&mut self, reply: Reply, nothing_behind: bool, output: &mut BytesMut) -> Progress {
-        let awaited = self.awaiting.pop_front();
+    pub(super) fn on_reply(&mut self, reply: Reply, nothing_behind: bool, output: &mut BytesMut) -> Progress {
         if reply.code() == 421 {
             return Progress::Broken(reply);
         }
-        let understood = match awaited {
-            Some(Awaited::Reset) => reply.code() == 250,
-            Some(Awaited::Mail) => self.mail_reply(&reply),
-            Some(Awaited::Recipient(index)) => self.recipient_reply(index, &reply),
-            Some(Awaited::Data) => self.data_reply(&reply, output),
-            Some(Awaited::Final) => self.final_reply(&reply),
-            Some(Awaited::Nothing) => {
-                self.mail = Mail::Closed;
-                true
-            }
-            None => false,
-        };
-        if !understood {
-            return Progress::Broken(unexpected(&reply));
+        if !self.take(&reply, output) {
+            return Progress::Broken(out_of_place(&reply));
         }
-        if self.awaiting.is_empty() && !self.has_content() && !self.is_over() && !nothing_behind {
-            return Progress::Broken(local(451, 4, 5, 0, "The server sent a reply too many"));
+        // A reply too many would be taken for the answer to what is sent next.
+        if !nothing_behind && self.awaiting.is_empty() && !self.is_over() {
+            let text = "The server broke the protocol: a reply too many";
+            return Progress::Broken(local(451, 4, 5, 0, text));
         }
         if self.has_content() {
-            return match nothing_behind {
-                true => Progress::Going,
-                false => Progress::Broken(local(451, 4, 5, 0, "The server sent a reply too many")),
-            };
+            return Progress::Going;
         }
         self.write_commands(output);
         match self.awaiting.is_empty() {
@@ -372,9 +260,26 @@ impl Exchange {
         }
     }
 
+    /// Takes a reply for what it answers; `false` if it cannot be an answer to that.
+    fn take(&mut self, reply: &Reply, output: &mut BytesMut) -> bool {
+        match self.awaiting.pop_front() {
+            Some(Awaited::Reset) => reply.code() == 250,
+            Some(Awaited::Mail) => self.mail_reply(reply),
+            Some(Awaited::Recipient(index)) => self.recipient_reply(index, reply),
+            Some(Awaited::Data) => self.data_reply(reply, output),
+            Some(Awaited::Final) => self.final_reply(reply),
+            Some(Awaited::Nothing) => {
+                self.mail = Mail::Closed;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Nothing is left to send once the replies that are awaited are in.
     fn is_over(&self) -> bool {
         match self.next {
+            _ if self.has_content() => false,
             Next::Nothing => true,
             Next::Data => !self.data_is_worthwhile(),
             Next::Reset | Next::Mail | Next::Recipient(_) => false,
@@ -396,7 +301,11 @@ impl Exchange {
     }
 
     fn recipient_reply(&mut self, index: usize, reply: &Reply) -> bool {
-        let standing = match reply.code() {
+        if !matches!(self.recipients[index].standing, Standing::Open) {
+            // MAIL was refused: that counts, and not what the server says to a RCPT that followed it.
+            return true;
+        }
+        self.recipients[index].standing = match reply.code() {
             200..300 => Standing::Accepted,
             552 if self.is_one_too_many(reply) => {
                 Standing::Settled(RecipientOutcome::Deferred(reply.clone()))
@@ -404,12 +313,6 @@ impl Exchange {
             400.. => Standing::Settled(self.judge(reply)),
             _ => return false,
         };
-        // MAIL was refused: that counts, and not what the server says to a RCPT that followed it.
-        if let Some(recipient) = self.recipients.get_mut(index)
-            && matches!(recipient.standing, Standing::Open)
-        {
-            recipient.standing = standing;
-        }
         true
     }
 
@@ -447,19 +350,21 @@ impl Exchange {
         true
     }
 
-    fn write_piece(&mut self, output: &mut BytesMut) -> Turn {
-        if let Some(encoder) = &mut self.encoder
-            && encoder.write(output, PIECE) == Written::Part
-        {
-            return Turn::Step(ClientStep::Flush);
+    /// Puts the next piece of content into the output.
+    pub(super) fn write_piece(&mut self, output: &mut BytesMut) -> Written {
+        let written = match &mut self.encoder {
+            Some(encoder) => encoder.write(output, PIECE),
+            None => Written::All,
+        };
+        if written == Written::All {
+            self.encoder = None;
+            self.awaiting.push_back(Awaited::Final);
         }
-        self.encoder = None;
-        self.awaiting.push_back(Awaited::Final);
-        Turn::Continue
+        written
     }
 
     /// The server answered before the content was over.
-    fn interrupted(&mut self, reply: &Reply) {
+    pub(super) fn interrupted(&mut self, reply: &Reply) {
         if reply.is_permanent() {
             let outcome = self.judge(reply);
             self.settle_open(&outcome);
@@ -484,7 +389,7 @@ impl Exchange {
     }
 
     /// Gives an outcome to everyone who has none.
-    fn settle_open(&mut self, outcome: &RecipientOutcome) {
+    pub(super) fn settle_open(&mut self, outcome: &RecipientOutcome) {
         for recipient in &mut self.recipients {
             if !matches!(recipient.standing, Standing::Settled(_)) {
                 recipient.standing = Standing::Settled(outcome.clone());
@@ -492,7 +397,7 @@ impl Exchange {
         }
     }
 
-    fn outcome(&mut self, connection: Connection) -> TransactionOutcome {
+    pub(super) fn outcome(&mut self, connection: Connection) -> TransactionOutcome {
         let recipients = mem::take(&mut self.recipients);
         TransactionOutcome {
             recipients: recipients.into_iter().map(Recipient::outcome).collect(),
@@ -546,11 +451,11 @@ fn wire_size(content: &[Bytes]) -> u64 {
     }
 }
 
-fn unexpected(reply: &Reply) -> Reply {
-    local(451, 4, 5, 0, &format!("The server gave a reply out of place: {reply}"))
+fn out_of_place(reply: &Reply) -> Reply {
+    local(451, 4, 5, 0, &format!("The server broke the protocol: {reply}"))
 }
 
 /// A reply of our own, for what the server did not or could not say.
-fn local(code: u16, class: u8, subject: u16, detail: u16, text: &str) -> Reply {
+pub(super) fn local(code: u16, class: u8, subject: u16, detail: u16, text: &str) -> Reply {
     Reply::new(code, EnhancedStatus::new(class, subject, detail), text)
 }

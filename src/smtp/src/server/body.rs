@@ -6,12 +6,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
 use super::{Pending, ReceivedMessage, Request, Session, State, Step, Verdict, replies};
-use crate::Reply;
 use crate::content::{Decoded, Decoder};
+use crate::{EnhancedStatus, Reply};
 
 /// Octets of refused content that are read and dropped before the connection is closed. A client that
 /// ignores SIZE still gets its 552; one that never ends does not hold the connection for ever.
-pub const DISCARD_MAX: u64 = 1 << 30;
+pub(super) const DISCARD_MAX: u64 = 1 << 30;
 
 /// The content of one message, while it arrives.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Session {
     pub(super) fn message_decided(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Refuse(reply) => self.refuse_as_junk(&reply),
-            Verdict::Accept => self.message_kept("2.0.0 Ok"),
+            Verdict::Accept => self.message_kept("Ok"),
             Verdict::Queued(text) => self.message_kept(&text),
         }
     }
@@ -157,6 +157,10 @@ impl Session {
 
     fn message_kept(&mut self, text: &str) {
         self.junk = 0;
-        self.reply(&Reply::new(250, None, text));
+        let (status, text) = match text.split_once(' ').map(|(head, rest)| (head.parse(), rest)) {
+            Some((Ok(status), rest)) => (status, rest),
+            _ => (EnhancedStatus::new(2, 0, 0), text),
+        };
+        self.reply(&Reply::new(250, status, text));
     }
 }

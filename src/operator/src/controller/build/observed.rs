@@ -11,15 +11,22 @@ use crate::controller::dereference::{Found, FoundPod};
 use crate::names::{ANNOTATION_DRAINING, ANNOTATION_TEMPLATE};
 use crate::rollout::{Claim, Replica, Report, Workload};
 
-/// Every replica of which there is a Deployment or a claim.
+/// Every replica of which there is a Deployment, a claim or a pod.
+///
+/// A pod that has outlived its Deployment still writes to the queue, so its replica terminates: a
+/// second pod beside it would share the queue.
 pub(super) fn replicas(found: &Found, now: Timestamp) -> BTreeMap<u32, Replica> {
     let ordinals = found.deployments.keys().chain(found.claims.keys());
+    let ordinals = ordinals.chain(&found.lingering);
     ordinals
         .map(|&ordinal| {
             let deployment = found.deployments.get(&ordinal).map(AsRef::as_ref);
             let claim = found.claims.get(&ordinal).map(AsRef::as_ref);
             let replica = Replica {
-                workload: workload(deployment),
+                workload: match workload(deployment) {
+                    Workload::Absent if found.lingering.contains(&ordinal) => Workload::Terminating,
+                    workload => workload,
+                },
                 claim: claim_state(claim),
                 report: report(found, ordinal, deployment, now),
             };

@@ -1,0 +1,248 @@
+//! Applies what was built: accounts and secrets first, then what routes, the workload last.
+//!
+//! All writes are server-side apply with force, whole objects each, and are left out where neither
+//! what is wanted nor what is there has changed. An object of the same name that was not made for
+//! this relay is never touched ([`Error::Taken`]).
+//!
+//! Before anything is disrupted, the API server is asked whether the cache is up to date: a decision
+//! on old news could take two replicas out of service. If it is not, the next visit decides anew.
+
+mod ensure;
+mod replicas;
+
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::build::{self, Digests, Identity, Objects, Prepared};
+use super::dereference::{Found, FoundPod};
+use super::validate::{Refusal, Validated};
+use crate::context::Context;
+use crate::events::Notice;
+use crate::names::{ANNOTATION_CONTENT, MANAGER_RELAY, RelayId};
+use crate::rollout::Plan;
+
+pub(crate) use ensure::{Seen, ensure};
+
+/// Why something could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{kind} {name} exists and was not made for this object")]
+    Taken { kind: String, name: String },
+    #[error("cannot encode {kind} {name}")]
+    Encode {
+        kind: String,
+        name: String,
+        source: serde_json::Error,
+    },
+    #[error("cannot {verb} {kind} {name}")]
+    Api {
+        verb: &'static str,
+        kind: String,
+        name: String,
+        source: kube::Error,
+    },
+}
+
+impl Error {
+    /// What the user has to mend, if it is the user's.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let Self::Taken { kind, name } = self else {
+            return None;
+        };
+        let message = format!(
+            "{kind} {name:?} exists and was not made for this SmtpRelay: rename one of the two"
+        );
+        Some(Refusal {
+            reason: "NameTaken",
+            message,
+        })
+    }
+}
+
+/// A relay that is applied.
+pub(super) struct Applied {
+    pub(super) validated: Validated,
+    pub(super) identity: Identity,
+    pub(super) plan: Plan,
+    pub(super) digests: Digests,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Applies.
+pub(super) async fn apply(
+    context: &Context,
+    prepared: Prepared,
+    found: &Found,
+) -> Result<Applied, Error> {
+    let Prepared {
+        validated,
+        objects,
+        identity,
+        plan,
+        digests,
+        mut notices,
+    } = prepared;
+    let id = &validated.id;
+    base(context, id, &objects, found).await?;
+    let steps = replicas::Steps {
+        context,
+        id,
+        found,
+        authority: build::authority(&identity),
+        replicas: &objects.replicas,
+    };
+    notices.extend(steps.take(&plan).await?);
+    refresh(context, id, &digests, &found.pods).await?;
+    Ok(Applied {
+        validated,
+        identity,
+        plan,
+        digests,
+        notices,
+    })
+}
+
+/// Everything but the workload.
+async fn base(
+    context: &Context,
+    id: &RelayId,
+    objects: &Objects,
+    found: &Found,
+) -> Result<(), Error> {
+    let Objects {
+        service_account,
+        secrets,
+        config_map,
+        services,
+        budget,
+        replicas: _,
+    } = objects;
+    let caches = &context.caches;
+    let ours = Seen::of_relay(id);
+    let account = caches.service_accounts.get(&id.namespace, &id.name);
+    ensure(context, service_account, ours.meta(account.as_deref())).await?;
+    for secret in secrets {
+        let name = secret.metadata.name.as_deref().unwrap_or_default();
+        ensure(context, secret, ours.meta(found.secret(name))).await?;
+    }
+    let existing = caches.config_maps.get(&id.namespace, &id.config());
+    ensure(context, config_map, ours.meta(existing.as_deref())).await?;
+    for service in services {
+        let name = service.metadata.name.as_deref().unwrap_or_default();
+        let existing = caches.services.get(&id.namespace, name);
+        ensure(context, service, ours.meta(existing.as_deref())).await?;
+    }
+    let existing = caches.budgets.get(&id.namespace, &id.name);
+    match (budget, existing) {
+        (Some(budget), existing) => ensure(context, budget, ours.meta(existing.as_deref())).await,
+        // Only one of ours is in the cache under our label.
+        (None, Some(_)) => {
+            let api: Api<PodDisruptionBudget> =
+                Api::namespaced(context.client.clone(), &id.namespace);
+            ensure::delete(context, &api, &id.name).await
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// Touches the pods whose files have changed: the kubelet looks at a pod's volumes when the pod
+/// changes, and otherwise only every minute or so.
+async fn refresh(
+    context: &Context,
+    id: &RelayId,
+    digests: &Digests,
+    pods: &[FoundPod],
+) -> Result<(), Error> {
+    let api: Api<k8s_openapi::api::core::v1::Pod> =
+        Api::namespaced(context.client.clone(), &id.namespace);
+    for pod in pods {
+        let Some(mark) = mark(digests, pod) else {
+            continue;
+        };
+        let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+        let patch = json!({"metadata": {"annotations": {ANNOTATION_CONTENT: mark}}});
+        let params = PatchParams {
+            field_manager: Some(MANAGER_RELAY.into()),
+            ..PatchParams::default()
+        };
+        match api.patch_metadata(name, &params, &Patch::Merge(patch)).await {
+            Ok(_) => context.metrics.wrote("Pod"),
+            // It has gone meanwhile; the next one reads the new files from the start.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(source) => return Err(ensure::failed::<k8s_openapi::api::core::v1::Pod>("patch", name, source)),
+        }
+    }
+    Ok(())
+}
+
+/// The annotation that a pod should get, if it should get another one.
+///
+/// A pod that carries the right one and still has the old files in force was touched before the
+/// kubelet knew the new content; a suffix that changes makes it look again.
+fn mark(digests: &Digests, pod: &FoundPod) -> Option<String> {
+    let annotations = pod.pod.metadata.annotations.as_ref();
+    let current = annotations.and_then(|annotations| annotations.get(ANNOTATION_CONTENT));
+    let Some(current) = current.filter(|current| current.starts_with(&digests.content)) else {
+        return Some(digests.content.clone());
+    };
+    let status = pod.status.as_ref()?;
+    let is_stale = status.config.refused.is_none()
+        && (status.config.hash != digests.config
+            || status.config.credentials_hash != digests.credentials);
+    is_stale.then(|| {
+        let turns = current.len() - digests.content.len();
+        // One dot, two dots, none: three marks in turn.
+        format!("{}{}", digests.content, ".".repeat((turns + 1) % 3))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn pod(mark: Option<&str>, config: &str, refused: Option<&str>) -> FoundPod {
+        let status = json!({
+            "version": "1", "draining": false,
+            "config": {"hash": config, "credentialsHash": "credentials", "refused": refused},
+            "queue": {"messages": 0, "bytes": 0, "deferred": 0, "oldestArrival": null},
+            "totals": {"accepted": 0, "delivered": 0, "deferred": 0, "failed": 0},
+            "upstreams": [], "certificate": null,
+            "spool": {"persistent": true, "failure": null, "corrupt": 0},
+        });
+        let mut pod = k8s_openapi::api::core::v1::Pod::default();
+        pod.metadata.annotations =
+            mark.map(|mark| [(ANNOTATION_CONTENT.to_owned(), mark.to_owned())].into());
+        FoundPod {
+            pod: Arc::new(pod),
+            ordinal: 0,
+            address: None,
+            ready: true,
+            status: Some(serde_json::from_value(status).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_pod_is_touched_until_it_has_the_files_in_force() {
+        let digests = Digests {
+            content: "content".into(),
+            config: "config".into(),
+            credentials: "credentials".into(),
+        };
+        for (pod, expected) in [
+            (pod(None, "config", None), Some("content")),
+            (pod(Some("other"), "config", None), Some("content")),
+            (pod(Some("content"), "config", None), None),
+            (pod(Some("content"), "old", None), Some("content.")),
+            (pod(Some("content."), "old", None), Some("content..")),
+            (pod(Some("content.."), "old", None), Some("content")),
+            (pod(Some("content."), "config", None), None),
+            (pod(Some("content"), "old", Some("cannot parse")), None),
+        ] {
+            assert_eq!(mark(&digests, &pod).as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What to say about a relay.
+//!
+//! [`summarize`] is pure. A status is written only when it differs from the one before; counts are
+//! coarse and times are those of the event, so that a relay at rest is never written.
+
+mod conditions;
+mod figures;
+mod notices;
+mod voices;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource as _};
+use postroad_api::{
+    Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus, SmtpRelay, SmtpRelayStatus,
+    TlsStatus,
+};
+use serde_json::json;
+
+use super::apply::Applied;
+use super::build::Identity;
+use super::dereference::{Found, string_at};
+use super::validate::{Certificate, Refusal};
+use crate::certificate::inspect;
+use crate::context::{Context, CredentialsInForce};
+use crate::events::Notice;
+use crate::names::{KEY_AUTHORITY, KEY_CERTIFICATE, MANAGER_STATUS, RelayId};
+
+pub(crate) use conditions::{condition, merge as merge_conditions};
+use voices::Voices;
+
+/// Why a status could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot write the status of {name}")]
+    Write { name: String, source: kube::Error },
+}
+
+/// A status and what goes with it.
+pub(super) struct Summary {
+    pub(super) status: SmtpRelayStatus,
+    pub(super) notices: Vec<Notice>,
+    pub(super) in_force: CredentialsInForce,
+    /// Whether nothing moves.
+    pub(super) at_rest: bool,
+}
+
+/// Sums up.
+pub(super) fn summarize(
+    applied: &Applied,
+    found: &Found,
+    previous: Option<&SmtpRelayStatus>,
+    now: Timestamp,
+) -> Summary {
+    let voices = Voices::of(found);
+    let wanted = applied.validated.replicas;
+    let ready = found.pods.iter().filter(|pod| pod.ready && pod.ordinal < wanted).count();
+    let replicas = replicas(applied, found, previous);
+    let queue = queue(&replicas, &voices);
+    let fresh = conditions::all(applied, &voices, ready, now);
+    let earlier = previous.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let at_rest = conditions::are_at_rest(&fresh)
+        && applied.plan.steps.is_empty()
+        && queue.as_ref().is_none_or(|queue| queue.messages == 0);
+    let status = SmtpRelayStatus {
+        observed_generation: Some(applied.validated.generation),
+        replicas: count(found.pods.len()),
+        ready_replicas: count(ready),
+        replica_summary: format!("{ready}/{wanted}"),
+        selector: selector(&applied.validated.id),
+        endpoints: endpoints(applied, found),
+        conditions: merge_conditions(earlier, fresh, now),
+        queue,
+        tls: tls(applied, found, &voices),
+        replica_statuses: replicas,
+    };
+    Summary {
+        notices: notices::of(earlier, &status.conditions),
+        in_force: voices.credentials_in_force(wanted),
+        status,
+        at_rest,
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn selector(id: &RelayId) -> String {
+    let labels = id.selector();
+    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+/// Every replica that is wanted or of which something is left.
+fn replicas(
+    applied: &Applied,
+    found: &Found,
+    previous: Option<&SmtpRelayStatus>,
+) -> Vec<ReplicaStatus> {
+    let wanted = applied.validated.replicas;
+    let mut ordinals: BTreeSet<u32> = (0..wanted).collect();
+    ordinals.extend(found.deployments.keys().chain(found.claims.keys()));
+    ordinals
+        .into_iter()
+        .map(|ordinal| {
+            let mut pods = found.pods.iter().filter(|pod| pod.ordinal == ordinal);
+            let pod = pods.next();
+            let state = match (found.deployments.contains_key(&ordinal), pod) {
+                (true, _) if ordinal >= wanted => ReplicaState::Draining,
+                (_, Some(pod)) if pod.ready => ReplicaState::Ready,
+                (false, None) if found.claims.contains_key(&ordinal) => ReplicaState::Stranded,
+                _ => ReplicaState::NotReady,
+            };
+            let heard = pod.and_then(|pod| pod.status.as_ref());
+            let heard = heard.map(|status| figures::coarse(status.queue.messages));
+            ReplicaStatus {
+                ordinal,
+                state,
+                // What does not answer holds at least what it held when it last did.
+                queued: heard.or_else(|| last_heard(previous?, ordinal)),
+            }
+        })
+        .collect()
+}
+
+fn last_heard(previous: &SmtpRelayStatus, ordinal: u32) -> Option<u64> {
+    let mut replicas = previous.replica_statuses.iter();
+    replicas.find(|replica| replica.ordinal == ordinal)?.queued
+}
+
+fn queue(replicas: &[ReplicaStatus], voices: &Voices<'_>) -> Option<QueueSummary> {
+    let counts: Vec<u64> = replicas.iter().filter_map(|replica| replica.queued).collect();
+    if counts.is_empty() {
+        return None;
+    }
+    Some(QueueSummary {
+        messages: figures::coarse(counts.iter().sum()),
+        bytes: figures::coarse(voices.sum(|status| status.queue.bytes)),
+        deferred: figures::coarse(voices.sum(|status| status.queue.deferred)),
+        oldest: voices.oldest().map(figures::coarse_time),
+    })
+}
+
+fn endpoints(applied: &Applied, found: &Found) -> Vec<Endpoint> {
+    let validated = &applied.validated;
+    let endpoint = |name: &str, host: String| Endpoint {
+        name: name.into(),
+        host,
+        ports: validated
+            .listeners
+            .iter()
+            .map(|&(listener, port)| EndpointPort {
+                name: listener.as_str().into(),
+                port,
+            })
+            .collect(),
+    };
+    let mut endpoints = vec![endpoint("cluster", validated.host.clone())];
+    let ingress = found.service.as_ref().and_then(|service| {
+        let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
+        let first = balancer.ingress.as_ref()?.first()?;
+        first.hostname.clone().or_else(|| first.ip.clone())
+    });
+    endpoints.extend(ingress.map(|host| endpoint("external", host)));
+    endpoints
+}
+
+/// What the pods serve, and who issued what they should serve.
+fn tls(applied: &Applied, found: &Found, voices: &Voices<'_>) -> Option<TlsStatus> {
+    let id = &applied.validated.id;
+    let (certificate, authority) = match (&applied.validated.certificate, &applied.identity) {
+        (Certificate::Provided { secret }, _) => {
+            let found = found.secret(secret)?;
+            let authority = string_at(found, KEY_AUTHORITY).map(|_| secret.clone());
+            (string_at(found, KEY_CERTIFICATE), authority)
+        }
+        (Certificate::SelfSigned { .. }, Identity::Established { tls, .. }) => {
+            let certificate = tls.as_ref().map(|pair| pair.certificate.clone());
+            (certificate, Some(id.tls()))
+        }
+        (Certificate::SelfSigned { .. }, Identity::Unreadable { .. }) => (None, None),
+    };
+    let issuer = certificate.and_then(|pem| inspect(&pem).ok());
+    Some(TlsStatus {
+        not_after: voices.certificate_end().map(|end| end.to_string()),
+        issuer: issuer.map(|inspected| inspected.issuer),
+        ca_secret_name: authority,
+    })
+}
+
+/// Writes a status, if it differs, and publishes what has happened. Says whether nothing moves.
+pub(super) async fn update(
+    context: &Context,
+    relay: &SmtpRelay,
+    applied: &Applied,
+    summary: Summary,
+) -> Result<bool, Error> {
+    let Summary {
+        status,
+        notices,
+        in_force,
+        at_rest,
+    } = summary;
+    let id = &applied.validated.id;
+    context.in_force.set(&id.namespace, &id.name, in_force);
+    let reference = relay.object_ref(&());
+    context.announcer.announce(&reference, applied.notices.clone()).await;
+    context.announcer.announce(&reference, notices).await;
+    write(context, relay, &status).await?;
+    Ok(at_rest)
+}
+
+/// Says that a relay is left as it is, and why.
+pub(super) async fn refuse(
+    context: &Context,
+    relay: &SmtpRelay,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut status = relay.status.clone().unwrap_or_default();
+    let earlier = std::mem::take(&mut status.conditions);
+    let generation = relay.meta().generation.unwrap_or_default();
+    let fresh = conditions::refused(&earlier, refusal, generation);
+    status.observed_generation = Some(generation);
+    status.conditions = merge_conditions(&earlier, fresh, now);
+    let notices = notices::of(&earlier, &status.conditions);
+    context.announcer.announce(&relay.object_ref(&()), notices).await;
+    write(context, relay, &status).await
+}
+
+async fn write(
+    context: &Context,
+    relay: &SmtpRelay,
+    status: &SmtpRelayStatus,
+) -> Result<(), Error> {
+    if relay.status.as_ref() == Some(status) {
+        return Ok(());
+    }
+    let name = relay.metadata.name.as_deref().unwrap_or_default();
+    let namespace = relay.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<SmtpRelay> = Api::namespaced(context.client.clone(), namespace);
+    let patch = json!({
+        "apiVersion": SmtpRelay::api_version(&()),
+        "kind": SmtpRelay::kind(&()),
+        "metadata": {"name": name},
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER_STATUS).force();
+    match api.patch_status(name, &params, &Patch::Apply(patch)).await {
+        Ok(_) => {
+            context.metrics.wrote("SmtpRelay/status");
+            Ok(())
+        }
+        // Deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::Write {
+            name: name.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The status of one condition.
+pub(super) fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}

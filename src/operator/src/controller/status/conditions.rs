@@ -1,0 +1,235 @@
+//! Conditions.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::find;
+use super::voices::{Verdict, Voices};
+use crate::controller::apply::Applied;
+use crate::controller::build::Identity;
+use crate::controller::validate::{Certificate, Missing, Refusal, Storage, Validated};
+
+/// The API takes 32 kB; a line is read by people.
+const MESSAGE_MAX: usize = 1000;
+
+/// Those that make up `Ready`, in the order in which their reasons are shown.
+const MAKES_READY: [&str; 5] = ["Accepted", "Available", "TLSReady", "UpstreamReady", "QueueHealthy"];
+
+/// A condition without its time; [`merge`] sets it.
+pub(crate) fn condition(
+    kind: &str,
+    holds: Option<bool>,
+    reason: &str,
+    message: &str,
+    generation: i64,
+) -> Condition {
+    Condition {
+        type_: kind.into(),
+        status: match holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        }
+        .into(),
+        reason: reason.into(),
+        message: message.chars().take(MESSAGE_MAX).collect(),
+        observed_generation: Some(generation),
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// The new conditions; those whose status has not changed keep their time.
+pub(crate) fn merge(earlier: &[Condition], fresh: Vec<Condition>, now: Timestamp) -> Vec<Condition> {
+    // The API keeps seconds: anything finer would differ from what is read back.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    fresh
+        .into_iter()
+        .map(|mut condition| {
+            condition.last_transition_time = match find(earlier, &condition.type_) {
+                Some(before) if before.status == condition.status => {
+                    before.last_transition_time.clone()
+                }
+                _ => Time(now),
+            };
+            condition
+        })
+        .collect()
+}
+
+/// All conditions of a relay, `Ready` first.
+pub(super) fn all(
+    applied: &Applied,
+    voices: &Voices<'_>,
+    ready: usize,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let validated = &applied.validated;
+    let verdicts = [
+        ("Accepted", accepted(&validated.missing)),
+        ("Available", available(ready, validated.replicas)),
+        ("Progressing", progressing(applied, voices)),
+        ("TLSReady", tls(applied, voices, now)),
+        ("UpstreamReady", voices.upstreams()),
+        ("QueueHealthy", voices.queue(now)),
+        ("Durable", durable(validated)),
+    ];
+    let rest: Vec<_> = verdicts
+        .into_iter()
+        .map(|(kind, verdict)| named(kind, &verdict, validated.generation))
+        .collect();
+    let ready = match voices.refusal() {
+        Some(refusal) => Verdict::new(Some(false), "ConfigurationRefused", refusal),
+        None => sum(&rest),
+    };
+    std::iter::once(named("Ready", &ready, validated.generation)).chain(rest).collect()
+}
+
+fn named(kind: &str, verdict: &Verdict, generation: i64) -> Condition {
+    let Verdict {
+        holds,
+        reason,
+        message,
+    } = verdict;
+    condition(kind, *holds, reason, message, generation)
+}
+
+/// The conditions of a relay that is left as it is: what is known of its pods stays.
+pub(super) fn refused(earlier: &[Condition], refusal: &Refusal, generation: i64) -> Vec<Condition> {
+    let Refusal { reason, message } = refusal;
+    let said = |kind| condition(kind, Some(false), reason, message, generation);
+    let kept = earlier
+        .iter()
+        .filter(|condition| !["Ready", "Accepted"].contains(&condition.type_.as_str()));
+    [said("Ready"), said("Accepted")].into_iter().chain(kept.cloned()).collect()
+}
+
+/// Whether nothing is about to change: all is well, or nothing has been tried yet.
+pub(super) fn are_at_rest(conditions: &[Condition]) -> bool {
+    let is = |kind: &str, status: &str| find(conditions, kind).is_some_and(|c| c.status == status);
+    let untried = |condition: &Condition| condition.reason == "NotTried";
+    is("Ready", "True")
+        && is("Progressing", "False")
+        && MAKES_READY.iter().all(|kind| {
+            is(kind, "True") || find(conditions, kind).is_some_and(untried)
+        })
+}
+
+fn sum(conditions: &[Condition]) -> Verdict {
+    let failing = MAKES_READY
+        .iter()
+        .filter_map(|kind| find(conditions, kind))
+        .find(|condition| condition.status == "False");
+    match failing {
+        None => Verdict::new(Some(true), "Ready", "mail is taken and sent on"),
+        Some(condition) => Verdict {
+            holds: Some(false),
+            reason: reason_of(condition),
+            message: condition.message.clone(),
+        },
+    }
+}
+
+/// The reason of a condition as a constant: every reason is one, so the table is complete.
+fn reason_of(condition: &Condition) -> &'static str {
+    const REASONS: [&str; 22] = [
+        "SecretNotFound",
+        "SecretKeyMissing",
+        "ScaledToZero",
+        "ReplicasNotReady",
+        "AuthorityUnreadable",
+        "CertificateNotLoaded",
+        "CertificateExpired",
+        "SpoolFailed",
+        "MessagesWaiting",
+        "AuthenticationFailed",
+        "ConnectionRefused",
+        "ConnectionTimedOut",
+        "CredentialsMissing",
+        "NameNotFound",
+        "ProtocolError",
+        "Refused",
+        "Throttled",
+        "TLSFailed",
+        "Failing",
+        "NoAnswer",
+        "InvalidSpec",
+        "NameTaken",
+    ];
+    let known = REASONS.iter().find(|reason| **reason == condition.reason);
+    known.copied().unwrap_or("NotReady")
+}
+
+fn accepted(missing: &[Missing]) -> Verdict {
+    let Some(first) = missing.first() else {
+        return Verdict::new(Some(true), "Accepted", "the specification is in force");
+    };
+    let reason = match first {
+        Missing::Secret { .. } => "SecretNotFound",
+        Missing::Key { .. } => "SecretKeyMissing",
+    };
+    let each = missing.iter().map(|missing| match missing {
+        Missing::Secret { name } => format!("Secret {name:?} does not exist"),
+        Missing::Key { secret, key } => format!("Secret {secret:?} has no value under {key:?}"),
+    });
+    let message = each.collect::<Vec<_>>().join("; ");
+    Verdict::new(Some(false), reason, message)
+}
+
+/// The same number as the PodDisruptionBudget: all but one, and at least one.
+fn available(ready: usize, wanted: u32) -> Verdict {
+    let enough = usize::try_from(wanted.saturating_sub(1).max(1)).unwrap_or(usize::MAX);
+    if wanted == 0 {
+        let message = "spec.replicas is 0: nobody takes mail";
+        Verdict::new(Some(false), "ScaledToZero", message)
+    } else if ready >= enough {
+        Verdict::new(Some(true), "ReplicasReady", "enough replicas take mail")
+    } else {
+        let message = format!("{ready} of {wanted} replicas take mail, {enough} are needed");
+        Verdict::new(Some(false), "ReplicasNotReady", message)
+    }
+}
+
+fn progressing(applied: &Applied, voices: &Voices<'_>) -> Verdict {
+    let digests = &applied.digests;
+    if let Some(waiting) = &applied.plan.waiting {
+        let message = format!("waiting for {waiting}");
+        Verdict::new(Some(true), "RollingOut", message)
+    } else if !applied.plan.steps.is_empty() {
+        Verdict::new(Some(true), "RollingOut", "replicas are being brought up to date")
+    } else if let Some(refusal) = voices.refusal() {
+        Verdict::new(Some(true), "ConfigurationRefused", refusal)
+    } else if let Some(ordinal) = voices.behind(&digests.config, &digests.credentials) {
+        let message = format!("waiting for replica {ordinal} to take up the configuration");
+        Verdict::new(Some(true), "ConfigurationSpreading", message)
+    } else {
+        Verdict::new(Some(false), "Settled", "everything is as specified")
+    }
+}
+
+fn tls(applied: &Applied, voices: &Voices<'_>, now: Timestamp) -> Verdict {
+    match (&applied.identity, &applied.validated.certificate) {
+        (Identity::Unreadable { problem }, _) => {
+            let name = applied.validated.id.authority();
+            let message = format!(
+                "Secret {name:?}: {problem}; restore it, or delete it to have a new authority made"
+            );
+            Verdict::new(Some(false), "AuthorityUnreadable", message)
+        }
+        (
+            Identity::Established { .. },
+            Certificate::SelfSigned { .. } | Certificate::Provided { .. },
+        ) => voices.certificate(now),
+    }
+}
+
+fn durable(validated: &Validated) -> Verdict {
+    match &validated.storage {
+        Storage::Persistent { .. } => {
+            Verdict::new(Some(true), "Persistent", "mail that waits outlives its pod")
+        }
+        Storage::Ephemeral { .. } => {
+            let message = "mail that waits is lost with its pod: storage.type is Ephemeral";
+            Verdict::new(Some(false), "Ephemeral", message)
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a change of conditions is worth saying as an event.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::find;
+use crate::events::Notice;
+
+/// The events of a change.
+pub(super) fn of(earlier: &[Condition], now: &[Condition]) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    notices.extend(acceptance(earlier, now));
+    notices.extend(upstreams(earlier, now));
+    notices
+}
+
+fn acceptance(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let before = find(earlier, "Accepted");
+    let after = find(now, "Accepted")?;
+    if before.is_some_and(|before| {
+        before.status == after.status && before.message == after.message
+    }) {
+        return None;
+    }
+    Some(match after.status.as_str() {
+        "True" => Notice::normal("Accepted", "Accept", after.message.clone()),
+        _ => Notice::warning("NotAccepted", "Accept", format!("{}: {}", after.reason, after.message)),
+    })
+}
+
+fn upstreams(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let before = find(earlier, "UpstreamReady").map(|c| (c.status.as_str(), c.reason.as_str()));
+    let after = find(now, "UpstreamReady")?;
+    match (before, after.status.as_str()) {
+        (Some(("False", reason)), "False") if reason == after.reason => None,
+        (_, "False") => {
+            let note = format!("{}: {}", after.reason, after.message);
+            Some(Notice::warning("UpstreamFailing", "Deliver", note))
+        }
+        (Some(("False", _)), "True") => {
+            let note = "Mail reaches an upstream again";
+            Some(Notice::normal("UpstreamRecovered", "Deliver", note))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::status::condition;
+
+    fn upstream(holds: Option<bool>, reason: &str) -> Vec<Condition> {
+        vec![condition("UpstreamReady", holds, reason, "what was said", 1)]
+    }
+
+    #[test]
+    fn failing_and_recovering_are_said_once() {
+        let untried = upstream(None, "NotTried");
+        let works = upstream(Some(true), "Delivering");
+        let refused = upstream(Some(false), "ConnectionRefused");
+        let login = upstream(Some(false), "AuthenticationFailed");
+        for (before, after, reason) in [
+            (&untried, &works, None),
+            (&untried, &refused, Some("UpstreamFailing")),
+            (&works, &refused, Some("UpstreamFailing")),
+            (&refused, &refused, None),
+            (&refused, &login, Some("UpstreamFailing")),
+            (&login, &works, Some("UpstreamRecovered")),
+            (&works, &works, None),
+        ] {
+            let said: Vec<_> = of(before, after).iter().map(|notice| notice.reason).collect();
+            assert_eq!(said, reason.into_iter().collect::<Vec<_>>(), "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_acceptance_is_said_and_so_is_every_other_refusal() {
+        let accepted = vec![condition("Accepted", Some(true), "Accepted", "in force", 1)];
+        let missing = vec![condition("Accepted", Some(false), "SecretNotFound", "a", 1)];
+        let other = vec![condition("Accepted", Some(false), "SecretNotFound", "b", 1)];
+        for (before, after, reasons) in [
+            (&Vec::new(), &accepted, vec!["Accepted"]),
+            (&accepted, &accepted, vec![]),
+            (&accepted, &missing, vec!["NotAccepted"]),
+            (&missing, &other, vec!["NotAccepted"]),
+            (&other, &accepted, vec!["Accepted"]),
+        ] {
+            let said: Vec<_> = of(before, after).iter().map(|notice| notice.reason).collect();
+            assert_eq!(said, reasons);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What the pods say, taken together.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use postroad_config::status::{RelayStatus, UpstreamState, UpstreamStatus};
+
+use crate::context::CredentialsInForce;
+use crate::controller::dereference::{Found, FoundPod};
+
+/// The pods that have answered, and whether others have not.
+pub(super) struct Voices<'a> {
+    pub(super) heard: Vec<(&'a FoundPod, &'a RelayStatus)>,
+    pub(super) silent: BTreeSet<u32>,
+}
+
+/// A statement with its reason: the makings of a condition.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Verdict {
+    /// `None` if nobody knows.
+    pub(super) holds: Option<bool>,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Verdict {
+    pub(super) fn new(
+        holds: Option<bool>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            holds,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Older than this, mail does not flow as it should.
+const OLDEST_MAX_SECONDS: i64 = 15 * 60;
+
+impl<'a> Voices<'a> {
+    pub(super) fn of(found: &'a Found) -> Self {
+        let mut voices = Self {
+            heard: Vec::new(),
+            silent: BTreeSet::new(),
+        };
+        for pod in &found.pods {
+            match &pod.status {
+                Some(status) => voices.heard.push((pod, status)),
+                None => {
+                    voices.silent.insert(pod.ordinal);
+                }
+            }
+        }
+        voices
+    }
+
+    pub(super) fn sum(&self, number: impl Fn(&RelayStatus) -> u64) -> u64 {
+        let numbers = self.heard.iter().map(|(_, status)| number(status));
+        numbers.fold(0, u64::saturating_add)
+    }
+
+    /// Arrival of the oldest message that waits, in seconds since the epoch.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        let arrivals = self.heard.iter().filter_map(|(_, status)| status.queue.oldest_arrival);
+        arrivals.min()
+    }
+
+    /// The earliest end of a certificate that is served.
+    pub(super) fn certificate_end(&self) -> Option<Timestamp> {
+        let ends = self.heard.iter().filter_map(|(_, status)| {
+            let certificate = status.certificate.as_ref()?;
+            Timestamp::from_second(certificate.not_after).ok()
+        });
+        ends.min()
+    }
+
+    /// The credentials file that every ready replica has.
+    pub(super) fn credentials_in_force(&self, wanted: u32) -> CredentialsInForce {
+        let ready = self.heard.iter().filter(|(pod, _)| pod.ready && pod.ordinal < wanted);
+        let digests: BTreeSet<_> =
+            ready.map(|(_, status)| &status.config.credentials_hash).collect();
+        match digests.first() {
+            Some(digest) if digests.len() == 1 => {
+                CredentialsInForce::Everywhere((*digest).clone())
+            }
+            _ => CredentialsInForce::None,
+        }
+    }
+
+    /// Why a pod goes on with an older configuration.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.heard.iter().find_map(|(pod, status)| {
+            let refused = status.config.refused.as_ref()?;
+            Some(format!("replica {}: {refused}", pod.ordinal))
+        })
+    }
+
+    /// A replica that has not yet taken up the files with these digests.
+    pub(super) fn behind(&self, config: &str, credentials: &str) -> Option<u32> {
+        let mut heard = self.heard.iter();
+        let behind = heard.find(|(_, status)| {
+            status.config.hash != config || status.config.credentials_hash != credentials
+        });
+        behind.map(|(pod, _)| pod.ordinal)
+    }
+
+    /// Whether clients are shown a certificate that is good.
+    pub(super) fn certificate(&self, now: Timestamp) -> Verdict {
+        for (pod, status) in &self.heard {
+            let ordinal = pod.ordinal;
+            let Some(certificate) = &status.certificate else {
+                let message = format!("replica {ordinal} has no certificate that it could show");
+                return Verdict::new(Some(false), "CertificateNotLoaded", message);
+            };
+            if certificate.not_after <= now.as_second() {
+                let message = format!("replica {ordinal} shows a certificate that has expired");
+                return Verdict::new(Some(false), "CertificateExpired", message);
+            }
+        }
+        match self.certificate_end() {
+            Some(_) => Verdict::new(Some(true), "CertificateServed", "every replica that answers shows a valid certificate"),
+            None => nobody(),
+        }
+    }
+
+    /// Whether mail waits longer than it should, or cannot be taken.
+    pub(super) fn queue(&self, now: Timestamp) -> Verdict {
+        let failure = self.heard.iter().find_map(|(pod, status)| {
+            let failure = status.spool.failure.as_ref()?;
+            Some(format!("replica {} cannot keep mail: {failure}", pod.ordinal))
+        });
+        if let Some(message) = failure {
+            return Verdict::new(Some(false), "SpoolFailed", message);
+        }
+        if self.heard.is_empty() {
+            return nobody();
+        }
+        match self.oldest() {
+            Some(arrival) if now.as_second() - arrival > OLDEST_MAX_SECONDS => {
+                let since = super::figures::coarse_time(arrival);
+                let message = format!("the oldest message has been waiting since {since}");
+                Verdict::new(Some(false), "MessagesWaiting", message)
+            }
+            _ => Verdict::new(Some(true), "Flowing", "no message has been waiting for more than 15 minutes"),
+        }
+    }
+
+    /// Whether accepted mail reaches a next hop.
+    ///
+    /// False if one replica has found all upstreams failing, with the reason of its first choice.
+    /// True if every replica that has tried reaches at least one. Unknown if none has tried.
+    pub(super) fn upstreams(&self) -> Verdict {
+        let mut flows = None;
+        for (pod, status) in &self.heard {
+            let states = || status.upstreams.iter().map(|upstream| upstream.state);
+            if states().any(|state| state == UpstreamState::Ready) {
+                flows.get_or_insert_with(|| flowing(pod.ordinal, &status.upstreams));
+            } else if let Some(first) = status.upstreams.first()
+                && states().all(|state| state == UpstreamState::Failing)
+            {
+                return failing(pod.ordinal, first);
+            }
+        }
+        flows.unwrap_or_else(|| {
+            if self.heard.is_empty() {
+                nobody()
+            } else {
+                Verdict::new(None, "NotTried", "no mail has been sent yet")
+            }
+        })
+    }
+}
+
+fn nobody() -> Verdict {
+    Verdict::new(None, "NoAnswer", "no replica says how it is")
+}
+
+fn failing(ordinal: u32, upstream: &UpstreamStatus) -> Verdict {
+    let (reason, message) = match &upstream.failure {
+        Some(failure) => (failure.reason.as_str(), failure.message.as_str()),
+        // The contract says that it is set.
+        None => ("Failing", "no reason given"),
+    };
+    let message = format!(
+        "replica {ordinal} cannot send through {}: {message}; mail is kept and tried again",
+        upstream.name
+    );
+    Verdict::new(Some(false), reason, message)
+}
+
+/// Names the first choice if it is not the one that works.
+fn flowing(ordinal: u32, upstreams: &[UpstreamStatus]) -> Verdict {
+    let failing = upstreams
+        .iter()
+        .take_while(|upstream| upstream.state != UpstreamState::Ready)
+        .find(|upstream| upstream.state == UpstreamState::Failing);
+    match failing {
+        None => Verdict::new(Some(true), "Delivering", "mail reaches an upstream"),
+        Some(upstream) => {
+            let Verdict { message, .. } = self::failing(ordinal, upstream);
+            let message = format!("mail goes through another upstream: {message}");
+            Verdict::new(Some(true), "FallbackInUse", message)
+        }
+    }
+}

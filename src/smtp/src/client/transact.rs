@@ -1,0 +1,125 @@
+//! A transaction and the client around it.
+
+use std::mem;
+
+use bytes::BytesMut;
+
+use super::exchange::{Exchange, Progress, local};
+use super::{
+    Client, ClientStep, ClientTls, Connection, RecipientOutcome, State, Transaction,
+    TransactionOutcome, Turn,
+};
+use crate::Reply;
+use crate::content::Written;
+use crate::reply::ReplyError;
+
+impl Client {
+    /// Starts a transaction, or settles it if it cannot be sent at all.
+    pub(super) fn begin(&mut self, transaction: Transaction) -> State {
+        let starttls_unused = self.extensions.starttls && self.config.tls != ClientTls::Active;
+        let mut exchange = Exchange::new(transaction, self.extensions, starttls_unused);
+        if exchange.is_settled() {
+            return State::Settled(exchange.outcome(Connection::Reusable));
+        }
+        if mem::take(&mut self.needs_reset) {
+            exchange.reset_first();
+        }
+        exchange.write_commands(&mut self.output);
+        State::Exchange(Box::new(exchange))
+    }
+
+    pub(super) fn finish_settled(&mut self) -> Turn {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Settled(outcome) => {
+                if outcome.connection == Connection::Reusable {
+                    self.state = State::Ready;
+                }
+                Turn::Step(ClientStep::Finished(outcome))
+            }
+            other => {
+                self.state = other;
+                Turn::Continue
+            }
+        }
+    }
+
+    pub(super) fn exchange_reply(&mut self, reply: Reply, input: &BytesMut) -> Turn {
+        let State::Exchange(exchange) = &mut self.state else {
+            return Turn::Continue;
+        };
+        match exchange.on_reply(reply, input.is_empty(), &mut self.output) {
+            Progress::Going => Turn::Continue,
+            Progress::Broken(reply) => self.break_exchange(&reply),
+            Progress::Over => {
+                self.needs_reset = exchange.is_left_open();
+                // Replies too many: none of them can be told from the next answer.
+                let connection = match input.is_empty() {
+                    true => Connection::Reusable,
+                    false => Connection::Closing,
+                };
+                self.finish(connection)
+            }
+        }
+    }
+
+    /// Writes a piece of content. A server that speaks in the middle of it has given up on it.
+    pub(super) fn write_content(&mut self, input: &mut BytesMut) -> Turn {
+        let said = match input.is_empty() {
+            true => Ok(None),
+            false => self.replies.next(input),
+        };
+        let State::Exchange(exchange) = &mut self.state else {
+            return Turn::Continue;
+        };
+        match said {
+            Ok(None) if exchange.write_piece(&mut self.output) == Written::Part => {
+                Turn::Step(ClientStep::Flush)
+            }
+            Ok(None) => Turn::Continue,
+            Ok(Some(reply)) => {
+                exchange.interrupted(&reply);
+                self.break_exchange(&reply)
+            }
+            Err(error) => self.break_exchange(&malformed(error)),
+        }
+    }
+
+    /// Defers whoever has no outcome yet, and gives up the connection.
+    pub(super) fn break_exchange(&mut self, reply: &Reply) -> Turn {
+        if let State::Exchange(exchange) = &mut self.state {
+            exchange.settle_open(&RecipientOutcome::Deferred(reply.clone()));
+        }
+        self.finish(Connection::Closing)
+    }
+
+    fn finish(&mut self, connection: Connection) -> Turn {
+        let next = match connection {
+            Connection::Reusable => State::Ready,
+            Connection::Closing => State::Closed,
+        };
+        match mem::replace(&mut self.state, next) {
+            State::Exchange(mut exchange) => {
+                Turn::Step(ClientStep::Finished(exchange.outcome(connection)))
+            }
+            other => {
+                self.state = other;
+                Turn::Continue
+            }
+        }
+    }
+}
+
+/// Every recipient deferred: [`Client::send`] was called at the wrong time.
+pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
+    let reply = local(451, 4, 3, 0, "The connection was not ready for a transaction");
+    TransactionOutcome {
+        recipients: vec![RecipientOutcome::Deferred(reply); recipients],
+        connection: Connection::Closing,
+        hold: None,
+    }
+}
+
+/// The reply that stands for bytes that are none.
+pub(super) fn malformed(error: ReplyError) -> Reply {
+    local(451, 4, 5, 0, &format!("The server broke the protocol: {error}"))
+}
