@@ -25,31 +25,70 @@ const ARROWS: &[(&str, &[&str])] = &[
             "postroad-telemetry",
         ],
     ),
-    ("postroad-operator", &["postroad-api", "postroad-config", "postroad-telemetry"]),
-    ("kubectl-postroad", &["postroad-api", "postroad-config", "postroad-telemetry"]),
+    (
+        "postroad-operator",
+        &["postroad-api", "postroad-config", "postroad-telemetry"],
+    ),
+    (
+        "kubectl-postroad",
+        &["postroad-api", "postroad-config", "postroad-telemetry"],
+    ),
 ];
 
 /// Member -> crates that must not be anywhere in its tree, and why.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
-    ("postroad-relay", &["kube-client", "kube-core", "k8s-openapi"], "pods have no API token"),
-    ("postroad-api", &["kube-client", "tokio", "hyper"], "types only"),
-    ("postroad-smtp", &["tokio", "socket2", "rustls", "jiff"], "no clock, no socket"),
-    ("postroad-message", &["tokio", "socket2"], "no socket, no runtime"),
-    ("postroad-config", &["tokio", "socket2", "jiff", "kube-core"], "no IO, no clock"),
+    (
+        "postroad-relay",
+        &["kube-client", "kube-core", "k8s-openapi"],
+        "pods have no API token",
+    ),
+    (
+        "postroad-api",
+        &["kube-client", "tokio", "hyper"],
+        "types only",
+    ),
+    (
+        "postroad-smtp",
+        &["tokio", "socket2", "rustls", "jiff"],
+        "no clock, no socket",
+    ),
+    (
+        "postroad-message",
+        &["tokio", "socket2"],
+        "no socket, no runtime",
+    ),
+    (
+        "postroad-config",
+        &["tokio", "socket2", "jiff", "kube-core"],
+        "no IO, no clock",
+    ),
     ("postroad-spool", &["tokio"], "blocking IO behind one trait"),
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -59,22 +98,41 @@ fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .map(|package| {
+            (
+                package["id"].as_str().unwrap(),
+                package["name"].as_str().unwrap(),
+            )
+        })
         .collect();
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in metadata["resolve"]["nodes"].as_array().unwrap() {
-        let needs = node["deps"].as_array().unwrap().iter().filter(|dependency| {
-            dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| {
-                kind["kind"] != "dev" && !kind["target"].to_string().contains("windows")
-            })
-        });
+        let needs = node["deps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|dependency| {
+                dependency["dep_kinds"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|kind| {
+                        kind["kind"] != "dev" && !kind["target"].to_string().contains("windows")
+                    })
+            });
         let needs = needs.map(|need| name_of[need["pkg"].as_str().unwrap()].to_owned());
-        graph.entry(name_of[node["id"].as_str().unwrap()].to_owned()).or_default().extend(needs);
+        graph
+            .entry(name_of[node["id"].as_str().unwrap()].to_owned())
+            .or_default()
+            .extend(needs);
     }
     graph
 }
 
-fn reachable<'a>(graph: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -> BTreeSet<&'a str> {
+fn reachable<'a>(
+    graph: &'a BTreeMap<String, BTreeSet<String>>,
+    from: &'a str,
+) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     let mut open = vec![from];
     while let Some(name) = open.pop() {
@@ -92,10 +150,16 @@ fn arrows_point_from_io_to_purity() {
     let graph = dependencies(&metadata());
     let members: BTreeSet<&str> = ARROWS.iter().map(|(member, _)| *member).collect();
     for (member, allowed) in ARROWS {
-        let used: BTreeSet<&str> =
-            graph[*member].iter().map(String::as_str).filter(|name| members.contains(name)).collect();
+        let used: BTreeSet<&str> = graph[*member]
+            .iter()
+            .map(String::as_str)
+            .filter(|name| members.contains(name))
+            .collect();
         let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
-        assert!(used.is_subset(&allowed), "{member} uses {used:?}, may use {allowed:?}");
+        assert!(
+            used.is_subset(&allowed),
+            "{member} uses {used:?}, may use {allowed:?}"
+        );
     }
 }
 
@@ -108,7 +172,10 @@ fn every_member_has_its_arrows_written_down() {
         .iter()
         .map(|id| {
             let packages = metadata["packages"].as_array().unwrap();
-            let package = packages.iter().find(|package| package["id"] == *id).unwrap();
+            let package = packages
+                .iter()
+                .find(|package| package["id"] == *id)
+                .unwrap();
             package["name"].as_str().unwrap()
         })
         .filter(|name| *name != "postroad-tests")
@@ -132,9 +199,20 @@ fn nothing_is_linked_where_it_must_not_be() {
 fn licences_are_compatible() {
     /// Deny lists age; this says what may come in.
     const ALLOWED: &[&str] = &[
-        "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause",
-        "BSL-1.0", "CC0-1.0", "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "Unicode-3.0",
-        "Unlicense", "Zlib",
+        "0BSD",
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        "Unicode-3.0",
+        "Unlicense",
+        "Zlib",
     ];
     for package in metadata()["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
@@ -143,7 +221,8 @@ fn licences_are_compatible() {
         let licence = licence.replace('/', " OR ");
         let ok = licence.split(" AND ").all(|term| {
             let term = term.trim_matches(['(', ')']);
-            term.split(" OR ").any(|one| ALLOWED.contains(&one.trim_matches(['(', ')', ' '])))
+            term.split(" OR ")
+                .any(|one| ALLOWED.contains(&one.trim_matches(['(', ')', ' '])))
         });
         assert!(ok, "{name}: {licence}");
     }

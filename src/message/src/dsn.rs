@@ -125,7 +125,10 @@ fn push_text(out: &mut String, bounce: &Bounce, host: &str, boundary: &str) {
         push_person(out, recipient);
     }
     if let Some(more @ 1..) = bounce.recipients.len().checked_sub(LISTED_MAX) {
-        let _ = write!(out, "\r\nAnd {more} more, listed in the second part of this report.\r\n");
+        let _ = write!(
+            out,
+            "\r\nAnd {more} more, listed in the second part of this report.\r\n"
+        );
     }
     out.push_str("\r\nThe third part of this report holds the headers of your message.\r\n");
 }
@@ -191,9 +194,17 @@ fn push_recipient(out: &mut String, recipient: &FailedRecipient) {
         remote_mta,
     } = recipient;
     if let Some(orcpt) = orcpt {
-        let _ = write!(out, "Original-Recipient: {}\r\n", text::ascii(orcpt, NAME_MAX));
+        let _ = write!(
+            out,
+            "Original-Recipient: {}\r\n",
+            text::ascii(orcpt, NAME_MAX)
+        );
     }
-    let _ = write!(out, "Final-Recipient: {}\r\n", encode::typed_address(address, NAME_MAX));
+    let _ = write!(
+        out,
+        "Final-Recipient: {}\r\n",
+        encode::typed_address(address, NAME_MAX)
+    );
     let _ = write!(out, "Action: failed\r\nStatus: {status}\r\n");
     if let Some(remote) = remote_mta {
         let _ = write!(out, "Remote-MTA: dns; {}\r\n", text::host(remote));
@@ -208,7 +219,10 @@ fn push_recipient(out: &mut String, recipient: &FailedRecipient) {
 
 fn push_original(out: &mut String, headers: &[u8], boundary: &str) {
     let headers = encode::whole_lines(headers, HEADERS_MAX);
-    let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n");
+    let _ = write!(
+        out,
+        "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n"
+    );
     match encode::as_it_is(headers, boundary) {
         Some(headers) => {
             out.push_str("\r\n");

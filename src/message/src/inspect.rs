@@ -104,6 +104,9 @@ mod tests {
     #[test]
     fn looks_at_a_bounded_part() {
         let content = "Received: x\r\n".repeat(LOOKED_AT_MAX);
-        assert_eq!(headers(content.as_bytes()).received_count, LOOKED_AT_MAX.div_ceil(13));
+        assert_eq!(
+            headers(content.as_bytes()).received_count,
+            LOOKED_AT_MAX.div_ceil(13)
+        );
     }
 }

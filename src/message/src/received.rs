@@ -91,7 +91,10 @@ mod tests {
 
     fn check(trace: &Trace<'_>, expected: &str) {
         let header = header(trace);
-        assert_eq!(String::from_utf8_lossy(&header), expected.replace('\n', "\r\n"));
+        assert_eq!(
+            String::from_utf8_lossy(&header),
+            expected.replace('\n', "\r\n")
+        );
     }
 
     #[test]

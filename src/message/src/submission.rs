@@ -11,12 +11,7 @@ use crate::text;
 ///
 /// `id` must be unique at this host; it becomes the left side of the Message-ID.
 #[must_use]
-pub fn missing_headers(
-    summary: &HeaderSummary,
-    hostname: &str,
-    id: &str,
-    now: Timestamp,
-) -> Bytes {
+pub fn missing_headers(summary: &HeaderSummary, hostname: &str, id: &str, now: Timestamp) -> Bytes {
     let mut headers = String::new();
     if !summary.has_date {
         headers.push_str(&format!("Date: {}\r\n", text::date(now)));

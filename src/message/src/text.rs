@@ -125,13 +125,21 @@ mod tests {
     #[test]
     fn long_text_is_folded_and_no_line_reaches_998() {
         let mut out = String::from("X: ");
-        fold(&mut out, 3, &format!("{} {}", "word ".repeat(40), "x".repeat(5000)), "    ");
+        fold(
+            &mut out,
+            3,
+            &format!("{} {}", "word ".repeat(40), "x".repeat(5000)),
+            "    ",
+        );
         assert!(out.split("\r\n").all(|line| line.len() < 998), "{out}");
         assert!(out.starts_with("X: word word") && out.ends_with("x\r\n"));
     }
 
     #[test]
     fn dates_are_those_of_rfc_5322() {
-        assert_eq!(date(Timestamp::UNIX_EPOCH), "Thu, 01 Jan 1970 00:00:00 +0000");
+        assert_eq!(
+            date(Timestamp::UNIX_EPOCH),
+            "Thu, 01 Jan 1970 00:00:00 +0000"
+        );
     }
 }

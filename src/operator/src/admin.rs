@@ -161,8 +161,8 @@ async fn exchange(
     let stream = TcpStream::connect(SocketAddr::new(pod, PORT_ADMIN))
         .await
         .map_err(Error::Connect)?;
-    let name = ServerName::try_from(ADMIN_SERVER_NAME)
-        .map_err(|error| Error::Tls(error.to_string()))?;
+    let name =
+        ServerName::try_from(ADMIN_SERVER_NAME).map_err(|error| Error::Tls(error.to_string()))?;
     let stream = TlsConnector::from(tls)
         .connect(name, stream)
         .await
@@ -180,7 +180,9 @@ async fn exchange(
         if response.status() != StatusCode::OK {
             return Err(Error::Refused(response.status()));
         }
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await;
         let body = body.map_err(|error| Error::Answer(error.to_string()))?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| Error::Answer(error.to_string()))
     };

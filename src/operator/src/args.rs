@@ -14,10 +14,20 @@ pub struct Args {
     #[command(flatten)]
     settings: Settings,
     /// How log lines look: json or text.
-    #[arg(long, env = "POSTROAD_LOG_FORMAT", default_value = "json", global = true)]
+    #[arg(
+        long,
+        env = "POSTROAD_LOG_FORMAT",
+        default_value = "json",
+        global = true
+    )]
     log_format: log::Format,
     /// What is logged, in the syntax of RUST_LOG.
-    #[arg(long, env = "RUST_LOG", default_value = "info,kube_runtime=error", global = true)]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,kube_runtime=error",
+        global = true
+    )]
     log: String,
     #[command(subcommand)]
     command: Option<Command>,

@@ -32,8 +32,10 @@ use crate::names::RelayId;
 use crate::retry;
 use crate::watch::Relay;
 
-pub(crate) use apply::{Seen, ensure};
-pub(crate) use dereference::{owned_by, string_at};
+pub(crate) use apply::{Error as ApplyError, Seen, ensure};
+pub(crate) use dereference::{
+    Error as DereferenceError, get_secret, honours, owned_by, string_at, username,
+};
 pub(crate) use status::{condition, merge_conditions};
 
 /// While anything moves.
@@ -63,7 +65,9 @@ pub(crate) async fn reconcile(relay: Arc<Relay>, context: Arc<Context>) -> Resul
     let started = Instant::now();
     let visit = tokio::time::timeout(VISIT_MAX, visit(&relay, &context));
     let result = visit.await.unwrap_or(Err(Error::TimedOut));
-    context.metrics.reconciled("relay", result.is_ok(), started.elapsed());
+    context
+        .metrics
+        .reconciled("relay", result.is_ok(), started.elapsed());
     if result.is_ok() {
         context.failures.succeeded(uid(&relay));
     }
@@ -78,7 +82,7 @@ pub(crate) fn on_error(relay: Arc<Relay>, error: &Error, context: Arc<Context>) 
     tracing::warn!(
         namespace = meta.namespace,
         name = meta.name,
-        error = &error as &dyn std::error::Error,
+        error = error as &(dyn std::error::Error + 'static),
         again_in_seconds = pause.as_secs(),
         "cannot keep the relay"
     );
@@ -89,8 +93,11 @@ async fn visit(relay: &Relay, context: &Arc<Context>) -> Result<Action, Error> {
     let relay = match &relay.0 {
         Ok(relay) => relay,
         Err(undecodable) => {
-            tracing::error!(name = undecodable.metadata.name, error = undecodable.error,
-                "cannot decode a SmtpRelay; it is left as it is");
+            tracing::error!(
+                name = undecodable.metadata.name,
+                error = undecodable.error,
+                "cannot decode a SmtpRelay; it is left as it is"
+            );
             return Ok(Action::await_change());
         }
     };
@@ -121,13 +128,24 @@ async fn keep(relay: &SmtpRelay, id: RelayId, context: &Arc<Context>) -> Result<
     // Pure, but for new keys; they and password verifiers take milliseconds of CPU.
     let (found, prepared) = build::build_elsewhere(validated, found, now).await?;
     // IO
-    let applied = apply::apply(context, prepared, &found).await?;
+    let applied = match apply::apply(context, prepared, &found).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            if let Some(refusal) = error.refusal() {
+                status::refuse(context, relay, &refusal, now).await?;
+            }
+            return Err(error.into());
+        }
+    };
     // Pure
     let summary = status::summarize(&applied, &found, relay.status.as_ref(), now);
     // IO
-    status::update(context, relay, &applied, summary).await.map_err(Error::from).map(|rest| {
-        Action::requeue(retry::jitter(if rest { LATER } else { SOON }))
-    })
+    let at_rest = status::update(context, relay, &applied, summary).await?;
+    Ok(Action::requeue(retry::jitter(if at_rest {
+        LATER
+    } else {
+        SOON
+    })))
 }
 
 fn uid(relay: &Relay) -> &str {

@@ -32,7 +32,10 @@ mod tests {
                 std::fs::write(&path, &yaml).unwrap();
             }
             let written = std::fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(written, yaml, "crds/{name} is out of date: run the test with UPDATE_CRDS=1");
+            assert_eq!(
+                written, yaml,
+                "crds/{name} is out of date: run the test with UPDATE_CRDS=1"
+            );
         }
     }
 

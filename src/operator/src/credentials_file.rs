@@ -54,7 +54,10 @@ mod tests {
     }
 
     fn file(existing: &Credentials, pairs: &[(&str, &str)], salt: u8) -> Credentials {
-        render(existing, &wanted(pairs), || Ok::<_, Infallible>([salt; SALT_BYTES])).unwrap()
+        render(existing, &wanted(pairs), || {
+            Ok::<_, Infallible>([salt; SALT_BYTES])
+        })
+        .unwrap()
     }
 
     #[test]
@@ -82,7 +85,9 @@ mod tests {
 
     #[test]
     fn the_file_can_be_read_and_holds_no_password() {
-        let text = file(&Credentials::default(), &[("a", "hunter2")], 1).render().unwrap();
+        let text = file(&Credentials::default(), &[("a", "hunter2")], 1)
+            .render()
+            .unwrap();
         assert!(!text.contains("hunter2"));
         assert!(Credentials::parse(&text).is_ok());
     }

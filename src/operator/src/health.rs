@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::watch::WatchHealth;
 
 /// What the operator counts.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Metrics {
     reconciliations: Family<Reconciliation, Counter>,
     durations: Family<Controller, Histogram, fn() -> Histogram>,
@@ -51,8 +51,10 @@ fn durations() -> Histogram {
 impl Metrics {
     pub(crate) fn new() -> (Self, Registry) {
         let metrics = Self {
+            reconciliations: Family::default(),
             durations: Family::new_with_constructor(durations),
-            ..Self::default()
+            watch_errors: Family::default(),
+            writes: Family::default(),
         };
         let mut registry = Registry::with_prefix("postroad_operator");
         registry.register(
@@ -119,6 +121,10 @@ impl OperatorProbes {
     pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
 }
 
 impl Probes for OperatorProbes {
@@ -127,7 +133,7 @@ impl Probes for OperatorProbes {
     }
 
     fn ready(&self) -> Health {
-        if self.ready.load(Ordering::Relaxed) {
+        if self.is_ready() {
             Ok(())
         } else {
             Err("waiting for the first answers of the API server".into())

@@ -207,8 +207,5 @@ pub(crate) fn ordinal(meta: &ObjectMeta) -> Option<u32> {
 
 /// The name of the relay that an object belongs to.
 pub(crate) fn relay_of(meta: &ObjectMeta) -> Option<&str> {
-    meta.labels
-        .as_ref()?
-        .get(LABEL_RELAY)
-        .map(String::as_str)
+    meta.labels.as_ref()?.get(LABEL_RELAY).map(String::as_str)
 }

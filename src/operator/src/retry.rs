@@ -36,7 +36,9 @@ impl Failures {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
         // A panic while holding it leaves a count that is off by one at worst.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

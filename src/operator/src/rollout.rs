@@ -150,7 +150,9 @@ fn keep(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
             plan.wait(format!("the old volume of replica {ordinal} to be gone"));
         }
         (Workload::Terminating, _) => {
-            plan.wait(format!("the old Deployment of replica {ordinal} to be gone"));
+            plan.wait(format!(
+                "the old Deployment of replica {ordinal} to be gone"
+            ));
         }
         (Workload::Absent, _) => plan.steps.push(Step::Create(ordinal)),
         (Workload::Present { template, serves }, _) => {
@@ -197,11 +199,12 @@ fn roll(plan: &mut Plan, wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica>) 
     else {
         return;
     };
-    let others_serve = (0..wanted.replicas).all(|other| {
-        other == ordinal || replicas.get(&other).is_some_and(serves)
-    });
+    let others_serve = (0..wanted.replicas)
+        .all(|other| other == ordinal || replicas.get(&other).is_some_and(serves));
     if !others_serve {
-        plan.wait(format!("the other replicas to be ready before replica {ordinal} is replaced"));
+        plan.wait(format!(
+            "the other replicas to be ready before replica {ordinal} is replaced"
+        ));
     } else if may_lose_pod(wanted, replica) {
         plan.steps.push(Step::Roll(ordinal));
     } else {

@@ -16,10 +16,10 @@ use std::hash::Hash;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::Resource;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::Lookup;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::WatchStreamExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::health::Metrics;

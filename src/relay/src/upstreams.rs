@@ -14,7 +14,7 @@ use postroad_config::status::{FailureReason, UpstreamFailure, UpstreamState, Ups
 use crate::backoff::Backoff;
 
 /// Probes start fast, because most outages are a restart, and end at a pace that a mended upstream is noticed
-/// within a minute.
+/// within half a minute.
 const PROBE_BACKOFF: Backoff = Backoff {
     initial: Duration::from_secs(1),
     maximum: Duration::from_secs(60),

@@ -81,7 +81,9 @@ impl Error {
                 status(5, 2),
                 "Syntax error: control characters in the command",
             ),
-            Self::NotUtf8 => Reply::new(500, status(5, 2), "Syntax error: the command is not UTF-8"),
+            Self::NotUtf8 => {
+                Reply::new(500, status(5, 2), "Syntax error: the command is not UTF-8")
+            }
             Self::Unknown => Reply::new(500, status(5, 2), "Command unrecognized"),
             Self::NotOffered => Reply::new(502, status(5, 1), "Command not implemented"),
             // No status in a reply to EHLO or HELO (RFC 2034 §4).
@@ -92,9 +94,11 @@ impl Error {
                 Reply::new(501, status(1, 3), format!("Bad recipient: {error}"))
             }
             Self::UnknownParameter => Reply::new(555, status(5, 4), "Unsupported parameter"),
-            Self::Parameter(name) => {
-                Reply::new(501, status(5, 4), format!("Bad or repeated parameter {name}"))
-            }
+            Self::Parameter(name) => Reply::new(
+                501,
+                status(5, 4),
+                format!("Bad or repeated parameter {name}"),
+            ),
         }
     }
 }
@@ -128,11 +132,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
     }
 }
 
-fn bare<'a>(
-    rest: &str,
-    usage: &'static str,
-    command: Command<'a>,
-) -> Result<Command<'a>, Error> {
+fn bare<'a>(rest: &str, usage: &'static str, command: Command<'a>) -> Result<Command<'a>, Error> {
     match rest {
         "" => Ok(command),
         _ => Err(Error::Syntax(usage)),
@@ -185,6 +185,9 @@ fn auth(rest: &str) -> Result<Command<'_>, Error> {
     match rest.split_once(' ') {
         _ if rest.is_empty() => Err(Error::Syntax("AUTH mechanism [initial-response]")),
         None => Ok(Command::Auth(rest, None)),
-        Some((mechanism, initial)) => Ok(Command::Auth(mechanism, Some(initial.trim_start_matches(' ')))),
+        Some((mechanism, initial)) => Ok(Command::Auth(
+            mechanism,
+            Some(initial.trim_start_matches(' ')),
+        )),
     }
 }

@@ -140,17 +140,32 @@ mod tests {
     #[test]
     fn lines_come_out_the_same_however_they_are_split() {
         let cases: &[(&[u8], Vec<Line>)] = &[
-            (b"a\r\n\r\nbc\r\n", vec![complete("a"), complete(""), complete("bc")]),
+            (
+                b"a\r\n\r\nbc\r\n",
+                vec![complete("a"), complete(""), complete("bc")],
+            ),
             (b"123456\r\n", vec![complete("123456")]),
             (b"1234567\r\nok\r\n", vec![Line::TooLong, complete("ok")]),
-            (b"12345678901234567890\r\nok\r\n", vec![Line::TooLong, complete("ok")]),
-            (b"123456789\nno\r\nok\r\n", vec![Line::TooLong, complete("ok")]),
-            (b"1234567\nno\r\nok\r\n", vec![Line::TooLong, complete("ok")]),
+            (
+                b"12345678901234567890\r\nok\r\n",
+                vec![Line::TooLong, complete("ok")],
+            ),
+            (
+                b"123456789\nno\r\nok\r\n",
+                vec![Line::TooLong, complete("ok")],
+            ),
+            (
+                b"1234567\nno\r\nok\r\n",
+                vec![Line::TooLong, complete("ok")],
+            ),
             (b"a\nb\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
             (b"a\rb\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
             (b"a\r\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
             (b"a\n\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
-            (b"a\nb\nc\rd\r\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
+            (
+                b"a\nb\nc\rd\r\r\nok\r\n",
+                vec![Line::BareNewline, complete("ok")],
+            ),
             (b"\n", vec![Line::BareNewline]),
             (b"ab\r", vec![]),
         ];

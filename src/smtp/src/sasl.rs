@@ -122,14 +122,24 @@ mod tests {
     fn malformed_responses_are_refused() {
         let long = format!("\0{}\0pw", "u".repeat(USERNAME_MAX + 1));
         let messages = [
-            "", "user", "\0user", "\0user\0", "\0\0pw", "\0user\0pw\0more", "\0us\ner\0pw", &long,
+            "",
+            "user",
+            "\0user",
+            "\0user\0",
+            "\0\0pw",
+            "\0user\0pw\0more",
+            "\0us\ner\0pw",
+            &long,
         ];
         for message in messages {
             assert_eq!(plain(message), Err(Error::Malformed), "{message:?}");
         }
         for response in ["====", "dXNlcg", "dXNl cg==", "/w=="] {
             assert_eq!(decode_plain(response.as_bytes()), Err(Error::Malformed));
-            assert_eq!(decode_login_username(response.as_bytes()), Err(Error::Malformed));
+            assert_eq!(
+                decode_login_username(response.as_bytes()),
+                Err(Error::Malformed)
+            );
         }
     }
 

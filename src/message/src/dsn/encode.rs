@@ -48,7 +48,9 @@ pub(super) fn as_it_is<'a>(headers: &'a [u8], boundary: &str) -> Option<&'a str>
     let text = std::str::from_utf8(headers).ok()?;
     let plain = text.is_ascii()
         && !text.contains(boundary)
-        && text.split("\r\n").all(|line| line.len() <= LINE_MAX && !line.contains(['\r', '\n', '\0']));
+        && text
+            .split("\r\n")
+            .all(|line| line.len() <= LINE_MAX && !line.contains(['\r', '\n', '\0']));
     plain.then_some(text)
 }
 

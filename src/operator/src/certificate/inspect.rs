@@ -93,6 +93,8 @@ impl Inspected {
             return false;
         };
         parsed.issuer() == authority.subject()
-            && parsed.verify_signature(Some(authority.public_key())).is_ok()
+            && parsed
+                .verify_signature(Some(authority.public_key()))
+                .is_ok()
     }
 }

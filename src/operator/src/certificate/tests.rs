@@ -25,7 +25,8 @@ fn an_authority_is_kept_for_nine_years_and_then_signed_anew_with_its_key() {
         authority(Some(&first), "mail.apps", at(3200)).unwrap(),
         Outcome::Kept(first.clone())
     );
-    let Outcome::Renewed(second, _) = authority(Some(&first), "mail.apps", at(3300)).unwrap() else {
+    let Outcome::Renewed(second, _) = authority(Some(&first), "mail.apps", at(3300)).unwrap()
+    else {
         panic!("kept");
     };
     assert_eq!(second.key, first.key);
@@ -63,15 +64,20 @@ fn a_leaf_is_replaced_when_it_does_not_serve_any_more() {
     let first = leaf(&authority, None, &names, at(0)).unwrap();
     assert!(matches!(first, Outcome::Issued(_)));
     let first = first.pair().clone();
-    let again = |authority: &Pair, existing: &Pair, names: &Wanted, day| {
-        match leaf(authority, Some(existing), names, at(day)).unwrap() {
-            Outcome::Kept(pair) => {
-                assert_eq!(&pair, existing);
-                None
-            }
-            Outcome::Renewed(_, why) => Some(why),
-            Outcome::Issued(_) => panic!("there was one"),
+    let again = |authority: &Pair, existing: &Pair, names: &Wanted, day| match leaf(
+        authority,
+        Some(existing),
+        names,
+        at(day),
+    )
+    .unwrap()
+    {
+        Outcome::Kept(pair) => {
+            assert_eq!(&pair, existing);
+            None
         }
+        Outcome::Renewed(_, why) => Some(why),
+        Outcome::Issued(_) => panic!("there was one"),
     };
     let broken = Pair {
         certificate: "x".into(),
@@ -86,10 +92,28 @@ fn a_leaf_is_replaced_when_it_does_not_serve_any_more() {
         (&authority, &first, &names, 59, None),
         (&authority, &first, &names, 61, Some("its end is near")),
         (&authority, &first, &names, 400, Some("its end is near")),
-        (&authority, &first, &wanted(&["a.example.com"]), 0, Some("its names have changed")),
-        (&new_authority(), &first, &names, 0, Some("the authority has changed")),
+        (
+            &authority,
+            &first,
+            &wanted(&["a.example.com"]),
+            0,
+            Some("its names have changed"),
+        ),
+        (
+            &new_authority(),
+            &first,
+            &names,
+            0,
+            Some("the authority has changed"),
+        ),
         (&authority, &broken, &names, 0, Some("it could not be read")),
-        (&authority, &mixed, &names, 0, Some("its key belongs to another certificate")),
+        (
+            &authority,
+            &mixed,
+            &names,
+            0,
+            Some("its key belongs to another certificate"),
+        ),
     ] {
         assert_eq!(again(authority, existing, names, day), why);
     }

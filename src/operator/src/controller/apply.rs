@@ -167,11 +167,18 @@ async fn refresh(
             field_manager: Some(MANAGER_RELAY.into()),
             ..PatchParams::default()
         };
-        match api.patch_metadata(name, &params, &Patch::Merge(patch)).await {
+        match api
+            .patch_metadata(name, &params, &Patch::Merge(patch))
+            .await
+        {
             Ok(_) => context.metrics.wrote("Pod"),
             // It has gone meanwhile; the next one reads the new files from the start.
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(source) => return Err(ensure::failed::<k8s_openapi::api::core::v1::Pod>("patch", name, source)),
+            Err(source) => {
+                return Err(ensure::failed::<k8s_openapi::api::core::v1::Pod>(
+                    "patch", name, source,
+                ));
+            }
         }
     }
     Ok(())
@@ -188,9 +195,7 @@ fn mark(digests: &Digests, pod: &FoundPod) -> Option<String> {
         return Some(digests.content.clone());
     };
     let status = pod.status.as_ref()?;
-    let is_stale = status.config.refused.is_none()
-        && (status.config.hash != digests.config
-            || status.config.credentials_hash != digests.credentials);
+    let is_stale = status.config.refused.is_none() && !digests.are_in_force(status);
     is_stale.then(|| {
         let turns = current.len() - digests.content.len();
         // One dot, two dots, none: three marks in turn.
@@ -231,6 +236,7 @@ mod tests {
             content: "content".into(),
             config: "config".into(),
             credentials: "credentials".into(),
+            certificate: None,
         };
         for (pod, expected) in [
             (pod(None, "config", None), Some("content")),

@@ -22,13 +22,14 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use postroad_config::status::RelayStatus;
 
-use super::dereference::Found;
+use super::dereference::{Found, string_at};
 use super::validate::{Certificate, Storage, UpstreamFiles, Validated};
-use crate::certificate::Pair;
+use crate::certificate::{Inspected, Pair, inspect};
 use crate::digest;
 use crate::events::Notice;
-use crate::names::KEY_CREDENTIALS;
+use crate::names::KEY_CERTIFICATE;
 use crate::rollout::{self, Durability, Plan, Wanted};
 
 pub(super) use identity::Identity;
@@ -85,6 +86,24 @@ pub(super) struct Digests {
     pub(super) config: String,
     /// Of the credentials file.
     pub(super) credentials: String,
+    /// Of the certificate that clients should be shown; `None` if there is none that can be read.
+    pub(super) certificate: Option<String>,
+}
+
+impl Digests {
+    /// Whether a pod works with what is mounted now.
+    pub(super) fn are_in_force(&self, status: &RelayStatus) -> bool {
+        let served = status
+            .certificate
+            .as_ref()
+            .map(|served| &served.fingerprint);
+        let shows_another = served
+            .zip(self.certificate.as_ref())
+            .is_some_and(|(a, b)| a != b);
+        status.config.hash == self.config
+            && status.config.credentials_hash == self.credentials
+            && !shows_another
+    }
 }
 
 /// [`build`] on a thread where its milliseconds of CPU keep nobody waiting.
@@ -135,7 +154,12 @@ pub(super) fn build(
         })
         .collect();
 
-    let digests = digests(&validated, found, &secrets, &credentials);
+    let digests = Digests {
+        content: content(&validated, found, &secrets, &credentials),
+        config: digest::of(validated.config.as_bytes()),
+        credentials: digest::of(credentials.as_bytes()),
+        certificate: shown(&validated, found, &identity).map(|shown| shown.fingerprint),
+    };
     let objects = Objects {
         service_account: service_account::build(&validated.id),
         config_map: config_map::build(&validated),
@@ -154,13 +178,8 @@ pub(super) fn build(
     })
 }
 
-/// What the pods see on disk, own or the user's.
-fn digests(
-    validated: &Validated,
-    found: &Found,
-    secrets: &[Secret],
-    credentials: &str,
-) -> Digests {
+/// Digest of what the pods see on disk, own or the user's.
+fn content(validated: &Validated, found: &Found, secrets: &[Secret], credentials: &str) -> String {
     let mut parts: Vec<&[u8]> = vec![validated.config.as_bytes(), credentials.as_bytes()];
     let provided = match &validated.certificate {
         Certificate::SelfSigned { .. } => None,
@@ -172,12 +191,14 @@ fn digests(
             login,
             authority,
         } = upstream;
-        login.iter().chain(authority.as_ref().map(|(secret, _)| secret))
+        login
+            .iter()
+            .chain(authority.as_ref().map(|(secret, _)| secret))
     });
+    // The authority is mounted nowhere, and the credentials file is counted already.
     let own = secrets.iter().filter(|secret| {
-        // Mounted nowhere, and counted as the credentials file already.
-        secret.metadata.name.as_deref() != Some(&validated.id.authority())
-            && secret.data.as_ref().is_some_and(|data| !data.contains_key(KEY_CREDENTIALS))
+        let name = secret.metadata.name.as_ref();
+        name != Some(&validated.id.authority()) && name != Some(&validated.id.credentials())
     });
     let users = provided.into_iter().chain(referenced);
     let users = users.filter_map(|name| found.secret(name));
@@ -187,11 +208,23 @@ fn digests(
             parts.push(&value.0);
         }
     }
-    Digests {
-        content: digest::of_parts(parts),
-        config: digest::of(validated.config.as_bytes()),
-        credentials: digest::of(credentials.as_bytes()),
-    }
+    digest::of_parts(parts)
+}
+
+/// The certificate that clients should be shown.
+pub(super) fn shown(
+    validated: &Validated,
+    found: &Found,
+    identity: &Identity,
+) -> Option<Inspected> {
+    let pem = match (&validated.certificate, identity) {
+        (Certificate::Provided { secret }, _) => string_at(found.secret(secret)?, KEY_CERTIFICATE)?,
+        (Certificate::SelfSigned { .. }, Identity::Established { tls, .. }) => {
+            tls.as_ref()?.certificate.clone()
+        }
+        (Certificate::SelfSigned { .. }, Identity::Unreadable { .. }) => return None,
+    };
+    inspect(&pem).ok()
 }
 
 /// The authority, as far as there is one that can be read.

@@ -11,13 +11,14 @@ use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Api, Client, Resource as _};
+use kube::{Api, Client};
 use postroad_api::{ServiceType, SmtpCredential, SmtpRelay};
 use postroad_config::status::RelayStatus;
 
 use crate::certificate::Pair;
 use crate::context::Context;
 use crate::names::{self, KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, RelayId};
+use crate::watch::Credential;
 
 /// Requests at once for one relay.
 const CONCURRENCY: usize = 8;
@@ -87,7 +88,10 @@ pub(crate) async fn dereference(
     let all_pods = caches.pods.of_relay(&id.namespace, &id.name);
     let mut found = Found {
         secrets,
-        lingering: all_pods.iter().filter_map(|pod| names::ordinal(&pod.metadata)).collect(),
+        lingering: all_pods
+            .iter()
+            .filter_map(|pod| names::ordinal(&pod.metadata))
+            .collect(),
         logins: logins(context, relay, id).await?,
         deployments: by_ordinal(caches.deployments.of_relay(&id.namespace, &id.name)),
         claims: by_ordinal(caches.claims.of_relay(&id.namespace, &id.name)),
@@ -124,8 +128,10 @@ async fn secrets(
         let secret = get_secret(client, &id.namespace, &name).await?;
         Ok((name, secret))
     });
-    let results: Vec<Result<_, Error>> =
-        futures::stream::iter(gets).buffer_unordered(CONCURRENCY).collect().await;
+    let results: Vec<Result<_, Error>> = futures::stream::iter(gets)
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
     results.into_iter().collect()
 }
 
@@ -150,22 +156,35 @@ async fn logins(
     id: &RelayId,
 ) -> Result<BTreeMap<String, String>, Error> {
     let honoured = context.caches.credentials.select(|credential| {
-        credential.0.as_ref().is_ok_and(|credential| {
-            credential.relay() == (id.name.as_str(), id.namespace.as_str())
-                && honours(relay, credential)
-                && credential.metadata.deletion_timestamp.is_none()
-        })
+        credential
+            .0
+            .as_ref()
+            .is_ok_and(|credential: &SmtpCredential| {
+                credential.relay() == (id.name.as_str(), id.namespace.as_str())
+                    && honours(relay, credential)
+                    && credential.metadata.deletion_timestamp.is_none()
+            })
     });
-    let gets = honoured.iter().filter_map(|credential| credential.0.as_ref().ok()).map(
-        |credential| async move {
-            let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
-            let secret = get_secret(&context.client, namespace, credential.secret_name()).await?;
-            Ok(secret.and_then(|secret| login(credential, &secret)))
-        },
-    );
-    let results: Vec<Result<_, Error>> =
-        futures::stream::iter(gets).buffer_unordered(CONCURRENCY).collect().await;
+    let gets = honoured
+        .into_iter()
+        .map(|credential| get_login(&context.client, credential));
+    let results: Vec<_> = futures::stream::iter(gets)
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
     results.into_iter().filter_map(Result::transpose).collect()
+}
+
+async fn get_login(
+    client: &Client,
+    credential: Arc<Credential>,
+) -> Result<Option<(String, String)>, Error> {
+    let Ok(credential) = &credential.0 else {
+        return Ok(None);
+    };
+    let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
+    let secret = get_secret(client, namespace, credential.secret_name()).await?;
+    Ok(secret.and_then(|secret| login(credential, &secret)))
 }
 
 /// User name and password of a credential, if the Secret is its own.
@@ -225,9 +244,10 @@ fn pods(pods: Vec<Arc<Pod>>) -> Vec<FoundPod> {
             Some(FoundPod {
                 ordinal: names::ordinal(&pod.metadata)?,
                 address: status.and_then(|status| status.pod_ip.as_deref()?.parse().ok()),
-                ready: conditions.unwrap_or_default().iter().any(|condition| {
-                    condition.type_ == "Ready" && condition.status == "True"
-                }),
+                ready: conditions
+                    .unwrap_or_default()
+                    .iter()
+                    .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
                 status: None,
                 pod,
             })
@@ -261,7 +281,10 @@ async fn ask(
         };
         FoundPod { status, ..pod }
     });
-    futures::stream::iter(asked).buffered(CONCURRENCY).collect().await
+    futures::stream::iter(asked)
+        .buffered(CONCURRENCY)
+        .collect()
+        .await
 }
 
 /// Load balancers report their address in the status of the Service, which the cache does not hold.
@@ -274,8 +297,10 @@ async fn service(
         return Ok(None);
     }
     let api: Api<Service> = Api::namespaced(context.client.clone(), &id.namespace);
-    api.get_opt(&id.name).await.map_err(|source| Error::Service {
-        name: id.name.clone(),
-        source,
-    })
+    api.get_opt(&id.name)
+        .await
+        .map_err(|source| Error::Service {
+            name: id.name.clone(),
+            source,
+        })
 }

@@ -21,13 +21,12 @@ use postroad_api::{
 use serde_json::json;
 
 use super::apply::Applied;
-use super::build::Identity;
+use super::build;
 use super::dereference::{Found, string_at};
 use super::validate::{Certificate, Refusal};
-use crate::certificate::inspect;
 use crate::context::{Context, CredentialsInForce};
 use crate::events::Notice;
-use crate::names::{KEY_AUTHORITY, KEY_CERTIFICATE, MANAGER_STATUS, RelayId};
+use crate::names::{KEY_AUTHORITY, MANAGER_STATUS, RelayId};
 
 pub(crate) use conditions::{condition, merge as merge_conditions};
 use voices::Voices;
@@ -57,11 +56,17 @@ pub(super) fn summarize(
 ) -> Summary {
     let voices = Voices::of(found);
     let wanted = applied.validated.replicas;
-    let ready = found.pods.iter().filter(|pod| pod.ready && pod.ordinal < wanted).count();
+    let ready = found
+        .pods
+        .iter()
+        .filter(|pod| pod.ready && pod.ordinal < wanted)
+        .count();
     let replicas = replicas(applied, found, previous);
     let queue = queue(&replicas, &voices);
     let fresh = conditions::all(applied, &voices, ready, now);
-    let earlier = previous.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let earlier = previous
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     let at_rest = conditions::are_at_rest(&fresh)
         && applied.plan.steps.is_empty()
         && queue.as_ref().is_none_or(|queue| queue.messages == 0);
@@ -74,7 +79,7 @@ pub(super) fn summarize(
         endpoints: endpoints(applied, found),
         conditions: merge_conditions(earlier, fresh, now),
         queue,
-        tls: tls(applied, found, &voices),
+        tls: Some(tls(applied, found, &voices)),
         replica_statuses: replicas,
     };
     Summary {
@@ -91,7 +96,10 @@ fn count(number: usize) -> i32 {
 
 fn selector(id: &RelayId) -> String {
     let labels = id.selector();
-    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<_> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     pairs.join(",")
 }
 
@@ -133,7 +141,10 @@ fn last_heard(previous: &SmtpRelayStatus, ordinal: u32) -> Option<u64> {
 }
 
 fn queue(replicas: &[ReplicaStatus], voices: &Voices<'_>) -> Option<QueueSummary> {
-    let counts: Vec<u64> = replicas.iter().filter_map(|replica| replica.queued).collect();
+    let counts: Vec<u64> = replicas
+        .iter()
+        .filter_map(|replica| replica.queued)
+        .collect();
     if counts.is_empty() {
         return None;
     }
@@ -170,26 +181,22 @@ fn endpoints(applied: &Applied, found: &Found) -> Vec<Endpoint> {
 }
 
 /// What the pods serve, and who issued what they should serve.
-fn tls(applied: &Applied, found: &Found, voices: &Voices<'_>) -> Option<TlsStatus> {
-    let id = &applied.validated.id;
-    let (certificate, authority) = match (&applied.validated.certificate, &applied.identity) {
-        (Certificate::Provided { secret }, _) => {
-            let found = found.secret(secret)?;
-            let authority = string_at(found, KEY_AUTHORITY).map(|_| secret.clone());
-            (string_at(found, KEY_CERTIFICATE), authority)
+fn tls(applied: &Applied, found: &Found, voices: &Voices<'_>) -> TlsStatus {
+    let authority = match &applied.validated.certificate {
+        Certificate::SelfSigned { .. } => Some(applied.validated.id.tls()),
+        Certificate::Provided { secret } => {
+            let authority = found
+                .secret(secret)
+                .and_then(|found| string_at(found, KEY_AUTHORITY));
+            authority.map(|_| secret.clone())
         }
-        (Certificate::SelfSigned { .. }, Identity::Established { tls, .. }) => {
-            let certificate = tls.as_ref().map(|pair| pair.certificate.clone());
-            (certificate, Some(id.tls()))
-        }
-        (Certificate::SelfSigned { .. }, Identity::Unreadable { .. }) => (None, None),
     };
-    let issuer = certificate.and_then(|pem| inspect(&pem).ok());
-    Some(TlsStatus {
+    let shown = build::shown(&applied.validated, found, &applied.identity);
+    TlsStatus {
         not_after: voices.certificate_end().map(|end| end.to_string()),
-        issuer: issuer.map(|inspected| inspected.issuer),
+        issuer: shown.map(|shown| shown.issuer),
         ca_secret_name: authority,
-    })
+    }
 }
 
 /// Writes a status, if it differs, and publishes what has happened. Says whether nothing moves.
@@ -208,7 +215,10 @@ pub(super) async fn update(
     let id = &applied.validated.id;
     context.in_force.set(&id.namespace, &id.name, in_force);
     let reference = relay.object_ref(&());
-    context.announcer.announce(&reference, applied.notices.clone()).await;
+    context
+        .announcer
+        .announce(&reference, applied.notices.clone())
+        .await;
     context.announcer.announce(&reference, notices).await;
     write(context, relay, &status).await?;
     Ok(at_rest)
@@ -228,7 +238,10 @@ pub(super) async fn refuse(
     status.observed_generation = Some(generation);
     status.conditions = merge_conditions(&earlier, fresh, now);
     let notices = notices::of(&earlier, &status.conditions);
-    context.announcer.announce(&relay.object_ref(&()), notices).await;
+    context
+        .announcer
+        .announce(&relay.object_ref(&()), notices)
+        .await;
     write(context, relay, &status).await
 }
 

@@ -7,15 +7,13 @@ mod config;
 
 use std::collections::BTreeMap;
 
-use kube::ResourceExt as _;
+use kube::Resource as _;
 use postroad_api::{ServiceType, SmtpRelay, SmtpRelaySpec, StorageType, Upstream};
 use postroad_config::ListenerName;
 
 use super::dereference::{Found, string_at};
 use crate::args::Settings;
-use crate::names::{
-    KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LISTENERS, RelayId,
-};
+use crate::names::{KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LISTENERS, RelayId};
 
 /// Why a relay is left as it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -116,7 +114,9 @@ pub(crate) fn validate(
         generation: relay.meta().generation.unwrap_or_default(),
         host,
         replicas: u32::from(*replicas),
-        image: image.clone().unwrap_or_else(|| settings.relay_image.clone()),
+        image: image
+            .clone()
+            .unwrap_or_else(|| settings.relay_image.clone()),
         image_pull_policy: settings.image_pull_policy.clone(),
         config,
         listeners: LISTENERS

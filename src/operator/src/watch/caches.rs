@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -64,6 +62,12 @@ where
             // The writer is dropped only when everything stops.
             let _ = store.wait_until_ready().await;
         }
+    }
+
+    /// The cache of one scope.
+    pub(crate) fn store_of(&self, wanted: &Scope) -> Option<Store<K>> {
+        let mut scopes = self.0.iter();
+        scopes.find_map(|(scope, store)| (scope == wanted).then(|| store.clone()))
     }
 
     fn store(&self, namespace: &str) -> Option<&Store<K>> {

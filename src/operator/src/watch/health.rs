@@ -35,13 +35,17 @@ impl WatchHealth {
         });
         match failing {
             None => Ok(()),
-            Some(kind) => Err(format!("the watch on {kind} has been failing for 10 minutes")),
+            Some(kind) => Err(format!(
+                "the watch on {kind} has been failing for 10 minutes"
+            )),
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, (Instant, Instant)>> {
         // Nothing in here can be left half done.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

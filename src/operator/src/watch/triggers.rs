@@ -75,7 +75,13 @@ impl Triggers {
         for scope in scopes {
             let (relays, relays_end) = mpsc::channel(QUEUE);
             let (credentials, credentials_end) = mpsc::channel(QUEUE);
-            senders.insert(scope.clone(), Senders { relays, credentials });
+            senders.insert(
+                scope.clone(),
+                Senders {
+                    relays,
+                    credentials,
+                },
+            );
             let ends = Receivers {
                 relays: relays_end,
                 credentials: credentials_end,
@@ -124,7 +130,12 @@ mod tests {
     #[test]
     fn no_namespaces_means_all() {
         let parse = |names: &[&str]| {
-            Scope::parse(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+            Scope::parse(
+                &names
+                    .iter()
+                    .map(|&name| name.to_owned())
+                    .collect::<Vec<_>>(),
+            )
         };
         assert_eq!(parse(&[]), [Scope::All]);
         assert_eq!(parse(&[""]), [Scope::All]);

@@ -129,9 +129,7 @@ impl Client {
         let plain = sasl::encode_plain(&login.username, &login.password);
         let command = format!("AUTH PLAIN {plain}");
         let (command, next) = match (self.extensions.auth_plain, self.extensions.auth_login) {
-            (true, _) if command.len() + 2 <= INITIAL_RESPONSE_MAX => {
-                (command, Login::PlainPrompt)
-            }
+            (true, _) if command.len() + 2 <= INITIAL_RESPONSE_MAX => (command, Login::PlainPrompt),
             (true, _) => ("AUTH PLAIN".to_owned(), Login::PlainPrompt),
             (false, true) => ("AUTH LOGIN".to_owned(), Login::UsernamePrompt),
             (false, false) => {
@@ -157,9 +155,7 @@ impl Client {
                 Login::Verdict,
             ),
             (334, Login::UsernamePrompt) => (sasl::encode(&login.username), Login::PasswordPrompt),
-            (334, Login::PasswordPrompt) => {
-                (sasl::encode(login.password.as_str()), Login::Verdict)
-            }
+            (334, Login::PasswordPrompt) => (sasl::encode(login.password.as_str()), Login::Verdict),
             (421, _) => return self.refused(reply),
             (_, _) if reply.is_permanent() => {
                 return self.fail(Stage::Auth, FailureKind::AuthenticationFailed, Some(reply));

@@ -95,7 +95,11 @@ pub(super) enum Progress {
 }
 
 impl Exchange {
-    pub(super) fn new(transaction: Transaction, extensions: Extensions, starttls_unused: bool) -> Self {
+    pub(super) fn new(
+        transaction: Transaction,
+        extensions: Extensions,
+        starttls_unused: bool,
+    ) -> Self {
         let Transaction {
             sender,
             recipients,
@@ -238,7 +242,12 @@ impl Exchange {
         self.mail != Mail::Refused && !self.is_settled()
     }
 
-    pub(super) fn on_reply(&mut self, reply: Reply, nothing_behind: bool, output: &mut BytesMut) -> Progress {
+    pub(super) fn on_reply(
+        &mut self,
+        reply: Reply,
+        nothing_behind: bool,
+        output: &mut BytesMut,
+    ) -> Progress {
         if reply.code() == 421 {
             return Progress::Broken(reply);
         }
@@ -452,7 +461,13 @@ fn wire_size(content: &[Bytes]) -> u64 {
 }
 
 fn out_of_place(reply: &Reply) -> Reply {
-    local(451, 4, 5, 0, &format!("The server broke the protocol: {reply}"))
+    local(
+        451,
+        4,
+        5,
+        0,
+        &format!("The server broke the protocol: {reply}"),
+    )
 }
 
 /// A reply of our own, for what the server did not or could not say.

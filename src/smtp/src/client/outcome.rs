@@ -1,8 +1,8 @@
 //! What becomes of transactions and connections.
 
-use crate::Reply;
 #[cfg(doc)]
 use super::{ClientStep, Transaction};
+use crate::Reply;
 
 /// How a transaction ended.
 #[derive(Clone, Debug, Eq, PartialEq)]

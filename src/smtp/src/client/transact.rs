@@ -111,7 +111,13 @@ impl Client {
 
 /// Every recipient deferred: [`Client::send`] was called at the wrong time.
 pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
-    let reply = local(451, 4, 3, 0, "The connection was not ready for a transaction");
+    let reply = local(
+        451,
+        4,
+        3,
+        0,
+        "The connection was not ready for a transaction",
+    );
     TransactionOutcome {
         recipients: vec![RecipientOutcome::Deferred(reply); recipients],
         connection: Connection::Closing,
@@ -121,5 +127,11 @@ pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
 
 /// The reply that stands for bytes that are none.
 pub(super) fn malformed(error: ReplyError) -> Reply {
-    local(451, 4, 5, 0, &format!("The server broke the protocol: {error}"))
+    local(
+        451,
+        4,
+        5,
+        0,
+        &format!("The server broke the protocol: {error}"),
+    )
 }

@@ -26,7 +26,10 @@ pub(super) struct Body {
 enum Fate {
     Kept(BytesMut),
     /// Dropped as it comes; the reply goes out at the end.
-    Discarded { reply: Reply, octets: u64 },
+    Discarded {
+        reply: Reply,
+        octets: u64,
+    },
 }
 
 /// What a read brought.
@@ -157,7 +160,10 @@ impl Session {
 
     fn message_kept(&mut self, text: &str) {
         self.junk = 0;
-        let (status, text) = match text.split_once(' ').map(|(head, rest)| (head.parse(), rest)) {
+        let (status, text) = match text
+            .split_once(' ')
+            .map(|(head, rest)| (head.parse(), rest))
+        {
             Some((Ok(status), rest)) => (status, rest),
             _ => (EnhancedStatus::new(2, 0, 0), text),
         };

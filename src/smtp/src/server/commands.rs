@@ -2,9 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{
-    AUTH_LINE_MAX, COMMAND_LINE_MAX, Session, State, Step, TlsOffer, replies,
-};
+use super::{AUTH_LINE_MAX, COMMAND_LINE_MAX, Session, State, Step, TlsOffer, replies};
 use crate::Reply;
 use crate::command::{self, Command};
 use crate::line::Line;
@@ -56,6 +54,11 @@ impl Session {
     }
 
     fn command(&mut self, command: Command<'_>, input: &mut BytesMut) -> Option<Step> {
+        // Whatever the answer to DATA is, content that is there already may not be read as commands.
+        if command == Command::Data && !input.is_empty() {
+            self.close(&replies::content_too_early());
+            return None;
+        }
         if self.config.tls == TlsOffer::Required && replies::needs_tls(&command) {
             self.error(&replies::tls_required());
             return None;
@@ -65,7 +68,7 @@ impl Session {
             Command::Helo(name) => self.greet(name, false),
             Command::Mail(path, parameters) => return self.mail(path, parameters),
             Command::Rcpt(path) => return self.rcpt(path),
-            Command::Data => self.data(input),
+            Command::Data => self.data(),
             Command::Auth(mechanism, initial) => return self.auth(mechanism, initial),
             Command::StartTls => self.start_tls(input),
             Command::Rset => {

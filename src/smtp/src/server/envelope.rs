@@ -2,8 +2,6 @@
 
 use std::mem;
 
-use bytes::BytesMut;
-
 use super::body::Body;
 use super::{
     AuthOffer, Pending, ReceivedRecipient, Request, Session, State, Step, Verdict, replies,
@@ -92,11 +90,7 @@ impl Session {
         }
     }
 
-    pub(super) fn data(&mut self, input: &mut BytesMut) {
-        if !input.is_empty() {
-            self.close(&replies::content_too_early());
-            return;
-        }
+    pub(super) fn data(&mut self) {
         match mem::replace(&mut self.state, State::Idle) {
             State::Envelope(transaction) if transaction.recipients.is_empty() => {
                 self.state = State::Envelope(transaction);

@@ -64,7 +64,12 @@ pub(super) fn vrfy() -> Reply {
 }
 
 pub(super) fn help() -> Reply {
-    success(214, 0, 0, "EHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP QUIT")
+    success(
+        214,
+        0,
+        0,
+        "EHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP QUIT",
+    )
 }
 
 pub(super) fn bye() -> Reply {
@@ -84,7 +89,12 @@ pub(super) fn authenticated() -> Reply {
 }
 
 pub(super) fn shutting_down(hostname: &str) -> Reply {
-    transient(421, 3, 2, &format!("{hostname} is shutting down, try again"))
+    transient(
+        421,
+        3,
+        2,
+        &format!("{hostname} is shutting down, try again"),
+    )
 }
 
 pub(super) fn timed_out(hostname: &str) -> Reply {
@@ -92,7 +102,12 @@ pub(super) fn timed_out(hostname: &str) -> Reply {
 }
 
 pub(super) fn too_many_errors(hostname: &str) -> Reply {
-    transient(421, 7, 0, &format!("{hostname} saw too many errors, closing"))
+    transient(
+        421,
+        7,
+        0,
+        &format!("{hostname} saw too many errors, closing"),
+    )
 }
 
 pub(super) fn too_many_failures(hostname: &str) -> Reply {
@@ -114,7 +129,12 @@ pub(super) fn too_much_junk(hostname: &str) -> Reply {
 }
 
 pub(super) fn endless_content(hostname: &str) -> Reply {
-    transient(421, 7, 0, &format!("{hostname} saw no end of the message, closing"))
+    transient(
+        421,
+        7,
+        0,
+        &format!("{hostname} saw no end of the message, closing"),
+    )
 }
 
 pub(super) fn tls_on_plaintext() -> Reply {
@@ -127,7 +147,12 @@ pub(super) fn tls_on_plaintext() -> Reply {
 }
 
 pub(super) fn bare_newline() -> Reply {
-    permanent(500, 5, 2, "Syntax error: lines must end with CRLF, a bare CR or LF is not allowed")
+    permanent(
+        500,
+        5,
+        2,
+        "Syntax error: lines must end with CRLF, a bare CR or LF is not allowed",
+    )
 }
 
 pub(super) fn line_too_long(authenticating: bool) -> Reply {
@@ -193,7 +218,12 @@ pub(super) fn content_too_early() -> Reply {
 }
 
 pub(super) fn too_many_recipients() -> Reply {
-    transient(452, 5, 3, "Too many recipients; send to the rest in another message")
+    transient(
+        452,
+        5,
+        3,
+        "Too many recipients; send to the rest in another message",
+    )
 }
 
 pub(super) fn parameters_need_ehlo() -> Reply {
@@ -201,11 +231,21 @@ pub(super) fn parameters_need_ehlo() -> Reply {
 }
 
 pub(super) fn needs_smtputf8() -> Reply {
-    permanent(553, 6, 7, "Non-ASCII addresses need the SMTPUTF8 parameter of MAIL")
+    permanent(
+        553,
+        6,
+        7,
+        "Non-ASCII addresses need the SMTPUTF8 parameter of MAIL",
+    )
 }
 
 pub(super) fn too_big(limit: u64) -> Reply {
-    permanent(552, 3, 4, &format!("Message too big, the limit is {limit} bytes"))
+    permanent(
+        552,
+        3,
+        4,
+        &format!("Message too big, the limit is {limit} bytes"),
+    )
 }
 
 pub(super) fn nul_in_content() -> Reply {

@@ -48,6 +48,11 @@ impl Seen {
         }
     }
 
+    /// What was seen of it elsewhere.
+    pub(crate) fn with(self, meta: Option<ObjectMeta>) -> Self {
+        Self { meta, ..self }
+    }
+
     fn is_ours(&self, meta: &ObjectMeta) -> bool {
         let has = |key: &str, value: &str| {
             meta.labels

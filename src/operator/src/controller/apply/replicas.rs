@@ -9,16 +9,14 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use super::{Error, Seen, ensure};
 use super::ensure::{delete, failed};
+use super::{Error, Seen, ensure};
 use crate::certificate::Pair;
 use crate::context::Context;
 use crate::controller::build::ReplicaObjects;
 use crate::controller::dereference::Found;
 use crate::events::Notice;
-use crate::names::{
-    ANNOTATION_DRAINING, ANNOTATION_TEMPLATE, LABEL_RELAY, MANAGER_RELAY, RelayId,
-};
+use crate::names::{ANNOTATION_DRAINING, ANNOTATION_TEMPLATE, LABEL_RELAY, MANAGER_RELAY, RelayId};
 use crate::quantity;
 use crate::rollout::{Plan, Step};
 
@@ -35,7 +33,8 @@ impl Steps<'_> {
     /// Takes the steps of a plan, and mends what was changed by hand in replicas that stay.
     pub(super) async fn take(&self, plan: &Plan) -> Result<Vec<Notice>, Error> {
         self.mend().await?;
-        let disrupts = |step: &Step| matches!(step, Step::Roll(_) | Step::Restart(_) | Step::Remove(_));
+        let disrupts =
+            |step: &Step| matches!(step, Step::Roll(_) | Step::Restart(_) | Step::Remove(_));
         let may_disrupt = !plan.steps.iter().any(disrupts) || self.is_fresh().await?;
         let mut notices = Vec::new();
         for step in &plan.steps {
@@ -126,7 +125,10 @@ impl Steps<'_> {
     /// Makes the claim if there is none. One that exists may be from another day, with another class:
     /// most of a claim cannot change, so it is taken as it is.
     async fn claim(&self, ordinal: u32) -> Result<(), Error> {
-        let claim = self.replicas.get(&ordinal).and_then(|objects| objects.claim.as_ref());
+        let claim = self
+            .replicas
+            .get(&ordinal)
+            .and_then(|objects| objects.claim.as_ref());
         match claim {
             Some(claim) if !self.found.claims.contains_key(&ordinal) => {
                 ensure(self.context, claim, Seen::of_relay(self.id)).await
@@ -182,7 +184,11 @@ impl Steps<'_> {
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(name, error, "cannot drain a replica; the next visit tries again");
+                tracing::warn!(
+                    name,
+                    error,
+                    "cannot drain a replica; the next visit tries again"
+                );
                 Ok(None)
             }
         }

@@ -46,7 +46,9 @@ pub(super) fn establish(
         usage: Usage::Server,
     };
     let existing = found.pair(&id.admin());
-    let admin = certificate::leaf(&authority, existing.as_ref(), &admin, now)?.pair().clone();
+    let admin = certificate::leaf(&authority, existing.as_ref(), &admin, now)?
+        .pair()
+        .clone();
     let tls = match &validated.certificate {
         Certificate::Provided { .. } => None,
         Certificate::SelfSigned { names } => {
@@ -81,7 +83,10 @@ fn take(outcome: Outcome, what: &str, notices: &mut Vec<Notice>) -> Pair {
             pair
         }
         Outcome::Renewed(pair, why) => {
-            let note = format!("Renewed the {what} because {why}; valid until {}", until(&pair));
+            let note = format!(
+                "Renewed the {what} because {why}; valid until {}",
+                until(&pair)
+            );
             notices.push(Notice::normal("CertificateRenewed", "Renew", note));
             pair
         }
@@ -103,6 +108,9 @@ pub(super) fn secrets(validated: &Validated, identity: &Identity) -> Vec<Secret>
         secret::certificate(id, id.authority(), authority, authority),
         secret::certificate(id, id.admin(), admin, authority),
     ];
-    secrets.extend(tls.iter().map(|tls| secret::certificate(id, id.tls(), tls, authority)));
+    secrets.extend(
+        tls.iter()
+            .map(|tls| secret::certificate(id, id.tls(), tls, authority)),
+    );
     secrets
 }

@@ -68,19 +68,18 @@ fn claim_state(claim: Option<&PersistentVolumeClaim>) -> Claim {
     if claim.metadata.deletion_timestamp.is_some() {
         return Claim::Terminating;
     }
-    match claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()) {
+    match claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.as_ref())
+    {
         None => Claim::Unbound,
         Some(_) => Claim::Present,
     }
 }
 
 /// What the pods of a replica say. Two at once (one is being replaced) say nothing that could be relied on.
-fn report(
-    found: &Found,
-    ordinal: u32,
-    deployment: Option<&Deployment>,
-    now: Timestamp,
-) -> Report {
+fn report(found: &Found, ordinal: u32, deployment: Option<&Deployment>, now: Timestamp) -> Report {
     let mut pods = found.pods.iter().filter(|pod| pod.ordinal == ordinal);
     let (Some(pod), None) = (pods.next(), pods.next()) else {
         return Report::Unknown;

@@ -18,9 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::controller::validate::Validated;
-use crate::names::{
-    KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, pod_port,
-};
+use crate::names::{KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, pod_port};
 
 /// User and group of the image.
 const USER: i64 = 65532;
@@ -101,7 +99,10 @@ fn resources() -> ResourceRequirements {
             .collect()
     };
     ResourceRequirements {
-        requests: Some(quantities(&[("cpu", CPU_REQUEST), ("memory", MEMORY_REQUEST)])),
+        requests: Some(quantities(&[
+            ("cpu", CPU_REQUEST),
+            ("memory", MEMORY_REQUEST),
+        ])),
         limits: Some(quantities(&[("memory", MEMORY_LIMIT)])),
         ..ResourceRequirements::default()
     }

@@ -44,7 +44,9 @@ pub(super) fn headless(validated: &Validated) -> Service {
 
 fn ports(validated: &Validated) -> Vec<ServicePort> {
     let listeners = validated.listeners.iter();
-    listeners.map(|&(listener, number)| port(listener, number)).collect()
+    listeners
+        .map(|&(listener, number)| port(listener, number))
+        .collect()
 }
 
 fn port(listener: ListenerName, number: u16) -> ServicePort {

@@ -13,7 +13,13 @@ use crate::controller::validate::{Certificate, Missing, Refusal, Storage, Valida
 const MESSAGE_MAX: usize = 1000;
 
 /// Those that make up `Ready`, in the order in which their reasons are shown.
-const MAKES_READY: [&str; 5] = ["Accepted", "Available", "TLSReady", "UpstreamReady", "QueueHealthy"];
+const MAKES_READY: [&str; 5] = [
+    "Accepted",
+    "Available",
+    "TLSReady",
+    "UpstreamReady",
+    "QueueHealthy",
+];
 
 /// A condition without its time; [`merge`] sets it.
 pub(crate) fn condition(
@@ -39,7 +45,11 @@ pub(crate) fn condition(
 }
 
 /// The new conditions; those whose status has not changed keep their time.
-pub(crate) fn merge(earlier: &[Condition], fresh: Vec<Condition>, now: Timestamp) -> Vec<Condition> {
+pub(crate) fn merge(
+    earlier: &[Condition],
+    fresh: Vec<Condition>,
+    now: Timestamp,
+) -> Vec<Condition> {
     // The API keeps seconds: anything finer would differ from what is read back.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     fresh
@@ -81,7 +91,9 @@ pub(super) fn all(
         Some(refusal) => Verdict::new(Some(false), "ConfigurationRefused", refusal),
         None => sum(&rest),
     };
-    std::iter::once(named("Ready", &ready, validated.generation)).chain(rest).collect()
+    std::iter::once(named("Ready", &ready, validated.generation))
+        .chain(rest)
+        .collect()
 }
 
 fn named(kind: &str, verdict: &Verdict, generation: i64) -> Condition {
@@ -100,7 +112,10 @@ pub(super) fn refused(earlier: &[Condition], refusal: &Refusal, generation: i64)
     let kept = earlier
         .iter()
         .filter(|condition| !["Ready", "Accepted"].contains(&condition.type_.as_str()));
-    [said("Ready"), said("Accepted")].into_iter().chain(kept.cloned()).collect()
+    [said("Ready"), said("Accepted")]
+        .into_iter()
+        .chain(kept.cloned())
+        .collect()
 }
 
 /// Whether nothing is about to change: all is well, or nothing has been tried yet.
@@ -109,9 +124,9 @@ pub(super) fn are_at_rest(conditions: &[Condition]) -> bool {
     let untried = |condition: &Condition| condition.reason == "NotTried";
     is("Ready", "True")
         && is("Progressing", "False")
-        && MAKES_READY.iter().all(|kind| {
-            is(kind, "True") || find(conditions, kind).is_some_and(untried)
-        })
+        && MAKES_READY
+            .iter()
+            .all(|kind| is(kind, "True") || find(conditions, kind).is_some_and(untried))
 }
 
 fn sum(conditions: &[Condition]) -> Verdict {
@@ -121,42 +136,8 @@ fn sum(conditions: &[Condition]) -> Verdict {
         .find(|condition| condition.status == "False");
     match failing {
         None => Verdict::new(Some(true), "Ready", "mail is taken and sent on"),
-        Some(condition) => Verdict {
-            holds: Some(false),
-            reason: reason_of(condition),
-            message: condition.message.clone(),
-        },
+        Some(condition) => Verdict::new(Some(false), &condition.reason, condition.message.clone()),
     }
-}
-
-/// The reason of a condition as a constant: every reason is one, so the table is complete.
-fn reason_of(condition: &Condition) -> &'static str {
-    const REASONS: [&str; 22] = [
-        "SecretNotFound",
-        "SecretKeyMissing",
-        "ScaledToZero",
-        "ReplicasNotReady",
-        "AuthorityUnreadable",
-        "CertificateNotLoaded",
-        "CertificateExpired",
-        "SpoolFailed",
-        "MessagesWaiting",
-        "AuthenticationFailed",
-        "ConnectionRefused",
-        "ConnectionTimedOut",
-        "CredentialsMissing",
-        "NameNotFound",
-        "ProtocolError",
-        "Refused",
-        "Throttled",
-        "TLSFailed",
-        "Failing",
-        "NoAnswer",
-        "InvalidSpec",
-        "NameTaken",
-    ];
-    let known = REASONS.iter().find(|reason| **reason == condition.reason);
-    known.copied().unwrap_or("NotReady")
 }
 
 fn accepted(missing: &[Missing]) -> Verdict {
@@ -190,15 +171,18 @@ fn available(ready: usize, wanted: u32) -> Verdict {
 }
 
 fn progressing(applied: &Applied, voices: &Voices<'_>) -> Verdict {
-    let digests = &applied.digests;
     if let Some(waiting) = &applied.plan.waiting {
         let message = format!("waiting for {waiting}");
         Verdict::new(Some(true), "RollingOut", message)
     } else if !applied.plan.steps.is_empty() {
-        Verdict::new(Some(true), "RollingOut", "replicas are being brought up to date")
+        Verdict::new(
+            Some(true),
+            "RollingOut",
+            "replicas are being brought up to date",
+        )
     } else if let Some(refusal) = voices.refusal() {
         Verdict::new(Some(true), "ConfigurationRefused", refusal)
-    } else if let Some(ordinal) = voices.behind(&digests.config, &digests.credentials) {
+    } else if let Some(ordinal) = voices.behind(&applied.digests) {
         let message = format!("waiting for replica {ordinal} to take up the configuration");
         Verdict::new(Some(true), "ConfigurationSpreading", message)
     } else {

@@ -19,7 +19,9 @@ pub(super) fn coarse(number: u64) -> u64 {
 /// Seconds since the epoch as RFC 3339, cut to ten seconds.
 pub(super) fn coarse_time(seconds: i64) -> String {
     let cut = seconds - seconds.rem_euclid(SECONDS);
-    Timestamp::from_second(cut).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_second(cut)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 #[cfg(test)]

@@ -16,14 +16,17 @@ pub(super) fn of(earlier: &[Condition], now: &[Condition]) -> Vec<Notice> {
 fn acceptance(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
     let before = find(earlier, "Accepted");
     let after = find(now, "Accepted")?;
-    if before.is_some_and(|before| {
-        before.status == after.status && before.message == after.message
-    }) {
+    if before.is_some_and(|before| before.status == after.status && before.message == after.message)
+    {
         return None;
     }
     Some(match after.status.as_str() {
         "True" => Notice::normal("Accepted", "Accept", after.message.clone()),
-        _ => Notice::warning("NotAccepted", "Accept", format!("{}: {}", after.reason, after.message)),
+        _ => Notice::warning(
+            "NotAccepted",
+            "Accept",
+            format!("{}: {}", after.reason, after.message),
+        ),
     })
 }
 
@@ -50,7 +53,13 @@ mod tests {
     use crate::controller::status::condition;
 
     fn upstream(holds: Option<bool>, reason: &str) -> Vec<Condition> {
-        vec![condition("UpstreamReady", holds, reason, "what was said", 1)]
+        vec![condition(
+            "UpstreamReady",
+            holds,
+            reason,
+            "what was said",
+            1,
+        )]
     }
 
     #[test]
@@ -68,8 +77,15 @@ mod tests {
             (&login, &works, Some("UpstreamRecovered")),
             (&works, &works, None),
         ] {
-            let said: Vec<_> = of(before, after).iter().map(|notice| notice.reason).collect();
-            assert_eq!(said, reason.into_iter().collect::<Vec<_>>(), "{before:?} {after:?}");
+            let said: Vec<_> = of(before, after)
+                .iter()
+                .map(|notice| notice.reason)
+                .collect();
+            assert_eq!(
+                said,
+                reason.into_iter().collect::<Vec<_>>(),
+                "{before:?} {after:?}"
+            );
         }
     }
 
@@ -85,7 +101,10 @@ mod tests {
             (&missing, &other, vec!["NotAccepted"]),
             (&other, &accepted, vec!["Accepted"]),
         ] {
-            let said: Vec<_> = of(before, after).iter().map(|notice| notice.reason).collect();
+            let said: Vec<_> = of(before, after)
+                .iter()
+                .map(|notice| notice.reason)
+                .collect();
             assert_eq!(said, reasons);
         }
     }

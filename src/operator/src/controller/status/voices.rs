@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use postroad_config::status::{RelayStatus, UpstreamState, UpstreamStatus};
 
 use crate::context::CredentialsInForce;
+use crate::controller::build::Digests;
 use crate::controller::dereference::{Found, FoundPod};
 
 /// The pods that have answered, and whether others have not.
@@ -19,19 +20,15 @@ pub(super) struct Voices<'a> {
 pub(super) struct Verdict {
     /// `None` if nobody knows.
     pub(super) holds: Option<bool>,
-    pub(super) reason: &'static str,
+    pub(super) reason: String,
     pub(super) message: String,
 }
 
 impl Verdict {
-    pub(super) fn new(
-        holds: Option<bool>,
-        reason: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(super) fn new(holds: Option<bool>, reason: &str, message: impl Into<String>) -> Self {
         Self {
             holds,
-            reason,
+            reason: reason.into(),
             message: message.into(),
         }
     }
@@ -64,7 +61,10 @@ impl<'a> Voices<'a> {
 
     /// Arrival of the oldest message that waits, in seconds since the epoch.
     pub(super) fn oldest(&self) -> Option<i64> {
-        let arrivals = self.heard.iter().filter_map(|(_, status)| status.queue.oldest_arrival);
+        let arrivals = self
+            .heard
+            .iter()
+            .filter_map(|(_, status)| status.queue.oldest_arrival);
         arrivals.min()
     }
 
@@ -79,13 +79,15 @@ impl<'a> Voices<'a> {
 
     /// The credentials file that every ready replica has.
     pub(super) fn credentials_in_force(&self, wanted: u32) -> CredentialsInForce {
-        let ready = self.heard.iter().filter(|(pod, _)| pod.ready && pod.ordinal < wanted);
-        let digests: BTreeSet<_> =
-            ready.map(|(_, status)| &status.config.credentials_hash).collect();
+        let ready = self
+            .heard
+            .iter()
+            .filter(|(pod, _)| pod.ready && pod.ordinal < wanted);
+        let digests: BTreeSet<_> = ready
+            .map(|(_, status)| &status.config.credentials_hash)
+            .collect();
         match digests.first() {
-            Some(digest) if digests.len() == 1 => {
-                CredentialsInForce::Everywhere((*digest).clone())
-            }
+            Some(digest) if digests.len() == 1 => CredentialsInForce::Everywhere((*digest).clone()),
             _ => CredentialsInForce::None,
         }
     }
@@ -98,12 +100,10 @@ impl<'a> Voices<'a> {
         })
     }
 
-    /// A replica that has not yet taken up the files with these digests.
-    pub(super) fn behind(&self, config: &str, credentials: &str) -> Option<u32> {
+    /// A replica that does not work with these files yet.
+    pub(super) fn behind(&self, digests: &Digests) -> Option<u32> {
         let mut heard = self.heard.iter();
-        let behind = heard.find(|(_, status)| {
-            status.config.hash != config || status.config.credentials_hash != credentials
-        });
+        let behind = heard.find(|(_, status)| !digests.are_in_force(status));
         behind.map(|(pod, _)| pod.ordinal)
     }
 
@@ -121,7 +121,11 @@ impl<'a> Voices<'a> {
             }
         }
         match self.certificate_end() {
-            Some(_) => Verdict::new(Some(true), "CertificateServed", "every replica that answers shows a valid certificate"),
+            Some(_) => Verdict::new(
+                Some(true),
+                "CertificateServed",
+                "every replica that answers shows a valid certificate",
+            ),
             None => nobody(),
         }
     }
@@ -130,7 +134,10 @@ impl<'a> Voices<'a> {
     pub(super) fn queue(&self, now: Timestamp) -> Verdict {
         let failure = self.heard.iter().find_map(|(pod, status)| {
             let failure = status.spool.failure.as_ref()?;
-            Some(format!("replica {} cannot keep mail: {failure}", pod.ordinal))
+            Some(format!(
+                "replica {} cannot keep mail: {failure}",
+                pod.ordinal
+            ))
         });
         if let Some(message) = failure {
             return Verdict::new(Some(false), "SpoolFailed", message);
@@ -144,7 +151,11 @@ impl<'a> Voices<'a> {
                 let message = format!("the oldest message has been waiting since {since}");
                 Verdict::new(Some(false), "MessagesWaiting", message)
             }
-            _ => Verdict::new(Some(true), "Flowing", "no message has been waiting for more than 15 minutes"),
+            _ => Verdict::new(
+                Some(true),
+                "Flowing",
+                "no message has been waiting for more than 15 minutes",
+            ),
         }
     }
 

@@ -31,10 +31,7 @@ fn invalid(message: String) -> Refusal {
     }
 }
 
-fn relay_config(
-    spec: &api::SmtpRelaySpec,
-    hostname: &str,
-) -> Result<config::RelayConfig, Refusal> {
+fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::RelayConfig, Refusal> {
     Ok(config::RelayConfig {
         version: config::VERSION,
         hostname: hostname.to_owned(),
@@ -188,12 +185,10 @@ fn upstream(upstream: &api::Upstream) -> config::Upstream {
         ca: upstream
             .ca_secret()
             .map(|_| folder.join("ca").join(KEY_AUTHORITY)),
-        auth: upstream
-            .login_secret()
-            .map(|_| config::UpstreamAuth {
-                username: folder.join("login").join(KEY_USERNAME),
-                password: folder.join("login").join(KEY_PASSWORD),
-            }),
+        auth: upstream.login_secret().map(|_| config::UpstreamAuth {
+            username: folder.join("login").join(KEY_USERNAME),
+            password: folder.join("login").join(KEY_PASSWORD),
+        }),
         limits: upstream_limits(upstream.limits.as_ref()),
     }
 }
@@ -210,8 +205,7 @@ fn upstream_limits(written: Option<&api::UpstreamLimits>) -> config::UpstreamLim
     };
     config::UpstreamLimits {
         connections: connections.unwrap_or(default.connections),
-        messages_per_connection: messages_per_connection
-            .unwrap_or(default.messages_per_connection),
+        messages_per_connection: messages_per_connection.unwrap_or(default.messages_per_connection),
         recipients_per_message: recipients_per_message.unwrap_or(default.recipients_per_message),
     }
 }

@@ -51,11 +51,21 @@ pub(super) fn volumes(validated: &Validated, ordinal: u32) -> Vec<Volume> {
         } = upstream;
         volumes.extend(login.iter().map(|login| {
             let keys = [(KEY_USERNAME, KEY_USERNAME), (KEY_PASSWORD, KEY_PASSWORD)];
-            secret(&format!("login-{name}"), login.clone(), Presence::Optional, Some(&keys))
+            secret(
+                &format!("login-{name}"),
+                login.clone(),
+                Presence::Optional,
+                Some(&keys),
+            )
         }));
         volumes.extend(authority.iter().map(|(authority, key)| {
             let keys = [(key.as_str(), KEY_AUTHORITY)];
-            secret(&format!("ca-{name}"), authority.clone(), Presence::Optional, Some(&keys))
+            secret(
+                &format!("ca-{name}"),
+                authority.clone(),
+                Presence::Optional,
+                Some(&keys),
+            )
         }));
     }
     volumes
@@ -83,12 +93,7 @@ fn spool(validated: &Validated, ordinal: u32) -> Volume {
     volume
 }
 
-fn secret(
-    volume: &str,
-    name: String,
-    presence: Presence,
-    keys: Option<&[(&str, &str)]>,
-) -> Volume {
+fn secret(volume: &str, name: String, presence: Presence, keys: Option<&[(&str, &str)]>) -> Volume {
     let items = keys.map(|keys| {
         keys.iter()
             .map(|&(key, path)| KeyToPath {
@@ -133,7 +138,10 @@ pub(super) fn mounts(validated: &Validated) -> Vec<VolumeMount> {
         } = upstream;
         let folder = format!("{PATH_UPSTREAMS}/{name}");
         if login.is_some() {
-            mounts.push(read_only(&format!("login-{name}"), format!("{folder}/login")));
+            mounts.push(read_only(
+                &format!("login-{name}"),
+                format!("{folder}/login"),
+            ));
         }
         if authority.is_some() {
             mounts.push(read_only(&format!("ca-{name}"), format!("{folder}/ca")));

@@ -1,0 +1,216 @@
+//! Replays a dialogue against the client session.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use postroad_smtp::client::{
+    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, Login, RecipientOutcome,
+    Transaction, TransactionOutcome,
+};
+use postroad_smtp::{BodyKind, Password, Reply};
+
+use crate::script::{Line, Script, Split, escape};
+
+/// The whole transcript as the session makes it.
+pub(crate) fn replay(script: &Script, split: Split) -> String {
+    let mut replay = Replay {
+        client: Client::new(config(script)),
+        input: BytesMut::new(),
+        lines: script.lines(),
+        transcript: String::new(),
+        over: false,
+    };
+    replay.keep();
+    replay.run();
+    while let Some(line) = replay.lines.pop_front() {
+        match line {
+            Line::Kept(text) => replay.note(&text),
+            Line::Act(action) => replay.act(&action),
+            Line::Given => {}
+            Line::Content(..) => panic!("content without a send"),
+            Line::Read(octets, text) => {
+                replay.note(&text);
+                let read = replay.whole_read(octets);
+                for piece in split.apply(&read) {
+                    replay.input.extend_from_slice(piece);
+                    replay.run();
+                }
+            }
+        }
+    }
+    replay.transcript
+}
+
+fn config(script: &Script) -> ClientConfig {
+    ClientConfig {
+        ehlo_name: "relay.example.com".to_owned(),
+        tls: match script.setting("tls") {
+            None | Some("none") => ClientTls::None,
+            Some("opportunistic") => ClientTls::Opportunistic,
+            Some("required") => ClientTls::Required,
+            Some("active") => ClientTls::Active,
+            Some(other) => panic!("tls={other}"),
+        },
+        login: script.setting("login").map(|login| {
+            let (username, password) = login.split_once(':').unwrap();
+            Login {
+                username: username.to_owned(),
+                password: Password::new(password),
+            }
+        }),
+    }
+}
+
+struct Replay {
+    client: Client,
+    input: BytesMut,
+    lines: VecDeque<Line>,
+    transcript: String,
+    over: bool,
+}
+
+impl Replay {
+    fn note(&mut self, line: &str) {
+        self.transcript.push_str(line);
+        self.transcript.push('\n');
+    }
+
+    fn keep(&mut self) {
+        while let Some(Line::Kept(text)) = self.lines.front() {
+            let text = text.clone();
+            self.lines.pop_front();
+            self.note(&text);
+        }
+    }
+
+    fn whole_read(&mut self, mut octets: Vec<u8>) -> Vec<u8> {
+        while let Some(Line::Read(more, text)) = self.lines.front() {
+            octets.extend_from_slice(more);
+            let text = text.clone();
+            self.lines.pop_front();
+            self.note(&text);
+        }
+        octets
+    }
+
+    fn run(&mut self) {
+        while !self.over {
+            let step = self.client.step(&mut self.input);
+            self.take_output();
+            match step {
+                ClientStep::NeedInput => return,
+                ClientStep::Ready => {
+                    self.note_ready();
+                    return;
+                }
+                ClientStep::Flush => {}
+                ClientStep::StartTls => {
+                    self.note("> starttls");
+                    assert!(self.input.is_empty(), "plaintext survives into TLS");
+                    self.client.tls_established();
+                }
+                ClientStep::Finished(outcome) => self.note_outcome(&outcome),
+                ClientStep::Failed(failure) => {
+                    self.note(&format!("> failed {}", shown_failure(&failure)));
+                    self.over = true;
+                }
+                ClientStep::Closed => {
+                    self.note("> closed");
+                    self.over = true;
+                }
+            }
+        }
+    }
+
+    /// Said once, however often the session is asked.
+    fn note_ready(&mut self) {
+        if !self.transcript.ends_with("> ready\n") {
+            self.note("> ready");
+        }
+    }
+
+    fn take_output(&mut self) {
+        let output = self.client.output().split();
+        for line in output.split_inclusive(|octet| *octet == b'\n') {
+            let text = line.strip_suffix(b"\r\n").expect("lines end with CRLF");
+            assert!(!text.contains(&b'\r'), "bare CR");
+            self.note(format!("C: {}", escape(text)).trim_end());
+        }
+    }
+
+    fn note_outcome(&mut self, outcome: &TransactionOutcome) {
+        self.note(&format!("> finished {:?}", outcome.connection));
+        for recipient in &outcome.recipients {
+            let (what, reply): (&str, &Reply) = match recipient {
+                RecipientOutcome::Delivered(reply) => ("delivered", reply),
+                RecipientOutcome::Deferred(reply) => ("deferred", reply),
+                RecipientOutcome::Failed(reply) => ("failed", reply),
+            };
+            self.note(&format!("> {what}: {reply}"));
+        }
+        if let Some(hold) = &outcome.hold {
+            self.note(&format!("> hold {}", shown_failure(hold)));
+        }
+    }
+
+    fn act(&mut self, action: &str) {
+        self.note(&format!("! {action}"));
+        match action {
+            "quit" => self.client.quit(),
+            "eof" => {
+                let step = self.client.closed();
+                match step {
+                    ClientStep::Finished(outcome) => self.note_outcome(&outcome),
+                    ClientStep::Failed(failure) => {
+                        self.note(&format!("> failed {}", shown_failure(&failure)));
+                        self.over = true;
+                    }
+                    ClientStep::Closed => {}
+                    other => panic!("closed() gave {other:?}"),
+                }
+            }
+            action => {
+                let envelope = action.strip_prefix("send ").expect("an action");
+                let transaction = self.transaction(envelope);
+                self.client.send(transaction);
+            }
+        }
+        self.run();
+    }
+
+    /// `<sender> <recipient>... [8bit] [utf8]`, and the content lines that follow.
+    fn transaction(&mut self, envelope: &str) -> Transaction {
+        let mut content = Vec::new();
+        while let Some(Line::Content(octets, text)) = self.lines.front() {
+            content.push(Bytes::from(octets.clone()));
+            let text = text.clone();
+            self.lines.pop_front();
+            self.note(&text);
+        }
+        let path = |word: &str| word.trim_matches(['<', '>']).to_owned();
+        let (paths, flags): (Vec<&str>, Vec<&str>) =
+            envelope.split(' ').partition(|word| word.starts_with('<'));
+        Transaction {
+            sender: path(paths[0]).parse().unwrap(),
+            recipients: paths[1..]
+                .iter()
+                .map(|word| path(word).parse().unwrap())
+                .collect(),
+            body: match flags.contains(&"8bit") {
+                true => BodyKind::EightBit,
+                false => BodyKind::SevenBit,
+            },
+            smtputf8: flags.contains(&"utf8"),
+            content,
+        }
+    }
+}
+
+fn shown_failure(failure: &ConnectFailure) -> String {
+    let reply = failure
+        .reply
+        .as_ref()
+        .map(|reply| format!(": {reply}"))
+        .unwrap_or_default();
+    format!("{:?} {:?}{reply}", failure.stage, failure.kind)
+}

@@ -1,0 +1,224 @@
+//! Replays a dialogue against the server session.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, BytesMut};
+use postroad_smtp::server::{
+    AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
+};
+use postroad_smtp::{BodyKind, EnhancedStatus, Reply};
+
+use crate::script::{Line, Script, Split, escape};
+
+/// The whole transcript as the session makes it.
+pub(crate) fn replay(script: &Script, split: Split) -> String {
+    let mut replay = Replay {
+        session: Session::new(config(script)),
+        input: BytesMut::new(),
+        lines: script.lines(),
+        transcript: String::new(),
+        closed: false,
+    };
+    replay.keep();
+    replay.run();
+    while let Some(line) = replay.lines.pop_front() {
+        match line {
+            Line::Kept(text) => replay.note(&text),
+            Line::Act(action) => replay.act(&action),
+            Line::Given => {}
+            Line::Content(..) => panic!("content belongs to client transcripts"),
+            Line::Read(octets, text) => {
+                replay.note(&text);
+                let read = replay.whole_read(octets);
+                for piece in split.apply(&read) {
+                    replay.input.extend_from_slice(piece);
+                    replay.run();
+                }
+            }
+        }
+    }
+    replay.transcript
+}
+
+fn config(script: &Script) -> ServerConfig {
+    let number = |key, default| {
+        script
+            .setting(key)
+            .map_or(default, |value| value.parse().unwrap())
+    };
+    ServerConfig {
+        hostname: "mail.example.com".to_owned(),
+        tls: match script.setting("tls") {
+            None | Some("unavailable") => TlsOffer::Unavailable,
+            Some("offered") => TlsOffer::Offered,
+            Some("required") => TlsOffer::Required,
+            Some("active") => TlsOffer::Active,
+            Some(other) => panic!("tls={other}"),
+        },
+        auth: match script.setting("auth") {
+            None | Some("disabled") => AuthOffer::Disabled,
+            Some("under-tls") => AuthOffer::UnderTls,
+            Some("required") => AuthOffer::Required,
+            Some(other) => panic!("auth={other}"),
+        },
+        message_bytes: number("size", 1000),
+        recipients: u32::try_from(number("recipients", 100)).unwrap(),
+    }
+}
+
+struct Replay {
+    session: Session,
+    input: BytesMut,
+    lines: VecDeque<Line>,
+    transcript: String,
+    closed: bool,
+}
+
+impl Replay {
+    fn note(&mut self, line: &str) {
+        self.transcript.push_str(line);
+        self.transcript.push('\n');
+    }
+
+    /// Comments and settings at the top stand before the banner.
+    fn keep(&mut self) {
+        while let Some(Line::Kept(text)) = self.lines.front() {
+            let text = text.clone();
+            self.lines.pop_front();
+            self.note(&text);
+        }
+    }
+
+    /// Reads that follow one another arrive together.
+    fn whole_read(&mut self, mut octets: Vec<u8>) -> Vec<u8> {
+        while let Some(Line::Read(more, text)) = self.lines.front() {
+            octets.extend_from_slice(more);
+            let text = text.clone();
+            self.lines.pop_front();
+            self.note(&text);
+        }
+        octets
+    }
+
+    fn run(&mut self) {
+        while !self.closed {
+            let step = self.session.step(&mut self.input);
+            self.take_output();
+            match step {
+                Step::NeedInput => return,
+                Step::StartTls => {
+                    self.note("> starttls");
+                    assert!(self.input.is_empty(), "plaintext survives into TLS");
+                    self.session.tls_established();
+                }
+                Step::Close => {
+                    self.note("> close");
+                    self.closed = true;
+                }
+                Step::Request(request) => {
+                    self.note_request(request);
+                    let verdict = match self.next_but_given() {
+                        Some(Line::Act(verdict)) => verdict,
+                        other => panic!(
+                            "a verdict is needed after\n{}not {other:?}",
+                            self.transcript
+                        ),
+                    };
+                    self.note(&format!("! {verdict}"));
+                    self.session.answer(parse_verdict(&verdict));
+                }
+            }
+        }
+    }
+
+    /// The next line that the test acts on.
+    fn next_but_given(&mut self) -> Option<Line> {
+        while let Some(Line::Given) = self.lines.front() {
+            self.lines.pop_front();
+        }
+        self.lines.pop_front()
+    }
+
+    fn take_output(&mut self) {
+        let output = self.session.output().split();
+        let text = String::from_utf8(output.to_vec()).unwrap();
+        assert!(text.is_empty() || text.ends_with("\r\n"), "{text:?}");
+        for line in text.split_terminator("\r\n") {
+            assert!(
+                line.len() <= 510 && !line.contains(['\r', '\n']),
+                "{line:?}"
+            );
+            self.note(format!("S: {line}").trim_end());
+        }
+    }
+
+    fn note_request(&mut self, request: Request) {
+        match request {
+            Request::Authenticate { username, password } => {
+                self.note(&format!("? auth {username} {}", password.as_str()));
+            }
+            Request::Sender(path) => self.note(&format!("? sender <{path}>")),
+            Request::Recipient(path) => self.note(&format!("? recipient <{path}>")),
+            Request::Message(message) => self.note_message(message),
+        }
+    }
+
+    fn note_message(&mut self, message: ReceivedMessage) {
+        let mut line = format!("? message <{}>", message.sender);
+        for recipient in &message.recipients {
+            line.push_str(&format!(" <{}>", recipient.path));
+        }
+        if message.body == BodyKind::EightBit {
+            line.push_str(" 8bit");
+        }
+        if message.smtputf8 {
+            line.push_str(" utf8");
+        }
+        if let Some(size) = message.declared_size {
+            line.push_str(&format!(" size={size}"));
+        }
+        self.note(&line);
+        let mut content = message.content;
+        while !content.is_empty() {
+            let end = content
+                .windows(2)
+                .position(|pair| pair == b"\r\n")
+                .expect("ends with CRLF");
+            let line = content.split_to(end);
+            content.advance(2);
+            assert!(
+                !line.contains(&b'\r') && !line.contains(&b'\n'),
+                "bare newline: {line:?}"
+            );
+            self.note(format!("| {}", escape(&line)).trim_end());
+        }
+    }
+
+    fn act(&mut self, action: &str) {
+        self.note(&format!("! {action}"));
+        match action {
+            "shutdown" => self.session.shutdown(),
+            "timeout" => self.session.timed_out(),
+            action => match action.strip_prefix("abandon ") {
+                Some(reply) => self.session.abandon_body(parse_reply(reply)),
+                None => panic!("nothing waits for a verdict:\n{}", self.transcript),
+            },
+        }
+        self.run();
+    }
+}
+
+fn parse_verdict(text: &str) -> Verdict {
+    match text.strip_prefix("queued ") {
+        Some(text) => Verdict::Queued(text.to_owned()),
+        None if text == "accept" => Verdict::Accept,
+        None => Verdict::Refuse(parse_reply(text)),
+    }
+}
+
+fn parse_reply(text: &str) -> Reply {
+    let mut words = text.splitn(3, ' ');
+    let code = words.next().unwrap().parse().unwrap();
+    let status: EnhancedStatus = words.next().unwrap().parse().unwrap();
+    Reply::new(code, status, words.next().unwrap())
+}

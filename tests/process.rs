@@ -1,0 +1,10 @@
+//! The real relay program against a real Postfix and clients that misbehave, on loopback.
+
+#[path = "process/delivery.rs"]
+mod delivery;
+#[path = "process/dialogue.rs"]
+mod dialogue;
+#[path = "process/durability.rs"]
+mod durability;
+#[path = "process/lifecycle.rs"]
+mod lifecycle;

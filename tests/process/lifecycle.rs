@@ -1,0 +1,108 @@
+//! Start, drain, stop.
+
+use std::time::Duration;
+
+use harness::client::Client;
+use harness::relay::Relay;
+use harness::{eventually, free_port};
+use postroad_config::ListenerName;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_data_in_flight_finish_and_sends_the_idle_away() {
+    let mut relay = Relay::for_port(free_port());
+    relay.start().await;
+    let mut idle = relay.login(ListenerName::Submission).await.unwrap();
+    let mut busy = relay.login(ListenerName::Submission).await.unwrap();
+    busy.command("MAIL FROM:<a@example.com>").await.unwrap();
+    busy.command("RCPT TO:<b@example.org>").await.unwrap();
+    assert_eq!(busy.command("DATA").await.unwrap().code, 354);
+    busy.send(b"Subject: in flight\r\n\r\n").await.unwrap();
+
+    relay.terminate();
+    assert!(relay.page("/readyz").await.starts_with("HTTP/1.1 503"));
+    let goodbye = idle.reply().await.unwrap();
+    assert_eq!(goodbye.code, 421, "{goodbye:?}");
+    assert!(idle.reply().await.is_err(), "and closed");
+    busy.send(b"the end\r\n.\r\n").await.unwrap();
+    let reply = busy.reply().await.unwrap();
+    assert_eq!(reply.code, 250, "{reply:?}");
+    assert_eq!(busy.reply().await.unwrap().code, 421);
+    assert!(relay.ended().await, "an orderly end");
+
+    relay.start().await;
+    assert_eq!(relay.status().await.queue.messages, 1, "it was kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_turns_clients_away_and_goes_on_delivering() {
+    let provider = harness::provider::Provider::new();
+    provider.run(&["start"]).await;
+    provider.run(&["stop"]).await;
+    let mut relay = Relay::for_provider(&provider);
+    relay.start().await;
+    let mut client = relay.login(ListenerName::Submission).await.unwrap();
+    client
+        .message("a@example.com", &["b@example.org"], b"Subject: x\r\n\r\n")
+        .await
+        .unwrap();
+    relay.drain().await;
+    assert_eq!(client.reply().await.unwrap().code, 421);
+    assert!(relay.page("/readyz").await.starts_with("HTTP/1.1 503"));
+    assert!(relay.page("/livez").await.starts_with("HTTP/1.1 200"));
+    eventually("the listeners to close", async || {
+        Client::connect(relay.port(ListenerName::Smtp)).await.err()
+    })
+    .await;
+    let status = relay.status().await;
+    assert!(status.draining);
+    assert_eq!(status.queue.messages, 1);
+    provider.run(&["start"]).await;
+    relay.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_cannot_open_the_same_queue() {
+    let mut relay = Relay::for_port(free_port());
+    relay.start().await;
+    let first = relay.pid();
+    let mut config = relay.config.clone();
+    for listener in &mut config.listeners {
+        listener.listen.set_port(free_port());
+    }
+    config.admin.listen.set_port(free_port());
+    config.health.listen.set_port(free_port());
+    std::fs::write(relay.path("second.yaml"), config.render().unwrap()).unwrap();
+    let program = std::fs::read_link(format!("/proc/{first}/exe")).unwrap();
+    let second = tokio::process::Command::new(program)
+        .arg("--config")
+        .arg(relay.path("second.yaml"))
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(20), second)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("in use by another process"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_show_the_queue() {
+    let mut relay = Relay::for_port(free_port());
+    relay.start().await;
+    let mut client = relay.login(ListenerName::Submission).await.unwrap();
+    client
+        .message("a@example.com", &["b@example.org"], b"Subject: x\r\n\r\n")
+        .await
+        .unwrap();
+    let page = relay.page("/metrics").await;
+    for line in [
+        "postroad_relay_messages_accepted_total 1",
+        "postroad_relay_queue_messages 1",
+        "postroad_relay_recipients_delivered_total 0",
+        "postroad_relay_upstream_ready{upstream=\"sink\"} 0",
+        "postroad_relay_queue_oldest_age_seconds",
+    ] {
+        assert!(page.contains(line), "{line} is missing in\n{page}");
+    }
+}
