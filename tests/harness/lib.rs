@@ -10,6 +10,7 @@ pub mod provider;
 pub mod relay;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as broken; generous, because two cores run everything.
@@ -36,15 +37,25 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
     }
 }
 
-/// A port of the loopback interface that was free a moment ago.
+/// A port of the loopback interface that is free and that no other test of this process gets.
+///
+/// Below the range that the kernel hands out for outgoing connections, so that none of those takes it meanwhile.
 ///
 /// # Panics
-/// If there is none.
+/// If there is none left.
 #[must_use]
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 11_000;
+    const COUNT: u16 = 20_000;
+    // Test programs may run side by side: each begins elsewhere.
+    let own = u16::try_from(std::process::id() % 97).unwrap() * 200;
+    for _ in 0..COUNT {
+        let offset = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + offset;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port")
 }

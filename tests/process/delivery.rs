@@ -99,7 +99,7 @@ async fn every_port_delivers_every_content_byte_for_byte() {
     let first = provider.messages().remove(0);
     let text = String::from_utf8_lossy(&first);
     assert!(
-        text.contains("by mail.example.com with ESMTPSA id "),
+        text.contains("by mail.example.com (Postroad) with ESMTPSA id "),
         "{text}"
     );
 }

@@ -19,7 +19,14 @@ async fn sigterm_lets_data_in_flight_finish_and_sends_the_idle_away() {
     busy.send(b"Subject: in flight\r\n\r\n").await.unwrap();
 
     relay.terminate();
-    assert!(relay.page("/readyz").await.starts_with("HTTP/1.1 503"));
+    eventually("readiness to end", async || {
+        relay
+            .page("/readyz")
+            .await
+            .starts_with("HTTP/1.1 503")
+            .then_some(())
+    })
+    .await;
     let goodbye = idle.reply().await.unwrap();
     assert_eq!(goodbye.code, 421, "{goodbye:?}");
     assert!(idle.reply().await.is_err(), "and closed");

@@ -49,6 +49,9 @@ impl AppliedObjects {
     }
 }
 
+/// Entries after which [`InForce`] starts over, deleted relays among them.
+const RELAYS_MAX: usize = 50_000;
+
 /// Which credentials file the replicas of a relay have in force.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) enum CredentialsInForce {
@@ -73,7 +76,11 @@ impl InForce {
     }
 
     pub(crate) fn set(&self, namespace: &str, name: &str, state: CredentialsInForce) {
-        lock(&self.0).insert((namespace.to_owned(), name.to_owned()), state);
+        let mut relays = lock(&self.0);
+        if relays.len() >= RELAYS_MAX {
+            relays.clear();
+        }
+        relays.insert((namespace.to_owned(), name.to_owned()), state);
     }
 
     pub(crate) fn forget(&self, namespace: &str, name: &str) {

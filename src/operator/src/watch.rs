@@ -40,6 +40,15 @@ pub(crate) fn config(labels: Option<&str>) -> watcher::Config {
     }
 }
 
+/// What has become of an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Change {
+    /// It is there, new or changed or as before.
+    Here,
+    /// It is gone, or may be: a list is about to say.
+    Gone,
+}
+
 /// One kind in one scope.
 pub(crate) struct Follower<K>
 where
@@ -60,7 +69,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     /// Follows the kind until dropped. `targets` says what to look at when an object has changed.
-    pub(crate) async fn run(mut self, mut targets: impl FnMut(&K) -> Vec<Target>) {
+    pub(crate) async fn run(mut self, mut targets: impl FnMut(Change, &K) -> Vec<Target>) {
         let events = watcher(self.api.clone(), self.config.clone()).default_backoff();
         let mut events = std::pin::pin!(events);
         let mut listed = Vec::new();
@@ -77,16 +86,21 @@ where
             self.health.progressed(self.kind);
             let event = event.modify(|object| object.meta_mut().managed_fields = None);
             let changed = match &event {
-                Event::Apply(object) | Event::Delete(object) => targets(object),
+                Event::Apply(object) => targets(Change::Here, object),
+                Event::Delete(object) => targets(Change::Gone, object),
                 Event::Init => {
                     // What is gone after the list was deleted while nobody watched.
                     listed = Vec::new();
                     let known = self.writer.as_reader().state();
-                    listed.extend(known.iter().flat_map(|object| targets(object)));
+                    listed.extend(
+                        known
+                            .iter()
+                            .flat_map(|object| targets(Change::Gone, object)),
+                    );
                     Vec::new()
                 }
                 Event::InitApply(object) => {
-                    listed.extend(targets(object));
+                    listed.extend(targets(Change::Here, object));
                     Vec::new()
                 }
                 Event::InitDone => std::mem::take(&mut listed),

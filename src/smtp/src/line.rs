@@ -57,13 +57,13 @@ impl LineReader {
         }
     }
 
-    /// Whether the next octet begins a line.
-    pub(crate) fn at_start(&self) -> bool {
-        self.scanned == 0 && self.skipping.is_none()
+    /// Whether the next octet of `input` begins a line; drops what is left of a bad one before it.
+    pub(crate) fn at_start(&mut self, input: &mut BytesMut) -> bool {
+        self.skip(input).is_some() && self.scanned == 0
     }
 
     /// Forgets a line of which only a part has been seen.
-    pub(crate) fn reset(&mut self) {
+    fn reset(&mut self) {
         *self = Self::default();
     }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::health::Metrics;
 use crate::names::{self, LABEL_MANAGED_BY, LABEL_RELAY, OPERATOR};
 use crate::watch::{
-    self, Cache, Caches, Credential, Follower, Relay, Scope, Target, Triggers, WatchHealth,
+    self, Cache, Caches, Change, Credential, Follower, Relay, Scope, Target, Triggers, WatchHealth,
 };
 
 /// An API for one scope.
@@ -90,7 +90,7 @@ impl Starter<'_> {
             + Send
             + Sync
             + 'static,
-        F: FnMut(&K) -> Vec<Target> + Send + 'static,
+        F: FnMut(Change, &K) -> Vec<Target> + Send + 'static,
     {
         let mut stores = Vec::new();
         for scope in self.scopes {
@@ -112,7 +112,7 @@ impl Starter<'_> {
 }
 
 /// A part of a relay: the relay that its label names.
-fn child_targets(object: &impl Resource) -> Vec<Target> {
+fn child_targets(_: Change, object: &impl Resource) -> Vec<Target> {
     relay_target(object.meta()).into_iter().collect()
 }
 
@@ -124,7 +124,7 @@ fn relay_target(meta: &ObjectMeta) -> Option<Target> {
 }
 
 /// A credential: itself, and the relay it refers to.
-fn credential_targets(credential: &Credential) -> Vec<Target> {
+fn credential_targets(_: Change, credential: &Credential) -> Vec<Target> {
     let mut targets = Vec::new();
     let meta = credential.meta();
     if let (Some(namespace), Some(name)) = (meta.namespace.clone(), meta.name.clone()) {
@@ -144,20 +144,26 @@ fn credential_targets(credential: &Credential) -> Vec<Target> {
 const REMEMBERED_MAX: usize = 100_000;
 
 /// A relay: itself and its credentials, unless only its status has changed.
-fn relay_targets(credentials: Cache<Credential>) -> impl FnMut(&Relay) -> Vec<Target> + Send {
+fn relay_targets(
+    credentials: Cache<Credential>,
+) -> impl FnMut(Change, &Relay) -> Vec<Target> + Send {
     let mut generations: HashMap<String, (Option<i64>, bool)> = HashMap::new();
-    move |relay| {
+    move |change, relay| {
         let meta = relay.meta();
         let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid)
         else {
             return Vec::new();
         };
+        let known = generations.remove(uid);
         let state = (meta.generation, meta.deletion_timestamp.is_some());
         if generations.len() >= REMEMBERED_MAX {
             generations.clear();
         }
-        if generations.insert(uid.clone(), state) == Some(state) {
-            return Vec::new();
+        if change == Change::Here {
+            generations.insert(uid.clone(), state);
+            if known == Some(state) {
+                return Vec::new();
+            }
         }
         let referring = credentials.select(|credential| {
             let refers = |found: (&str, &str)| found == (name.as_str(), namespace.as_str());

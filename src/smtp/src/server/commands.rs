@@ -12,7 +12,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 impl Session {
     pub(super) fn read_line(&mut self, input: &mut BytesMut) -> Option<Step> {
-        if self.lines.at_start() && input.first() == Some(&TLS_HANDSHAKE) {
+        if self.lines.at_start(input) && input.first() == Some(&TLS_HANDSHAKE) {
             self.close(&replies::tls_on_plaintext());
             return None;
         }

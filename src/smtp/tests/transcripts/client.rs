@@ -19,6 +19,7 @@ pub(crate) fn replay(script: &Script, split: Split) -> String {
         lines: script.lines(),
         transcript: String::new(),
         over: false,
+        idle: false,
     };
     replay.keep();
     replay.run();
@@ -67,6 +68,8 @@ struct Replay {
     lines: VecDeque<Line>,
     transcript: String,
     over: bool,
+    /// Whether `> ready` stands since the last thing that was asked of the session.
+    idle: bool,
 }
 
 impl Replay {
@@ -124,9 +127,10 @@ impl Replay {
 
     /// Said once, however often the session is asked.
     fn note_ready(&mut self) {
-        if !self.transcript.ends_with("> ready\n") {
+        if !self.idle {
             self.note("> ready");
         }
+        self.idle = true;
     }
 
     fn take_output(&mut self) {
@@ -154,6 +158,7 @@ impl Replay {
     }
 
     fn act(&mut self, action: &str) {
+        self.idle = false;
         self.note(&format!("! {action}"));
         match action {
             "quit" => self.client.quit(),

@@ -167,7 +167,7 @@ impl Steps<'_> {
             return Ok(None);
         };
         let name = self.id.replica(ordinal);
-        let now = Timestamp::now().to_string();
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let patch = json!({"metadata": {"annotations": {ANNOTATION_DRAINING: now}}});
         let api: Api<Deployment> = self.api();
         api.patch_metadata(&name, &manager(), &Patch::Merge(patch))
