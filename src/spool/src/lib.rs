@@ -30,6 +30,11 @@ mod shared;
 mod sys;
 mod writer;
 
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
