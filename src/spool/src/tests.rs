@@ -473,8 +473,8 @@ fn a_real_disk_keeps_it_when_the_process_goes_away() {
         spool
             .submit(vec![Record::Message(message.clone())], done)
             .unwrap();
+        assert!(receiver.recv().unwrap());
     }
-    assert!(receiver.iter().take(messages.len()).all(|ok| ok));
     assert!(spool.health().segments > 3);
     assert!(spool.free_bytes().unwrap() > 0);
     // The process would be gone now; here its writer must let go of the lock.
