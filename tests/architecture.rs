@@ -1,6 +1,8 @@
 //! The floor plan, kept true: which member may use which, what must never be linked where, and how
 //! long functions and files may grow.
 
+#![expect(clippy::unwrap_used, reason = "test code: a panic is how it says no")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

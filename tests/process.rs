@@ -1,5 +1,7 @@
 //! The real relay program against a real Postfix and clients that misbehave, on loopback.
 
+#![expect(clippy::unwrap_used, reason = "test code: a panic is how it says no")]
+
 #[path = "process/delivery.rs"]
 mod delivery;
 #[path = "process/dialogue.rs"]

@@ -4,6 +4,13 @@
 //! Nothing sleeps for a fixed time: [`eventually`] waits on conditions. What a test needs and cannot have is a failure,
 //! never a skip.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "test code: a panic is how it says no"
+)]
+
 pub mod client;
 pub mod pki;
 pub mod provider;
