@@ -1,6 +1,10 @@
 //! The real relay program against a real Postfix and clients that misbehave, on loopback.
 
-#![expect(clippy::unwrap_used, reason = "test code: a panic is how it says no")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: a panic is how it says no"
+)]
 
 #[path = "process/delivery.rs"]
 mod delivery;

@@ -148,7 +148,7 @@ mod tests {
         };
         check(
             &trace,
-            "Received: from x????Bcc??victim?example.com ([192.0.2.1])\n\
+            "Received: from x???Bcc??victim?example.com ([192.0.2.1])\n\
              \tby mail.example.com (Postroad) with ESMTP??X??y id a?b?c\n\
              \t(v1?????);\n\
              \tThu, 01 Jan 1970 00:00:00 +0000\n",

@@ -131,10 +131,9 @@ async fn keep(relay: &SmtpRelay, id: RelayId, context: &Arc<Context>) -> Result<
     let applied = match apply::apply(context, prepared, &found).await {
         Ok(applied) => applied,
         Err(error) => {
-            if let Some(refusal) = error.refusal() {
-                status::refuse(context, relay, &refusal, now).await?;
-            }
-            return Err(error.into());
+            let refusal = error.refusal().ok_or(error)?;
+            status::refuse(context, relay, &refusal, now).await?;
+            return Ok(Action::requeue(retry::jitter(LATER)));
         }
     };
     // Pure

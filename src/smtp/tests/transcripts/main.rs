@@ -23,6 +23,13 @@
 //!
 //! `UPDATE_TRANSCRIPTS=1` rewrites the lines that the session gives; review the difference.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a transcript that cannot be read fails the test"
+)]
+
 mod client;
 mod script;
 mod server;

@@ -118,12 +118,17 @@ pub(super) fn refused(earlier: &[Condition], refusal: &Refusal, generation: i64)
         .collect()
 }
 
-/// Whether nothing is about to change: all is well, or nothing has been tried yet.
+/// Whether nothing is about to change: all is well, nothing has been tried yet, or nothing is wanted.
 pub(super) fn are_at_rest(conditions: &[Condition]) -> bool {
     let is = |kind: &str, status: &str| find(conditions, kind).is_some_and(|c| c.status == status);
     let untried = |condition: &Condition| condition.reason == "NotTried";
-    is("Ready", "True")
-        && is("Progressing", "False")
+    let unwanted = |condition: &Condition| condition.reason == "ScaledToZero";
+    let settled = is("Progressing", "False");
+    if find(conditions, "Available").is_some_and(unwanted) {
+        return settled;
+    }
+    settled
+        && is("Ready", "True")
         && MAKES_READY
             .iter()
             .all(|kind| is(kind, "True") || find(conditions, kind).is_some_and(untried))
