@@ -107,7 +107,7 @@ pub(crate) enum Step {
     Roll(u32),
     /// Tell it to take no more mail.
     Drain(u32),
-    /// Delete its pod, so that it starts anew.
+    /// Delete its Deployment and not its claim, so that it starts anew.
     Restart(u32),
     /// Delete its Deployment, then its claim.
     Remove(u32),

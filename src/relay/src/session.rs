@@ -31,6 +31,9 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(300);
 /// A handshake takes two round trips; a plaintext client of port 465 that waits for a banner is closed after this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a peer may take to see that we have closed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Content is accounted for in steps of this at least, so that a small read does not cost a semaphore operation.
 const BODY_STEP_BYTES: u64 = 64 << 10;
 
@@ -162,8 +165,23 @@ impl Driver {
         }
     }
 
+    /// Ends the connection and waits for the peer to do so too: input left unread would make the kernel reset the
+    /// connection, which can destroy the last reply on its way.
     async fn close(&mut self) -> Result<(), Error> {
-        Ok(self.stream.shutdown().await?)
+        self.stream.shutdown().await?;
+        let farewell = async {
+            while self
+                .stream
+                .read_some(&mut self.input)
+                .await
+                .is_ok_and(|read| read > 0)
+            {
+                self.input.clear();
+            }
+        };
+        // Out of patience is as good as closed.
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, farewell).await;
+        Ok(())
     }
 
     /// Reads; `false` if the peer has gone.

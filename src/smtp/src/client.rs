@@ -37,6 +37,7 @@ mod connect;
 mod exchange;
 mod extensions;
 mod outcome;
+mod recipient;
 #[cfg(test)]
 mod tests;
 mod transact;

@@ -75,3 +75,44 @@ fn port_465_means_implicit_tls_unless_said_otherwise() {
         assert_eq!(upstream.tls_mode(), mode, "{upstream:?}");
     }
 }
+
+/// The files in `testdata` are applied to a real API server by the cluster tests; here only what needs none.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (
+                path.display().to_string(),
+                std::fs::read_to_string(path).unwrap(),
+            )
+        })
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn what_the_api_server_accepts_can_be_read() {
+    for (name, text) in files("accept") {
+        let read = if text.contains("kind: SmtpRelay") {
+            serde_saphyr::from_str::<SmtpRelay>(&text).map(drop)
+        } else {
+            serde_saphyr::from_str::<crate::SmtpCredential>(&text).map(drop)
+        };
+        assert!(read.is_ok(), "{name}: {read:?}");
+    }
+}
+
+#[test]
+fn every_refused_sample_says_what_to_expect() {
+    for (name, text) in files("reject").into_iter().chain(files("update")) {
+        let first = text.lines().next().unwrap_or_default();
+        let expected = first.strip_prefix("# expect: ").unwrap_or_default();
+        assert!(!expected.trim().is_empty(), "{name}");
+    }
+}

@@ -128,8 +128,8 @@ Final-Recipient: utf-8; \\x{7528}\\x{5C}\\x{6237}@\\x{4F8B}\\x{3048}.jp
 Action: failed
 Status: 4.4.7
 Remote-MTA: dns; ?192.0.2.1???X??y
-Diagnostic-Code: smtp; 451 4.4.2 gr\\x{FC}n??--=_postroad_01ABC??Status: 2.0.0
-    451 4.4.2 gr\\x{FC}n??--=_postroad_01ABC??Status: 2.0.0 451 4.4.2
+Diagnostic-Code: smtp; 451 4.4.2 gr\\x{FC}n??--=_postroad_01ABC??Status:
+    2.0.0 451 4.4.2 gr\\x{FC}n??--=_postroad_01ABC??Status: 2.0.0 451 4.4.2
     gr\\x{FC}n??--=_postroad_01ABC??Status: 2.0.0
 Last-Attempt-Date: Fri, 02 Jan 1970 00:00:00 +0000
 

@@ -43,8 +43,18 @@ pub(super) struct Summary {
     pub(super) status: SmtpRelayStatus,
     pub(super) notices: Vec<Notice>,
     pub(super) in_force: CredentialsInForce,
-    /// Whether nothing moves.
-    pub(super) at_rest: bool,
+    pub(super) pace: Pace,
+}
+
+/// How soon there may be something else to say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Pace {
+    /// Nothing moves.
+    AtRest,
+    /// Mail waits, replicas come or go, or something is wrong.
+    Moving,
+    /// Changed files are on their way into the pods, and a kubelet may need another nudge.
+    Spreading,
 }
 
 /// Sums up.
@@ -67,9 +77,14 @@ pub(super) fn summarize(
     let earlier = previous
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    let at_rest = conditions::are_at_rest(&fresh)
-        && applied.plan.steps.is_empty()
-        && queue.as_ref().is_none_or(|queue| queue.messages == 0);
+    let is_empty = queue.as_ref().is_none_or(|queue| queue.messages == 0);
+    let pace = if voices.refusal().is_none() && voices.behind(&applied.digests).is_some() {
+        Pace::Spreading
+    } else if conditions::are_at_rest(&fresh) && is_empty {
+        Pace::AtRest
+    } else {
+        Pace::Moving
+    };
     let status = SmtpRelayStatus {
         observed_generation: Some(applied.validated.generation),
         replicas: count(found.pods.len()),
@@ -86,7 +101,7 @@ pub(super) fn summarize(
         notices: notices::of(earlier, &status.conditions),
         in_force: voices.credentials_in_force(wanted),
         status,
-        at_rest,
+        pace,
     }
 }
 
@@ -199,18 +214,18 @@ fn tls(applied: &Applied, found: &Found, voices: &Voices<'_>) -> TlsStatus {
     }
 }
 
-/// Writes a status, if it differs, and publishes what has happened. Says whether nothing moves.
+/// Writes a status, if it differs, and publishes what has happened.
 pub(super) async fn update(
     context: &Context,
     relay: &SmtpRelay,
     applied: &Applied,
     summary: Summary,
-) -> Result<bool, Error> {
+) -> Result<Pace, Error> {
     let Summary {
         status,
         notices,
         in_force,
-        at_rest,
+        pace,
     } = summary;
     let id = &applied.validated.id;
     context.in_force.set(&id.namespace, &id.name, in_force);
@@ -221,7 +236,7 @@ pub(super) async fn update(
         .await;
     context.announcer.announce(&reference, notices).await;
     write(context, relay, &status).await?;
-    Ok(at_rest)
+    Ok(pace)
 }
 
 /// Says that a relay is left as it is, and why.
@@ -281,3 +296,6 @@ async fn write(
 pub(super) fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,13 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 
 use super::extensions::{Extensions, Size};
+use super::recipient::{Recipient, Standing, local};
 use super::{
     ConnectFailure, Connection, FailureKind, Phase, RecipientOutcome, Stage, Transaction,
     TransactionOutcome,
 };
 use crate::content::{Encoder, Written, is_canonical};
-use crate::reply::EnhancedStatus;
-use crate::{BodyKind, ForwardPath, Reply, ReversePath};
+use crate::{Reply, ReversePath};
 
 /// Commands sent ahead of their replies. Their replies (about 100 octets each) fit into any socket
 /// buffer, so a driver that writes everything before it reads cannot block for good (RFC 2920 §3.1).
@@ -37,21 +37,6 @@ pub(super) struct Exchange {
     hold: Option<ConnectFailure>,
     /// What a demand for TLS would mean here.
     starttls_unused: bool,
-}
-
-#[derive(Debug)]
-struct Recipient {
-    path: ForwardPath,
-    standing: Standing,
-}
-
-#[derive(Debug)]
-enum Standing {
-    /// RCPT not sent or not answered.
-    Open,
-    /// RCPT answered with 2yz.
-    Accepted,
-    Settled(RecipientOutcome),
 }
 
 /// The command to write next.
@@ -111,7 +96,7 @@ impl Exchange {
         let needs_utf8 = !sender.is_ascii() || recipients.iter().any(|r| !r.path.is_ascii());
         let size = wire_size(&content);
         let mut exchange = Self {
-            parameters: parameters(extensions, size, body, smtputf8 || needs_utf8),
+            parameters: extensions.mail_parameters(size, body, smtputf8 || needs_utf8),
             sender,
             recipients,
             content,
@@ -416,50 +401,6 @@ impl Exchange {
     }
 }
 
-impl Recipient {
-    fn new(path: ForwardPath) -> Self {
-        Self {
-            path,
-            standing: Standing::Open,
-        }
-    }
-
-    fn outcome(self) -> RecipientOutcome {
-        match self.standing {
-            Standing::Settled(outcome) => outcome,
-            // Not reached: whoever ends an exchange settles it. Deferring is what loses no mail.
-            Standing::Open | Standing::Accepted => {
-                RecipientOutcome::Deferred(local(451, 4, 3, 0, "The transaction was not finished"))
-            }
-        }
-    }
-}
-
-/// The parameters of MAIL, each behind a space.
-fn parameters(extensions: Extensions, size: u64, body: BodyKind, smtputf8: bool) -> String {
-    let mut text = String::new();
-    if extensions.size != Size::NotOffered {
-        text.push_str(&format!(" SIZE={size}"));
-    }
-    if extensions.eight_bit_mime && body == BodyKind::EightBit {
-        text.push_str(" BODY=8BITMIME");
-    }
-    if extensions.smtputf8 && smtputf8 {
-        text.push_str(" SMTPUTF8");
-    }
-    text
-}
-
-/// Octets of the content as RFC 1870 §5 counts them, with the final CRLF that may be added.
-fn wire_size(content: &[Bytes]) -> u64 {
-    let octets: u64 = content.iter().map(|chunk| chunk.len() as u64).sum();
-    let last = content.iter().rev().find_map(|chunk| chunk.last());
-    match last {
-        None | Some(b'\n') => octets,
-        Some(_) => octets + 2,
-    }
-}
-
 fn out_of_place(reply: &Reply) -> Reply {
     local(
         451,
@@ -470,7 +411,12 @@ fn out_of_place(reply: &Reply) -> Reply {
     )
 }
 
-/// A reply of our own, for what the server did not or could not say.
-pub(super) fn local(code: u16, class: u8, subject: u16, detail: u16, text: &str) -> Reply {
-    Reply::new(code, EnhancedStatus::new(class, subject, detail), text)
+/// Octets of the content as RFC 1870 §5 counts them, with the final CRLF that may be added.
+fn wire_size(content: &[Bytes]) -> u64 {
+    let octets: u64 = content.iter().map(|chunk| chunk.len() as u64).sum();
+    let last = content.iter().rev().find_map(|chunk| chunk.last());
+    match last {
+        None | Some(b'\n') => octets,
+        Some(_) => octets + 2,
+    }
 }

@@ -1,6 +1,6 @@
 //! What the server says it can (RFC 5321 §4.1.1.1).
 
-use crate::Reply;
+use crate::{BodyKind, Reply};
 
 /// The extensions that this client makes use of. Unknown ones are passed over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -50,6 +50,21 @@ impl Extensions {
             }
         }
         extensions
+    }
+
+    /// The parameters of MAIL that the server understands, each behind a space.
+    pub(super) fn mail_parameters(self, size: u64, body: BodyKind, smtputf8: bool) -> String {
+        let mut text = String::new();
+        if self.size != Size::NotOffered {
+            text.push_str(&format!(" SIZE={size}"));
+        }
+        if self.eight_bit_mime && body == BodyKind::EightBit {
+            text.push_str(" BODY=8BITMIME");
+        }
+        if self.smtputf8 && smtputf8 {
+            text.push_str(" SMTPUTF8");
+        }
+        text
     }
 
     fn add_mechanism(&mut self, mechanism: &str) {

@@ -4,7 +4,8 @@ use std::mem;
 
 use bytes::BytesMut;
 
-use super::exchange::{Exchange, Progress, local};
+use super::exchange::{Exchange, Progress};
+use super::recipient::local;
 use super::{
     Client, ClientStep, ClientTls, Connection, RecipientOutcome, State, Transaction,
     TransactionOutcome, Turn,

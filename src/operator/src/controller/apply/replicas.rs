@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -194,12 +194,10 @@ impl Steps<'_> {
         }
     }
 
+    /// Deletes the Deployment; it is made again when its pod is gone.
     async fn restart(&self, ordinal: u32) -> Result<(), Error> {
-        let api: Api<Pod> = self.api();
-        for pod in self.found.pods.iter().filter(|pod| pod.ordinal == ordinal) {
-            delete(self.context, &api, &pod.pod.name_any()).await?;
-        }
-        Ok(())
+        let name = self.id.replica(ordinal);
+        delete(self.context, &self.api::<Deployment>(), &name).await
     }
 
     /// The Deployment first: a claim that is deleted while its Deployment lives would hold up the

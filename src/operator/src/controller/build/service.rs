@@ -19,14 +19,14 @@ pub(super) fn front(validated: &Validated) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(validated.service_type.as_str().into()),
             selector: Some(id.selector()),
-            ports: Some(ports(validated)),
+            ports: Some(ports(validated, |_, number| number)),
             ..ServiceSpec::default()
         }),
         status: None,
     }
 }
 
-/// The Service that gives each replica a name.
+/// The Service that gives each replica a name. Nothing translates its ports: they are those of the pods.
 pub(super) fn headless(validated: &Validated) -> Service {
     let id = &validated.id;
     Service {
@@ -35,17 +35,17 @@ pub(super) fn headless(validated: &Validated) -> Service {
             type_: Some("ClusterIP".into()),
             cluster_ip: Some("None".into()),
             selector: Some(id.selector()),
-            ports: Some(ports(validated)),
+            ports: Some(ports(validated, |listener, _| pod_port(listener))),
             ..ServiceSpec::default()
         }),
         status: None,
     }
 }
 
-fn ports(validated: &Validated) -> Vec<ServicePort> {
+fn ports(validated: &Validated, number_of: impl Fn(ListenerName, u16) -> u16) -> Vec<ServicePort> {
     let listeners = validated.listeners.iter();
     listeners
-        .map(|&(listener, number)| port(listener, number))
+        .map(|&(listener, number)| port(listener, number_of(listener, number)))
         .collect()
 }
 

@@ -1,0 +1,434 @@
+//! What is said about a relay, given what its pods say.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use postroad_config::status::{
+    CertificateStatus, ConfigStatus, FailureReason, QueueStatus, SpoolStatus, Totals,
+    UpstreamFailure, UpstreamState, UpstreamStatus,
+};
+
+use super::*;
+use crate::controller::apply::Applied;
+use crate::controller::build::Prepared;
+use crate::controller::dereference::FoundPod;
+use crate::controller::tests::{self, NOW, applied, nothing, now, prepare, sample};
+use crate::rollout::Plan;
+use postroad_config::status::RelayStatus;
+
+/// Upstreams of a pod: `+` works, `-` fails with this reason, `?` is untried.
+fn upstreams(states: &str) -> Vec<UpstreamStatus> {
+    states
+        .chars()
+        .enumerate()
+        .map(|(index, state)| UpstreamStatus {
+            name: format!("u{index}"),
+            state: match state {
+                '+' => UpstreamState::Ready,
+                '-' => UpstreamState::Failing,
+                _ => UpstreamState::Unknown,
+            },
+            since: NOW,
+            failure: (state == '-').then(|| UpstreamFailure {
+                reason: FailureReason::AuthenticationFailed,
+                message: format!("u{index} said 535"),
+            }),
+        })
+        .collect()
+}
+
+fn says(states: &str) -> RelayStatus {
+    RelayStatus {
+        version: "1".into(),
+        draining: false,
+        config: ConfigStatus {
+            hash: "config".into(),
+            credentials_hash: "credentials".into(),
+            refused: None,
+        },
+        queue: QueueStatus::default(),
+        totals: Totals::default(),
+        upstreams: upstreams(states),
+        certificate: Some(CertificateStatus {
+            not_after: NOW + 86_400,
+            fingerprint: "leaf".into(),
+        }),
+        spool: SpoolStatus {
+            persistent: true,
+            failure: None,
+            corrupt: 0,
+        },
+    }
+}
+
+fn pod(ordinal: u32, status: Option<RelayStatus>) -> FoundPod {
+    FoundPod {
+        pod: Arc::new(Pod::default()),
+        ordinal,
+        address: None,
+        ready: true,
+        status,
+    }
+}
+
+fn found(pods: Vec<FoundPod>) -> Found {
+    let mut found = nothing();
+    found.pods = pods;
+    found
+}
+
+fn with(change: impl FnOnce(&mut RelayStatus)) -> Found {
+    let mut status = says("+");
+    change(&mut status);
+    found(vec![pod(0, Some(status)), pod(1, Some(says("+")))])
+}
+
+#[test]
+fn an_upstream_is_ready_if_every_replica_that_has_tried_reaches_one() {
+    for (replicas, holds, reason) in [
+        (&[][..], None, "NoAnswer"),
+        (&["?", "?"], None, "NotTried"),
+        (&["+", "?"], Some(true), "Delivering"),
+        (&["+", "+"], Some(true), "Delivering"),
+        (&["+", "-"], Some(false), "AuthenticationFailed"),
+        (&["-", "?"], Some(false), "AuthenticationFailed"),
+        (&["--", "+?"], Some(false), "AuthenticationFailed"),
+        (&["-?"], None, "NotTried"),
+        (&["-+", "-+"], Some(true), "FallbackInUse"),
+        (&["?+"], Some(true), "Delivering"),
+        (&[""], None, "NotTried"),
+    ] {
+        let pods = (0..)
+            .zip(replicas)
+            .map(|(n, states)| pod(n, Some(says(states))))
+            .collect();
+        let found = found(pods);
+        let verdict = Voices::of(&found).upstreams();
+        assert_eq!(
+            (verdict.holds, verdict.reason.as_str()),
+            (holds, reason),
+            "{replicas:?}"
+        );
+    }
+}
+
+#[test]
+fn a_failing_upstream_is_named_with_what_it_said() {
+    let found = found(vec![pod(1, Some(says("--")))]);
+    assert_eq!(
+        Voices::of(&found).upstreams().message,
+        "replica 1 cannot send through u0: u0 said 535; mail is kept and tried again"
+    );
+}
+
+#[test]
+fn the_queue_is_healthy_while_mail_flows_and_can_be_kept() {
+    for (found, holds, reason) in [
+        (found(vec![]), None, "NoAnswer"),
+        (with(|_| ()), Some(true), "Flowing"),
+        (
+            with(|s| s.queue.oldest_arrival = Some(NOW - 899)),
+            Some(true),
+            "Flowing",
+        ),
+        (
+            with(|s| s.queue.oldest_arrival = Some(NOW - 901)),
+            Some(false),
+            "MessagesWaiting",
+        ),
+        (
+            with(|s| s.spool.failure = Some("disk full".into())),
+            Some(false),
+            "SpoolFailed",
+        ),
+    ] {
+        let verdict = Voices::of(&found).queue(now());
+        assert_eq!((verdict.holds, verdict.reason.as_str()), (holds, reason));
+    }
+}
+
+#[test]
+fn tls_is_what_the_pods_show() {
+    let expired = |s: &mut RelayStatus| {
+        s.certificate = Some(CertificateStatus {
+            not_after: NOW,
+            fingerprint: String::new(),
+        });
+    };
+    for (found, holds, reason) in [
+        (found(vec![]), None, "NoAnswer"),
+        (with(|_| ()), Some(true), "CertificateServed"),
+        (
+            with(|s| s.certificate = None),
+            Some(false),
+            "CertificateNotLoaded",
+        ),
+        (with(expired), Some(false), "CertificateExpired"),
+    ] {
+        let verdict = Voices::of(&found).certificate(now());
+        assert_eq!((verdict.holds, verdict.reason.as_str()), (holds, reason));
+    }
+}
+
+#[test]
+fn credentials_are_in_force_when_all_ready_replicas_have_the_same() {
+    let state = |found: &Found| Voices::of(found).credentials_in_force(2);
+    let same = with(|_| ());
+    assert_eq!(
+        state(&same),
+        CredentialsInForce::Everywhere("credentials".into())
+    );
+    assert_eq!(
+        state(&with(|s| s.config.credentials_hash = "old".into())),
+        CredentialsInForce::None
+    );
+    assert_eq!(state(&found(vec![])), CredentialsInForce::None);
+    // One that is on its way out does not count.
+    let mut old = says("+");
+    old.config.credentials_hash = "old".into();
+    let leaving = found(vec![pod(0, Some(says("+"))), pod(2, Some(old))]);
+    assert_eq!(
+        state(&leaving),
+        CredentialsInForce::Everywhere("credentials".into())
+    );
+}
+
+/// A relay of two replicas on which everything has been applied.
+fn settled() -> (Applied, Vec<FoundPod>) {
+    let relay = sample("single");
+    let mut relay = relay;
+    relay.spec.replicas = 2;
+    let first = prepare(&relay, &nothing());
+    let Prepared {
+        validated,
+        identity,
+        digests,
+        ..
+    } = prepare(&relay, &applied(&first));
+    let status = |_| {
+        let mut status = says("+");
+        status.config.hash.clone_from(&digests.config);
+        status
+            .config
+            .credentials_hash
+            .clone_from(&digests.credentials);
+        status.certificate = Some(CertificateStatus {
+            not_after: NOW + 86_400,
+            fingerprint: digests.certificate.clone().unwrap(),
+        });
+        status
+    };
+    let pods = (0..2)
+        .map(|ordinal| pod(ordinal, Some(status(ordinal))))
+        .collect();
+    let applied = Applied {
+        validated,
+        identity,
+        plan: Plan::default(),
+        digests,
+        notices: Vec::new(),
+    };
+    (applied, pods)
+}
+
+fn holds(status: &SmtpRelayStatus) -> Vec<String> {
+    let conditions = status.conditions.iter();
+    conditions
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.reason))
+        .collect()
+}
+
+#[test]
+fn a_settled_relay_is_ready_and_at_rest() {
+    let (applied, pods) = settled();
+    let summary = summarize(&applied, &found(pods), None, now());
+    assert_eq!(
+        holds(&summary.status),
+        [
+            "Ready=True Ready",
+            "Accepted=True Accepted",
+            "Available=True ReplicasReady",
+            "Progressing=False Settled",
+            "TLSReady=True CertificateServed",
+            "UpstreamReady=True Delivering",
+            "QueueHealthy=True Flowing",
+            "Durable=True Persistent",
+        ]
+    );
+    assert!(summary.at_rest);
+    assert_eq!(summary.status.replica_summary, "2/2");
+    assert_eq!(summary.status.selector, "postroad.dev/relay=mail");
+    assert_eq!(summary.status.queue, Some(QueueSummary::default()));
+    assert_eq!(
+        summary
+            .status
+            .tls
+            .as_ref()
+            .unwrap()
+            .ca_secret_name
+            .as_deref(),
+        Some("mail-tls")
+    );
+}
+
+#[test]
+fn an_unchanged_relay_gets_an_unchanged_status() {
+    let (applied, pods) = settled();
+    let found = found(pods);
+    let first = summarize(&applied, &found, None, now()).status;
+    let later = Timestamp::from_second(NOW + 3600).unwrap();
+    let again: SmtpRelayStatus = serde_json::from_value(json!(first)).unwrap();
+    let second = summarize(&applied, &found, Some(&again), later);
+    assert_eq!(second.status, again);
+    assert_eq!(second.notices, []);
+}
+
+#[test]
+fn what_is_wrong_is_the_reason_for_not_being_ready() {
+    type Change = fn(&mut Applied, &mut Vec<FoundPod>);
+    let rows: [(Change, &str, bool); 9] = [
+        (|_, pods| pods.clear(), "ReplicasNotReady", false),
+        (|_, pods| pods[0].ready = false, "Ready", true),
+        (
+            |applied, _| applied.validated.replicas = 0,
+            "ScaledToZero",
+            true,
+        ),
+        (
+            |applied, _| {
+                applied.validated.missing =
+                    vec![crate::controller::validate::Missing::Secret { name: "x".into() }];
+            },
+            "SecretNotFound",
+            false,
+        ),
+        (
+            |applied, _| {
+                applied.identity = build::Identity::Unreadable {
+                    problem: "x".into(),
+                }
+            },
+            "AuthorityUnreadable",
+            false,
+        ),
+        (
+            |_, pods| pods[0].status.as_mut().unwrap().upstreams = upstreams("-"),
+            "AuthenticationFailed",
+            false,
+        ),
+        (
+            |_, pods| pods[0].status.as_mut().unwrap().spool.failure = Some("x".into()),
+            "SpoolFailed",
+            false,
+        ),
+        (
+            |_, pods| pods[1].status.as_mut().unwrap().config.refused = Some("x".into()),
+            "ConfigurationRefused",
+            false,
+        ),
+        (
+            |applied, _| applied.plan.waiting = Some("x".into()),
+            "Ready",
+            false,
+        ),
+    ];
+    for (change, reason, at_rest) in rows {
+        let (mut applied, mut pods) = settled();
+        change(&mut applied, &mut pods);
+        let summary = summarize(&applied, &found(pods), None, now());
+        assert_eq!(summary.status.conditions[0].reason, reason);
+        assert_eq!(summary.at_rest, at_rest, "{reason}");
+    }
+}
+
+#[test]
+fn a_replica_that_has_old_files_keeps_the_relay_progressing() {
+    for change in [
+        (|status| status.config.hash = "old".into()) as fn(&mut RelayStatus),
+        |status| status.config.credentials_hash = "old".into(),
+        |status| status.certificate.as_mut().unwrap().fingerprint = "old".into(),
+    ] {
+        let (applied, mut pods) = settled();
+        change(pods[1].status.as_mut().unwrap());
+        let summary = summarize(&applied, &found(pods), None, now());
+        assert_eq!(
+            holds(&summary.status)[3],
+            "Progressing=True ConfigurationSpreading"
+        );
+        assert!(!summary.at_rest);
+    }
+}
+
+#[test]
+fn a_replica_that_does_not_answer_holds_what_it_held() {
+    let (applied, mut pods) = settled();
+    pods[0].status.as_mut().unwrap().queue.messages = 7;
+    pods[1].status.as_mut().unwrap().queue.messages = 5;
+    let first = summarize(&applied, &found(pods), None, now()).status;
+    let (_, mut pods) = settled();
+    pods[0].status = None;
+    let second = summarize(&applied, &found(pods), Some(&first), now()).status;
+    assert_eq!(second.queue.unwrap().messages, 7);
+    assert_eq!(second.replica_statuses[0].queued, Some(7));
+}
+
+#[test]
+fn each_replica_has_its_state() {
+    let (applied, _) = settled();
+    let mut found = tests::nothing();
+    found.pods = vec![pod(0, Some(says("+"))), pod(3, Some(says("+")))];
+    for ordinal in [0, 3] {
+        found.deployments.insert(ordinal, Arc::default());
+    }
+    for ordinal in [0, 3, 4] {
+        found.claims.insert(ordinal, Arc::default());
+    }
+    let status = summarize(&applied, &found, None, now()).status;
+    let states: Vec<_> = status
+        .replica_statuses
+        .iter()
+        .map(|replica| (replica.ordinal, replica.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (0, ReplicaState::Ready),
+            (1, ReplicaState::NotReady),
+            (3, ReplicaState::Draining),
+            (4, ReplicaState::Stranded),
+        ]
+    );
+}
+
+#[test]
+fn a_condition_keeps_its_time_while_its_status_stays() {
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let first = merge_conditions(&[], vec![condition("X", Some(true), "A", "a", 1)], at(100));
+    let same = merge_conditions(
+        &first,
+        vec![condition("X", Some(true), "B", "b", 2)],
+        at(200),
+    );
+    assert_eq!(same[0].last_transition_time.0, at(100));
+    assert_eq!(same[0].message, "b");
+    let other = merge_conditions(&same, vec![condition("X", None, "C", "c", 2)], at(300));
+    assert_eq!(other[0].last_transition_time.0, at(300));
+}
+
+#[test]
+fn a_refusal_keeps_what_is_known_of_the_pods() {
+    let (applied, pods) = settled();
+    let before = summarize(&applied, &found(pods), None, now())
+        .status
+        .conditions;
+    let refusal = Refusal {
+        reason: "InvalidSpec",
+        message: "what to write instead".into(),
+    };
+    let after = conditions::refused(&before, &refusal, 2);
+    assert_eq!(after.len(), before.len());
+    for condition in &after {
+        let refused = ["Ready", "Accepted"].contains(&condition.type_.as_str());
+        assert_eq!(condition.reason == "InvalidSpec", refused, "{condition:?}");
+    }
+}
