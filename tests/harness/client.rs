@@ -38,7 +38,19 @@ impl Client {
 
     /// Connects in plaintext and says and reads nothing.
     pub async fn silent(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        Self::silent_at("127.0.0.1", port).await
+    }
+
+    /// Connects in plaintext to a host and reads the banner.
+    pub async fn connect_at(host: &str, port: u16) -> io::Result<(Self, Reply)> {
+        let mut client = Self::silent_at(host, port).await?;
+        let banner = client.reply().await?;
+        Ok((client, banner))
+    }
+
+    /// Connects in plaintext to a host and says and reads nothing.
+    pub async fn silent_at(host: &str, port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(Box::new(stream)),

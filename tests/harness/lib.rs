@@ -12,6 +12,7 @@
 )]
 
 pub mod client;
+pub mod kubernetes;
 pub mod pki;
 pub mod provider;
 pub mod relay;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as broken; generous, because two cores run everything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The top of the repository.
 #[must_use]

@@ -10,7 +10,9 @@ use crate::{free_port, root};
 /// A Postfix of the test's own, stopped and removed when dropped.
 pub struct Provider {
     directory: TempDir,
-    /// Where it listens on 127.0.0.1.
+    address: &'static str,
+    hostname: &'static str,
+    /// Where it listens.
     pub port: u16,
 }
 
@@ -34,8 +36,18 @@ impl Provider {
             .unwrap();
         Self {
             directory,
+            address: "127.0.0.1",
+            hostname: HOSTNAME,
             port: free_port(),
         }
+    }
+
+    /// Makes one that does not run yet and stands outside a cluster: at an address that pods reach.
+    #[must_use]
+    pub fn at(address: &'static str, hostname: &'static str) -> Self {
+        let mut provider = Self::new();
+        (provider.address, provider.hostname) = (address, hostname);
+        provider
     }
 
     /// Makes one and starts it.
@@ -65,8 +77,8 @@ impl Provider {
         command
             .args(arguments)
             .env("PROVIDER_DIR", self.directory.path())
-            .env("PROVIDER_HOSTNAME", HOSTNAME)
-            .env("PROVIDER_LISTEN", format!("127.0.0.1:{}", self.port));
+            .env("PROVIDER_HOSTNAME", self.hostname)
+            .env("PROVIDER_LISTEN", format!("{}:{}", self.address, self.port));
         command
     }
 

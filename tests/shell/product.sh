@@ -53,7 +53,7 @@ stop_cluster() {
   esac
 }
 
-install_product() {
+install_product() { # HELM-OPTIONS...
   local policy=Never
   [[ $CLUSTER == current ]] && policy=IfNotPresent
   patiently "helm install" in_cluster helm upgrade --install postroad charts/postroad \

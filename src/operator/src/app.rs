@@ -34,6 +34,8 @@ use crate::{controller, credential};
 const CONCURRENCY: u16 = 8;
 /// Folds the burst of events that one change makes.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// HTTP status of a kind that is not served; its answer has no reason to tell it by.
+const NOT_FOUND: u16 = 404;
 /// Between two looks for what is not there yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -144,7 +146,7 @@ async fn wait_for_definitions(client: &Client, scopes: &[Scope]) {
         };
         match problem {
             None => return,
-            Some(kube::Error::Api(status)) if status.is_not_found() => tracing::warn!(
+            Some(kube::Error::Api(status)) if status.code == NOT_FOUND => tracing::warn!(
                 "the custom resource definitions are not installed: waiting; `postroad-operator crds` prints them"
             ),
             Some(error) => tracing::warn!(

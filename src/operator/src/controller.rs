@@ -31,6 +31,7 @@ use crate::context::Context;
 use crate::names::RelayId;
 use crate::retry;
 use crate::watch::Relay;
+use status::Pace;
 
 pub(crate) use apply::{Error as ApplyError, Seen, ensure};
 pub(crate) use dereference::{
@@ -38,6 +39,8 @@ pub(crate) use dereference::{
 };
 pub(crate) use status::{condition, merge_conditions};
 
+/// While changed files spread: a login that was taken away has to be refused within seconds.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// While anything moves.
 const SOON: Duration = Duration::from_secs(5);
 /// At rest; what is watched wakes the controller anyway.
@@ -139,11 +142,11 @@ async fn keep(relay: &SmtpRelay, id: RelayId, context: &Arc<Context>) -> Result<
     // Pure
     let summary = status::summarize(&applied, &found, relay.status.as_ref(), now);
     // IO
-    let at_rest = status::update(context, relay, &applied, summary).await?;
-    Ok(Action::requeue(retry::jitter(if at_rest {
-        LATER
-    } else {
-        SOON
+    let pace = status::update(context, relay, &applied, summary).await?;
+    Ok(Action::requeue(retry::jitter(match pace {
+        Pace::AtRest => LATER,
+        Pace::Moving => SOON,
+        Pace::Spreading => AT_ONCE,
     })))
 }
 

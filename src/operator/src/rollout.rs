@@ -161,7 +161,7 @@ fn keep(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
                 plan.steps.push(Step::Roll(ordinal));
             } else if !outdated && replica.report.is_draining() {
                 revive(plan, wanted, ordinal, replica);
-            } else if !serves {
+            } else if !outdated && !serves {
                 plan.wait(format!("replica {ordinal} to become ready"));
             }
         }

@@ -255,7 +255,7 @@ fn a_settled_relay_is_ready_and_at_rest() {
             "Durable=True Persistent",
         ]
     );
-    assert!(summary.at_rest);
+    assert_eq!(summary.pace, Pace::AtRest);
     assert_eq!(summary.status.replica_summary, "2/2");
     assert_eq!(summary.status.selector, "postroad.dev/relay=mail");
     assert_eq!(summary.status.queue, Some(QueueSummary::default()));
@@ -337,7 +337,8 @@ fn what_is_wrong_is_the_reason_for_not_being_ready() {
         change(&mut applied, &mut pods);
         let summary = summarize(&applied, &found(pods), None, now());
         assert_eq!(summary.status.conditions[0].reason, reason);
-        assert_eq!(summary.at_rest, at_rest, "{reason}");
+        let expected = if at_rest { Pace::AtRest } else { Pace::Moving };
+        assert_eq!(summary.pace, expected, "{reason}");
     }
 }
 
@@ -355,7 +356,7 @@ fn a_replica_that_has_old_files_keeps_the_relay_progressing() {
             holds(&summary.status)[3],
             "Progressing=True ConfigurationSpreading"
         );
-        assert!(!summary.at_rest);
+        assert_eq!(summary.pace, Pace::Spreading);
     }
 }
 
