@@ -5,15 +5,17 @@
 # (`make image` does the second.)
 ARG BINARIES=compile
 
-FROM docker.io/library/rust:1.95-bookworm AS compile
-ARG TARGETARCH=amd64
+# Always on the builder's own platform: arm64 is cross-compiled, nothing is emulated.
+FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-bookworm AS compile
+# Filled in by the builder. No default here: one would win over --platform.
+ARG TARGETARCH
 RUN apt-get update && apt-get install -y --no-install-recommends musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 WORKDIR /source
 COPY . .
 RUN deploy/image/compile "$TARGETARCH" /out
 
 FROM scratch AS prebuilt
-ARG TARGETARCH=amd64
+ARG TARGETARCH
 COPY target/image/${TARGETARCH}/ /out/
 
 FROM ${BINARIES} AS binaries

@@ -34,6 +34,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [postroad.dev]
   resources: [smtprelays/status, smtpcredentials/status]
   verbs: [get, patch, update]
+# What it makes is owned by a relay or a credential and blocks its deletion; clusters that check owner references
+# (admission plugin OwnerReferencesPermissionEnforcement, on in OpenShift) ask for this right.
+- apiGroups: [postroad.dev]
+  resources: [smtprelays/finalizers, smtpcredentials/finalizers]
+  verbs: [update]
 # Certificates, verifiers and bindings that it makes, and logins that a relay refers to: by name only. No list, no watch:
 # nobody can learn from the operator which Secrets there are.
 - apiGroups: [""]
