@@ -1,7 +1,7 @@
 //! Mail through the relay to a real Postfix that demands STARTTLS and AUTH.
 
 use harness::eventually;
-use harness::provider::{PASSWORD, Provider};
+use harness::provider::Provider;
 use harness::relay::Relay;
 use postroad_config::ListenerName;
 use postroad_config::status::{FailureReason, UpstreamState};
@@ -146,6 +146,7 @@ async fn an_operator_mistake_holds_the_queue_and_bounces_nothing() {
     }
     fails_with(&relay, FailureReason::ConnectionRefused).await;
 
+    provider.run(&["password", "changed"]).await;
     relay.write_login("wrong");
     provider.run(&["start"]).await;
     fails_with(&relay, FailureReason::AuthenticationFailed).await;
@@ -164,7 +165,7 @@ async fn an_operator_mistake_holds_the_queue_and_bounces_nothing() {
     fails_with(&relay, FailureReason::CredentialsMissing).await;
 
     let pid = relay.pid();
-    relay.write_login(PASSWORD);
+    relay.write_login("changed");
     relay.drained().await;
     assert_eq!(relay.pid(), pid);
     let status = relay.status().await;

@@ -2,10 +2,9 @@
 # Sourced after steps.sh: puts the product on a cluster. Used by the demo and by the cluster tests.
 #
 #   CLUSTER     local (made here), kind, or current (whatever KUBECONFIG says)
-#   IMAGE       name and tag; for `current` it must be pullable there
+#   IMAGE       name and tag; for `current` it must be set, and pullable there
 #   in_cluster  CMD...: run a command that reaches the cluster's API, pods and Services
 
-export IMAGE=${IMAGE:-localhost/postroad:dev}
 tools=$PWD/tests/localcluster
 
 choose_cluster() {
@@ -42,8 +41,12 @@ start_cluster() {
       patiently "loading the image" kind load image-archive --name postroad "target/image/postroad-$(docker version -f '{{.Server.Arch}}').tar"
       kubectl config use-context kind-postroad >/dev/null
       ;;
-    current) step "using the cluster of $(kubectl config current-context); it pulls $IMAGE" ;;
+    current)
+      : "${IMAGE:?set IMAGE to the name and tag under which the cluster can pull the image}"
+      step "using the cluster of $(kubectl config current-context); it pulls $IMAGE"
+      ;;
   esac
+  [[ $CLUSTER == current ]] || IMAGE=$(<target/image/name)
 }
 
 stop_cluster() {
