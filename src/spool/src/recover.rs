@@ -2,42 +2,34 @@
 //!
 //! Segments are read in order, each once. The tail that a crash tore off the newest segment is cut: it belongs to groups
 //! that nobody was told of. Unreadable bytes anywhere else are copied to `corrupt/`, counted and
-//! reported; if that fails, so does the start, and nothing is cut.
-//!
-//! What can be read need not be durable: a process that died before its flush leaves it in memory only, and so does a flush
-//! that failed. The header of a segment settles those before it: what lies behind the durable end is cut. What no later header
-//! settles, in practice the newest segment, is written anew and flushed before anything is removed on its strength; to flush it
-//! again would not do, since the system takes pages whose flush failed for clean.
+//! reported, and never deleted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::format::{Durable, Mark, MessageHead, SEGMENT_HEADER, SegmentHeader};
+use crate::format::{self, MessageHead, SEGMENT_HEADER};
 use crate::index::Index;
 use crate::record::Queued;
 use crate::scan::{Found, Piece, Scanner};
 use crate::sys::{File, FileSystem};
 use crate::{Error, MessageId, Recovery};
 
-mod copy;
+/// How much of a damaged piece is copied at once.
+const COPY_CHUNK: usize = 1 << 20;
 
 /// A sealed segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) file: Arc<dyn File>,
     pub(crate) bytes: u64,
-    /// The mark of its groups; `None` if there are none.
-    pub(crate) mark: Option<Mark>,
 }
 
 /// What was found.
 pub(crate) struct Recovered {
     pub(crate) index: Index,
     pub(crate) segments: BTreeMap<u64, Segment>,
-    /// The newest segment that holds anything.
-    pub(crate) durable: Durable,
     pub(crate) report: Recovery,
 }
 
@@ -48,90 +40,37 @@ pub(crate) fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
 
 /// Reads every segment of a directory.
 pub(crate) fn recover(fs: &dyn FileSystem, directory: &Path) -> Result<Recovered, Error> {
-    let read = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Read { path, source }
+    let read = |source| Error::Read {
+        path: directory.to_owned(),
+        source,
     };
-    let names = fs.list(directory).map_err(read(directory))?;
+    let names = fs.list(directory).map_err(read)?;
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| sequence_of(name)).collect();
     sequences.sort_unstable();
-    let mut all = Vec::new();
-    for sequence in sequences {
-        let path = segment_path(directory, sequence);
-        all.push(Unread::open(fs, &path, sequence).map_err(read(&path))?);
-    }
-    settle(&mut all);
+    let newest = sequences.last().copied();
     let mut recovery = Replay {
         fs,
         directory,
         index: Index::default(),
         heads: HashMap::new(),
-        durable: Durable::default(),
         corrupt: 0,
         truncated: 0,
     };
     let mut segments = BTreeMap::new();
-    for unread in all {
-        let sequence = unread.sequence;
+    for sequence in sequences {
         let path = segment_path(directory, sequence);
-        let segment = recovery.segment(unread).map_err(read(&path))?;
-        segments.insert(sequence, segment);
-    }
-    fs.sync_dir(directory).map_err(read(directory))?;
-    Ok(recovery.finish(segments))
-}
-
-/// What later headers tell of a segment.
-#[derive(Clone, Copy, Debug)]
-enum Settled {
-    /// Nothing: what is seen may not be durable.
-    No,
-    /// It was durable up to here.
-    To(u64),
-    /// A later one is settled, so this one is durable or was settled by an earlier start.
-    Long,
-}
-
-/// A segment of which only the header was read.
-struct Unread {
-    sequence: u64,
-    file: Arc<dyn File>,
-    header: Option<SegmentHeader>,
-    /// A crash between creation and the first flush leaves a header of zeros: nothing was promised in that file.
-    begun: bool,
-    settled: Settled,
-}
-
-impl Unread {
-    fn open(fs: &dyn FileSystem, path: &Path, sequence: u64) -> io::Result<Self> {
-        let file = fs.open(path)?;
-        let mut bytes = [0; SEGMENT_HEADER];
-        let read = file.read_at(&mut bytes, 0)?;
-        let header = SegmentHeader::parse(&bytes[..read])?.ok();
-        Ok(Self {
-            sequence,
-            file,
-            header,
-            begun: bytes.iter().any(|byte| *byte != 0),
-            settled: Settled::No,
-        })
-    }
-}
-
-/// Puts together what the headers tell of the segments before them; the nearest later one counts.
-fn settle(all: &mut [Unread]) {
-    let mut later: Option<Durable> = None;
-    for unread in all.iter_mut().rev() {
-        unread.settled = match later {
-            None => Settled::No,
-            Some(durable) if durable.sequence == unread.sequence => Settled::To(durable.end),
-            Some(durable) if durable.sequence < unread.sequence => {
-                Settled::To(SEGMENT_HEADER as u64)
-            }
-            Some(_) => Settled::Long,
+        let failed = |source| Error::Read {
+            path: path.clone(),
+            source,
         };
-        later = unread.header.map(|header| header.before).or(later);
+        let file = fs.open(&path).map_err(failed)?;
+        recovery
+            .segment(file.as_ref(), sequence, Some(sequence) == newest)
+            .map_err(failed)?;
+        let bytes = file.size().map_err(failed)?;
+        segments.insert(sequence, Segment { file, bytes });
     }
+    Ok(recovery.finish(segments))
 }
 
 fn sequence_of(name: &str) -> Option<u64> {
@@ -146,50 +85,28 @@ struct Replay<'a> {
     directory: &'a Path,
     index: Index,
     heads: HashMap<MessageId, MessageHead>,
-    durable: Durable,
     corrupt: u64,
     truncated: u64,
 }
 
 impl Replay<'_> {
-    /// Reads a segment and leaves it such that all that was found in it is durable.
-    fn segment(&mut self, unread: Unread) -> io::Result<Segment> {
-        let Unread {
-            sequence,
-            file,
-            header,
-            begun,
-            settled,
-        } = unread;
-        let newest = matches!(settled, Settled::No);
-        if let Settled::To(end) = settled {
-            self.cut_refused(file.as_ref(), sequence, end)?;
+    fn segment(&mut self, file: &dyn File, sequence: u64, newest: bool) -> io::Result<()> {
+        let mut header = [0; SEGMENT_HEADER];
+        let read = file.read_at(&mut header, 0)?;
+        // A crash between creation and the first flush leaves a header of zeros: nothing was promised in that file.
+        let begun = header[..read].iter().any(|byte| *byte != 0);
+        if format::check_segment_header(&header[..read])?.is_err() && begun && !newest {
+            self.keep_aside(file, sequence, 0, u64::try_from(read).unwrap_or(0))?;
         }
-        let mut scanner = Scanner::new(file.as_ref(), sequence, header.map(|header| header.mark))?;
-        let mark = scanner.mark();
-        // In the newest one a crash may have torn the header; but with groups behind it, it had been flushed.
-        if header.is_none() && begun && (!newest || mark.is_none()) {
-            self.keep_aside(file.as_ref(), sequence, 0, wide(SEGMENT_HEADER))?;
-        }
-        let mut end = wide(SEGMENT_HEADER);
+        let mut scanner = Scanner::new(file, sequence)?;
         while let Some(piece) = scanner.next()? {
             match piece {
                 Piece::Group(found) => self.replay(found),
-                Piece::Damage { start, end } => {
-                    self.keep_aside(file.as_ref(), sequence, start, end)?;
-                }
-                Piece::Tail { start, torn } => {
-                    let certain = newest && (mark.is_some() || !begun);
-                    self.tail(file.as_ref(), sequence, start, torn && !certain)?;
-                    if torn {
-                        self.truncated += file.size()?.saturating_sub(start);
-                    }
-                    break;
-                }
+                Piece::Damage { start, end } => self.keep_aside(file, sequence, start, end)?,
+                Piece::Tail { start, torn } => self.tail(file, sequence, start, torn, newest)?,
             }
-            end = scanner.position();
         }
-        self.keep(file, sequence, mark, end, newest)
+        Ok(())
     }
 
     fn replay(&mut self, found: Vec<Found>) {
@@ -208,17 +125,66 @@ impl Replay<'_> {
         }
     }
 
-    /// Cuts what a failed write left, if cutting it failed then.
-    fn cut_refused(&mut self, file: &dyn File, sequence: u64, end: u64) -> io::Result<()> {
-        let size = file.size()?;
-        if size <= end {
-            return Ok(());
+    fn tail(
+        &mut self,
+        file: &dyn File,
+        sequence: u64,
+        start: u64,
+        torn: bool,
+        newest: bool,
+    ) -> io::Result<()> {
+        if torn {
+            let bytes = file.size()?.saturating_sub(start);
+            tracing::warn!(
+                sequence,
+                start,
+                bytes,
+                "cutting what a crash left of an unfinished write"
+            );
+            self.truncated += bytes;
+            if !newest {
+                self.keep_aside(file, sequence, start, start + bytes)?;
+            }
         }
-        tracing::warn!(sequence, end, "cutting what was refused");
-        self.truncated += size - end;
-        file.truncate(end)?;
-        // The header that told may be gone by the next start.
-        file.sync_data()
+        file.truncate(start)
+    }
+
+    fn keep_aside(
+        &mut self,
+        file: &dyn File,
+        sequence: u64,
+        start: u64,
+        end: u64,
+    ) -> io::Result<()> {
+        self.corrupt += 1;
+        tracing::error!(
+            sequence,
+            start,
+            end,
+            "damaged bytes in the spool, kept in corrupt/"
+        );
+        let aside = self.directory.join("corrupt");
+        self.fs.create_dir(&aside)?;
+        let path = aside.join(format!("{sequence:016x}-{start:x}.bin"));
+        // Kept by an earlier start already.
+        let Ok(copy) = self.fs.create(&path, end - start) else {
+            return Ok(());
+        };
+        let mut buffer = vec![0; COPY_CHUNK];
+        let mut at = start;
+        while at < end {
+            let want = usize::try_from(end - at)
+                .unwrap_or(COPY_CHUNK)
+                .min(COPY_CHUNK);
+            let read = file.read_at(&mut buffer[..want], at)?;
+            if read == 0 {
+                break;
+            }
+            copy.write_at(&buffer[..read], at - start)?;
+            at += u64::try_from(read).unwrap_or(0);
+        }
+        copy.sync_data()?;
+        self.fs.sync_dir(&aside)
     }
 
     fn finish(self, segments: BTreeMap<u64, Segment>) -> Recovered {

@@ -9,8 +9,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::sim::SimDisk;
 
-mod faults;
-
 type Told = Arc<Mutex<Option<Result<(), CommitError>>>>;
 
 fn directory() -> PathBuf {

@@ -1,8 +1,8 @@
 //! Records to bytes.
 
 use super::{
-    END_MARK, FORMAT_VERSION, GROUP_END, GROUP_HEADER, GROUP_MAGIC, Mark, RECORD_HEADER,
-    RECORD_VERSION, TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
+    END_MARK, FORMAT_VERSION, GROUP_END, GROUP_HEADER, GROUP_MAGIC, RECORD_HEADER, RECORD_VERSION,
+    TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
 };
 use crate::record::{Attempt, BodyType, Message, RecipientResult, Record, Ret};
 
@@ -17,7 +17,7 @@ pub(crate) struct Encoded {
     pub(crate) length: u64,
 }
 
-/// Appends a group to `out` and tells where each record of it lies. It is not whole before [`mark_group`].
+/// Appends a group to `out` and tells where each record of it lies.
 pub(crate) fn encode_group(records: &[Record], out: &mut Vec<u8>) -> Vec<Encoded> {
     let start = out.len();
     out.resize(start + GROUP_HEADER, 0);
@@ -29,20 +29,12 @@ pub(crate) fn encode_group(records: &[Record], out: &mut Vec<u8>) -> Vec<Encoded
     out.extend_from_slice(GROUP_END);
     let header = &mut out[start..start + GROUP_HEADER];
     header[..4].copy_from_slice(GROUP_MAGIC);
-    header[12..16].copy_from_slice(&number(records.len()).to_le_bytes());
-    header[16..24].copy_from_slice(&wide(length).to_le_bytes());
+    header[4..8].copy_from_slice(&number(records.len()).to_le_bytes());
+    header[8..16].copy_from_slice(&wide(length).to_le_bytes());
+    let crc = crc32fast::hash(&header[..16]);
+    header[16..20].copy_from_slice(&crc.to_le_bytes());
     const { assert!(END_MARK == GROUP_END.len()) };
     places
-}
-
-/// Puts the mark of the segment it goes to into the header of a group.
-pub(crate) fn mark_group(group: &mut [u8], mark: Mark) {
-    let Some(header) = group.first_chunk_mut::<GROUP_HEADER>() else {
-        return;
-    };
-    header[4..12].copy_from_slice(&mark);
-    let crc = crc32fast::hash(&header[..24]);
-    header[24..].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn encode_record(record: &Record, group: usize, out: &mut Vec<u8>) -> Encoded {
