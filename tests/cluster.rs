@@ -1,11 +1,7 @@
 //! Chart, operator and relays on a real Kubernetes, with a real Postfix outside it. Needs a cluster with the chart
 //! installed and its network around the test: `make cluster-test` sees to both.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "test code: a panic is how it says no"
-)]
+#![expect(clippy::unwrap_used, reason = "test code: a panic is how it says no")]
 
 use std::sync::Arc;
 
@@ -231,27 +227,7 @@ async fn every_port_of_the_service_delivers_and_strangers_are_refused() {
                 .any(|message| message.ends_with(&plain));
             assert!(whole, "{name} over {port} was changed");
         }
-        for tls in [true, false] {
-            let mut stranger = binding.stranger(port, tls).await.unwrap();
-            assert_eq!(stranger_rcpt(&mut stranger).await.code, 550, "port {port}");
-        }
-        let mut stranger = binding.stranger(port, true).await.unwrap();
-        assert_eq!(
-            stranger
-                .login(&binding.username, "wrong")
-                .await
-                .unwrap()
-                .code,
-            535
-        );
-        if port != 465 {
-            let mut early = binding.stranger(port, false).await.unwrap();
-            let reply = early
-                .login(&binding.username, &binding.password)
-                .await
-                .unwrap();
-            assert!((500..600).contains(&reply.code), "{reply:?}");
-        }
+        strangers_are_refused(&binding, port).await;
     }
     let mut plain = Client::silent_at(&binding.host, 465).await.unwrap();
     plain.send(b"EHLO client.example.net\r\n").await.unwrap();
@@ -266,6 +242,30 @@ async fn every_port_of_the_service_delivers_and_strangers_are_refused() {
         .await;
     steady(&world).await;
     world.namespace.delete().await;
+}
+
+async fn strangers_are_refused(binding: &Binding, port: u16) {
+    for tls in [true, false] {
+        let mut stranger = binding.stranger(port, tls).await.unwrap();
+        assert_eq!(stranger_rcpt(&mut stranger).await.code, 550, "port {port}");
+    }
+    let mut stranger = binding.stranger(port, true).await.unwrap();
+    assert_eq!(
+        stranger
+            .login(&binding.username, "wrong")
+            .await
+            .unwrap()
+            .code,
+        535
+    );
+    if port != 465 {
+        let mut early = binding.stranger(port, false).await.unwrap();
+        let reply = early
+            .login(&binding.username, &binding.password)
+            .await
+            .unwrap();
+        assert!((500..600).contains(&reply.code), "{reply:?}");
+    }
 }
 
 /// A relay at rest is not written to: neither it nor its children change.
