@@ -9,13 +9,13 @@
 //! - Nothing is deleted that could not be read: see [`Recovery::corrupt`].
 //! - Memory: 40 bytes per unfinished message and its hash table slot, plus the replies of those that were deferred.
 //!
-//! A group that was reported as *failed* may still be found after a crash, if the file could not be cut back: the
-//! client was told to come again, so that message may be delivered twice, but it is not lost.
+//! A group that was reported as *failed* may still be found by the next start, if the file could not be cut back and nothing
+//! was stored after it: the client was told to come again, so that message may be delivered twice, but it is not lost.
 //!
 //! # States of a segment
 //! *active* (the writer appends to it) -> *sealed* (full, poisoned, or from an earlier run) -> gone. Only the oldest
 //! segment may go, once nothing in it is alive: a `Done` in a later segment must outlive the message it is about. So that one
-//! long-lived message does not keep the whole log, the oldest segment is compacted when little of it is
+//! long-lived message does not keep the whole log, the oldest segment is compacted when little of it, or of the whole log, is
 //! alive: what is alive is appended anew through the ordinary commit.
 //!
 //! Times are milliseconds since the epoch and come from the caller; nothing here reads a clock.
@@ -117,7 +117,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// What is there could not be read; nothing was changed.
+    /// What is there could not be read, or not be made durable, or what is damaged not kept aside; nothing was lost.
     #[error("cannot read the spool: {path}", path = .path.display())]
     Read {
         /// The file.
@@ -142,6 +142,9 @@ pub enum SubmitError {
     /// [`WAITING_BYTES_MAX`] or [`WAITING_GROUPS_MAX`] is reached.
     #[error("too much waits to be written")]
     Full,
+    /// An envelope of more than 16 MiB, or a group of more than 4 GiB: it could not be read back. Permanent.
+    #[error("too large to be stored")]
+    TooLarge,
 }
 
 /// A message could not be read back.
@@ -194,14 +197,14 @@ impl Spool {
                 _ => prepare(source),
             })?;
         let recovered = recover::recover(fs.as_ref(), &config.directory)?;
-        let report = recovered.report.clone();
+        let (report, durable) = (recovered.report.clone(), recovered.durable);
         let shared = Arc::new(Shared::new(fs, config, lock, recovered));
-        let writer = Writer::new(Arc::clone(&shared));
+        let writer = Writer::new(Arc::clone(&shared), durable);
         Ok((Self { shared }, report, writer))
     }
 
     /// Queues records as one atomic group. `done` is called exactly once, from the writer's thread, after the group is on
-    /// stable storage or has failed; it must not block.
+    /// stable storage or has failed, or when the [`Writer`] is dropped; it must neither block nor panic.
     ///
     /// # Errors
     /// [`SubmitError`]: `done` is not called.

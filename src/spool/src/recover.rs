@@ -2,34 +2,42 @@
 //!
 //! Segments are read in order, each once. The tail that a crash tore off the newest segment is cut: it belongs to groups
 //! that nobody was told of. Unreadable bytes anywhere else are copied to `corrupt/`, counted and
-//! reported, and never deleted.
+//! reported; if that fails, so does the start, and nothing is cut.
+//!
+//! What can be read need not be durable: a process that died before its flush leaves it in memory only, and so does a flush
+//! that failed. The header of a segment settles those before it: what lies behind the durable end is cut. What no later header
+//! settles, in practice the newest segment, is written anew and flushed before anything is removed on its strength; to flush it
+//! again would not do, since the system takes pages whose flush failed for clean.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::format::{self, MessageHead, SEGMENT_HEADER};
+use crate::format::{Durable, Mark, MessageHead, SEGMENT_HEADER, SegmentHeader};
 use crate::index::Index;
 use crate::record::Queued;
 use crate::scan::{Found, Piece, Scanner};
 use crate::sys::{File, FileSystem};
 use crate::{Error, MessageId, Recovery};
 
-/// How much of a damaged piece is copied at once.
-const COPY_CHUNK: usize = 1 << 20;
+mod copy;
 
 /// A sealed segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) file: Arc<dyn File>,
     pub(crate) bytes: u64,
+    /// The mark of its groups; `None` if there are none.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// What was found.
 pub(crate) struct Recovered {
     pub(crate) index: Index,
     pub(crate) segments: BTreeMap<u64, Segment>,
+    /// The newest segment that holds anything.
+    pub(crate) durable: Durable,
     pub(crate) report: Recovery,
 }
 
@@ -40,37 +48,94 @@ pub(crate) fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
 
 /// Reads every segment of a directory.
 pub(crate) fn recover(fs: &dyn FileSystem, directory: &Path) -> Result<Recovered, Error> {
-    let read = |source| Error::Read {
-        path: directory.to_owned(),
-        source,
+    let read = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
     };
-    let names = fs.list(directory).map_err(read)?;
+    let names = fs.list(directory).map_err(read(directory))?;
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| sequence_of(name)).collect();
     sequences.sort_unstable();
-    let newest = sequences.last().copied();
+    let mut all = Vec::new();
+    for sequence in sequences {
+        let path = segment_path(directory, sequence);
+        all.push(Unread::open(fs, &path, sequence).map_err(read(&path))?);
+    }
+    for unfinished in names.iter().filter(|name| name.ends_with(copy::UNFINISHED)) {
+        let path = directory.join(unfinished);
+        fs.remove(&path).map_err(read(&path))?;
+    }
+    settle(&mut all);
     let mut recovery = Replay {
         fs,
         directory,
         index: Index::default(),
         heads: HashMap::new(),
+        durable: Durable::default(),
         corrupt: 0,
         truncated: 0,
     };
     let mut segments = BTreeMap::new();
-    for sequence in sequences {
+    for unread in all {
+        let sequence = unread.sequence;
         let path = segment_path(directory, sequence);
-        let failed = |source| Error::Read {
-            path: path.clone(),
-            source,
-        };
-        let file = fs.open(&path).map_err(failed)?;
-        recovery
-            .segment(file.as_ref(), sequence, Some(sequence) == newest)
-            .map_err(failed)?;
-        let bytes = file.size().map_err(failed)?;
-        segments.insert(sequence, Segment { file, bytes });
+        let segment = recovery.segment(unread).map_err(read(&path))?;
+        segments.insert(sequence, segment);
     }
+    fs.sync_dir(directory).map_err(read(directory))?;
     Ok(recovery.finish(segments))
+}
+
+/// What later headers tell of a segment.
+#[derive(Clone, Copy, Debug)]
+enum Settled {
+    /// Nothing: what is seen may not be durable.
+    No,
+    /// It was durable up to here.
+    To(u64),
+    /// A later one is settled, so this one is durable or was settled by an earlier start.
+    Long,
+}
+
+/// A segment of which only the header was read.
+struct Unread {
+    sequence: u64,
+    file: Arc<dyn File>,
+    header: Option<SegmentHeader>,
+    /// A crash between creation and the first flush leaves a header of zeros: nothing was promised in that file.
+    begun: bool,
+    settled: Settled,
+}
+
+impl Unread {
+    fn open(fs: &dyn FileSystem, path: &Path, sequence: u64) -> io::Result<Self> {
+        let file = fs.open(path)?;
+        let mut bytes = [0; SEGMENT_HEADER];
+        let read = file.read_at(&mut bytes, 0)?;
+        let header = SegmentHeader::parse(&bytes[..read])?.ok();
+        Ok(Self {
+            sequence,
+            file,
+            header,
+            begun: bytes.iter().any(|byte| *byte != 0),
+            settled: Settled::No,
+        })
+    }
+}
+
+/// Puts together what the headers tell of the segments before them; the nearest later one counts.
+fn settle(all: &mut [Unread]) {
+    let mut later: Option<Durable> = None;
+    for unread in all.iter_mut().rev() {
+        unread.settled = match later {
+            None => Settled::No,
+            Some(durable) if durable.sequence == unread.sequence => Settled::To(durable.end),
+            Some(durable) if durable.sequence < unread.sequence => {
+                Settled::To(wide(SEGMENT_HEADER))
+            }
+            Some(_) => Settled::Long,
+        };
+        later = unread.header.map(|header| header.before).or(later);
+    }
 }
 
 fn sequence_of(name: &str) -> Option<u64> {
@@ -85,28 +150,65 @@ struct Replay<'a> {
     directory: &'a Path,
     index: Index,
     heads: HashMap<MessageId, MessageHead>,
+    durable: Durable,
     corrupt: u64,
     truncated: u64,
 }
 
 impl Replay<'_> {
-    fn segment(&mut self, file: &dyn File, sequence: u64, newest: bool) -> io::Result<()> {
-        let mut header = [0; SEGMENT_HEADER];
-        let read = file.read_at(&mut header, 0)?;
-        // A crash between creation and the first flush leaves a header of zeros: nothing was promised in that file.
-        let begun = header[..read].iter().any(|byte| *byte != 0);
-        if format::check_segment_header(&header[..read])?.is_err() && begun && !newest {
-            self.keep_aside(file, sequence, 0, u64::try_from(read).unwrap_or(0))?;
+    /// Reads a segment and leaves it such that all that was found in it is durable.
+    fn segment(&mut self, unread: Unread) -> io::Result<Segment> {
+        let Unread {
+            sequence,
+            file,
+            header,
+            begun,
+            settled,
+        } = unread;
+        let newest = matches!(settled, Settled::No);
+        if let Settled::To(end) = settled {
+            self.cut_refused(file.as_ref(), sequence, end)?;
         }
-        let mut scanner = Scanner::new(file, sequence)?;
+        let mut scanner = Scanner::new(file.as_ref(), sequence, header.map(|header| header.mark))?;
+        let mark = scanner.mark();
+        // In the newest one a crash may have torn the header; what counts is whether the groups can be told.
+        if header.is_none() && begun && (!newest || mark.is_none()) {
+            let end = file.size()?.min(wide(SEGMENT_HEADER));
+            self.keep_aside(file.as_ref(), sequence, 0, end)?;
+        }
+        let mut end = wide(SEGMENT_HEADER);
         while let Some(piece) = scanner.next()? {
             match piece {
                 Piece::Group(found) => self.replay(found),
-                Piece::Damage { start, end } => self.keep_aside(file, sequence, start, end)?,
-                Piece::Tail { start, torn } => self.tail(file, sequence, start, torn, newest)?,
+                Piece::Damage { start, end } => {
+                    self.keep_aside(file.as_ref(), sequence, start, end)?;
+                }
+                Piece::Tail { torn: false, .. } => break,
+                Piece::Tail { start, torn: true } => {
+                    let size = file.size()?;
+                    self.torn(sequence, start, size);
+                    // A tail that no crash explains is damage.
+                    if !newest || (mark.is_none() && begun) {
+                        self.keep_aside(file.as_ref(), sequence, start, size)?;
+                    }
+                    break;
+                }
             }
+            end = scanner.position();
         }
-        Ok(())
+        let holds = end > wide(SEGMENT_HEADER);
+        let file = match mark {
+            Some(mark) if newest && holds => self.write_anew(file.as_ref(), sequence, mark, end)?,
+            _ => {
+                file.truncate(end.min(file.size()?))?;
+                file
+            }
+        };
+        if holds {
+            self.durable = Durable { sequence, end };
+        }
+        let bytes = file.size()?;
+        Ok(Segment { file, bytes, mark })
     }
 
     fn replay(&mut self, found: Vec<Found>) {
@@ -125,28 +227,27 @@ impl Replay<'_> {
         }
     }
 
-    fn tail(
-        &mut self,
-        file: &dyn File,
-        sequence: u64,
-        start: u64,
-        torn: bool,
-        newest: bool,
-    ) -> io::Result<()> {
-        if torn {
-            let bytes = file.size()?.saturating_sub(start);
-            tracing::warn!(
-                sequence,
-                start,
-                bytes,
-                "cutting what a crash left of an unfinished write"
-            );
-            self.truncated += bytes;
-            if !newest {
-                self.keep_aside(file, sequence, start, start + bytes)?;
-            }
+    /// Cuts what a failed write left, if cutting it failed then.
+    fn cut_refused(&mut self, file: &dyn File, sequence: u64, end: u64) -> io::Result<()> {
+        let size = file.size()?;
+        if size <= end {
+            return Ok(());
         }
-        file.truncate(start)
+        tracing::warn!(sequence, end, "cutting what was refused");
+        self.truncated += size - end;
+        file.truncate(end)?;
+        // The header that told may be gone by the next start.
+        file.sync_data()
+    }
+
+    fn torn(&mut self, sequence: u64, start: u64, end: u64) {
+        tracing::warn!(
+            sequence,
+            start,
+            end,
+            "cutting what a crash left of an unfinished write"
+        );
+        self.truncated += end.saturating_sub(start);
     }
 
     fn keep_aside(
@@ -163,28 +264,22 @@ impl Replay<'_> {
             end,
             "damaged bytes in the spool, kept in corrupt/"
         );
-        let aside = self.directory.join("corrupt");
-        self.fs.create_dir(&aside)?;
-        let path = aside.join(format!("{sequence:016x}-{start:x}.bin"));
-        // Kept by an earlier start already.
-        let Ok(copy) = self.fs.create(&path, end - start) else {
-            return Ok(());
+        copy::aside(self.fs, self.directory, file, sequence, (start, end))
+    }
+
+    fn write_anew(
+        &self,
+        file: &dyn File,
+        sequence: u64,
+        mark: Mark,
+        end: u64,
+    ) -> io::Result<Arc<dyn File>> {
+        let header = SegmentHeader {
+            sequence,
+            mark,
+            before: self.durable,
         };
-        let mut buffer = vec![0; COPY_CHUNK];
-        let mut at = start;
-        while at < end {
-            let want = usize::try_from(end - at)
-                .unwrap_or(COPY_CHUNK)
-                .min(COPY_CHUNK);
-            let read = file.read_at(&mut buffer[..want], at)?;
-            if read == 0 {
-                break;
-            }
-            copy.write_at(&buffer[..read], at - start)?;
-            at += u64::try_from(read).unwrap_or(0);
-        }
-        copy.sync_data()?;
-        self.fs.sync_dir(&aside)
+        copy::anew(self.fs, self.directory, file, header, end)
     }
 
     fn finish(self, segments: BTreeMap<u64, Segment>) -> Recovered {
@@ -203,7 +298,12 @@ impl Replay<'_> {
         Recovered {
             index: self.index,
             segments,
+            durable: self.durable,
             report,
         }
     }
+}
+
+fn wide(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
 }

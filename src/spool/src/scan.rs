@@ -2,13 +2,13 @@
 //!
 //! A group is reported only when every record of it is intact. What cannot be read is damage, and the scan goes on
 //! at the next place where an intact group begins: one bad record does not lose those behind it. What is unreadable with
-//! nothing intact behind it is the tail that a crash left.
+//! nothing intact behind it is the tail that a crash left. Groups without the mark of the segment are none.
 
 use std::io;
 
 use crate::format::{
-    END_MARK, GROUP_END, GROUP_HEADER, GROUP_MAGIC, GroupHeader, Kind, MessageHead, RECORD_HEADER,
-    RecordHeader, SEGMENT_HEADER, parse_attempt, parse_done, parse_head,
+    END_MARK, GROUP_END, GROUP_HEADER, GROUP_MAGIC, GroupHeader, Kind, Mark, MessageHead,
+    RECORD_HEADER, RecordHeader, SEGMENT_HEADER, parse_attempt, parse_done, parse_head,
 };
 use crate::index::Place;
 use crate::record::Attempt;
@@ -40,6 +40,8 @@ pub(crate) enum Piece {
 pub(crate) struct Scanner<'a> {
     file: &'a dyn sys::File,
     segment: u64,
+    /// `None` if it cannot be told: then there are no groups.
+    mark: Option<Mark>,
     length: u64,
     position: u64,
     buffer: Vec<u8>,
@@ -48,24 +50,41 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(file: &'a dyn sys::File, segment: u64) -> io::Result<Self> {
+    /// Scans with the mark in the segment's header; if that is damaged, with the one in the first group, which no body
+    /// can get at either.
+    pub(crate) fn new(
+        file: &'a dyn sys::File,
+        segment: u64,
+        mark: Option<Mark>,
+    ) -> io::Result<Self> {
         let length = file.size()?;
         let position = u64::try_from(SEGMENT_HEADER)
             .unwrap_or(u64::MAX)
             .min(length);
-        Ok(Self {
+        let mut scanner = Self {
             file,
             segment,
+            mark,
             length,
             position,
             buffer: Vec::new(),
             start: 0,
-        })
+        };
+        if mark.is_none() {
+            let first = GroupHeader::parse(scanner.peek(position, GROUP_HEADER)?);
+            scanner.mark = first.map(|header| header.mark);
+        }
+        Ok(scanner)
     }
 
     /// Continues at an offset where a group begins.
     pub(crate) fn seek(&mut self, position: u64) {
         self.position = position.max(self.position);
+    }
+
+    /// The mark of the groups.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// Where the next piece begins.
@@ -102,7 +121,7 @@ impl<'a> Scanner<'a> {
     /// The group at an offset, if an intact one is there, and where it ends.
     fn group(&mut self, start: u64) -> io::Result<Option<(Vec<Found>, u64)>> {
         let header = GroupHeader::parse(self.peek(start, GROUP_HEADER)?);
-        let Some(header) = header else {
+        let Some(header) = header.filter(|header| Some(header.mark) == self.mark) else {
             return Ok(None);
         };
         let mut at = start + wide(GROUP_HEADER);
@@ -220,15 +239,19 @@ impl<'a> Scanner<'a> {
     }
 
     fn find_magic(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+        let Some(mark) = self.mark else {
+            return Ok(None);
+        };
+        let begin: Vec<u8> = GROUP_MAGIC.iter().chain(&mark).copied().collect();
         while at < self.length {
             let bytes = self.peek(at, CHUNK)?;
             if let Some(hit) = bytes
-                .windows(GROUP_MAGIC.len())
-                .position(|four| four == GROUP_MAGIC)
+                .windows(begin.len())
+                .position(|window| window == begin)
             {
                 return Ok(Some(at + wide(hit)));
             }
-            let step = wide(bytes.len()).saturating_sub(wide(GROUP_MAGIC.len() - 1));
+            let step = wide(bytes.len()).saturating_sub(wide(begin.len() - 1));
             if step == 0 || bytes.len() < CHUNK {
                 return Ok(None);
             }

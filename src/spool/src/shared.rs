@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::format::{Damage, Kind, RECORD_HEADER, RecordHeader, parse_message};
+use crate::format::{
+    Damage, ENVELOPE_MAX, GROUP_MAX, Kind, RECORD_HEADER, RecordHeader, envelope_bytes,
+    parse_message, record_bytes,
+};
 use crate::index::{Index, Place};
 use crate::record::{Message, Record};
 use crate::recover::{Recovered, Segment};
@@ -23,8 +26,31 @@ use crate::{
     WAITING_GROUPS_MAX,
 };
 
-/// Told once what became of a group.
+/// What to call once with what became of a group.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+
+/// Answers a group exactly once: if nothing else does, when it is dropped.
+pub(crate) struct Answer(Option<Done>);
+
+impl Answer {
+    pub(crate) fn new(done: Done) -> Self {
+        Self(Some(done))
+    }
+
+    pub(crate) fn give(mut self, result: Result<(), CommitError>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(CommitError("the writer has ended".to_owned())));
+        }
+    }
+}
 
 /// What every record costs beside its content.
 const RECORD_OVERHEAD: u64 = 256;
@@ -33,7 +59,7 @@ const RECORD_OVERHEAD: u64 = 256;
 pub(crate) struct Group {
     pub(crate) records: Vec<Record>,
     pub(crate) bytes: u64,
-    pub(crate) done: Done,
+    pub(crate) done: Answer,
 }
 
 impl fmt::Debug for Group {
@@ -89,6 +115,7 @@ impl Shared {
         let Recovered {
             index,
             segments,
+            durable: _,
             report,
         } = recovered;
         Self {
@@ -107,6 +134,9 @@ impl Shared {
     }
 
     pub(crate) fn submit(&self, records: Vec<Record>, done: Done) -> Result<(), SubmitError> {
+        if !fits(&records) {
+            return Err(SubmitError::TooLarge);
+        }
         let bytes = records.iter().map(size).sum();
         let mut waiting = self.waiting();
         if waiting.closed {
@@ -122,7 +152,7 @@ impl Shared {
         waiting.groups.push_back(Group {
             records,
             bytes,
-            done,
+            done: Answer::new(done),
         });
         drop(waiting);
         self.wake.notify_one();
@@ -249,12 +279,17 @@ pub(crate) fn read_message(file: &dyn File, place: Place) -> Result<Message, Rea
     parse_message(&Bytes::from(buffer).slice(RECORD_HEADER..)).map_err(ReadError::Damaged)
 }
 
-fn size(record: &Record) -> u64 {
-    let content = match record {
-        Record::Message(message) => message.headers.len() + message.body.len(),
-        Record::Attempt(_) | Record::Done(_) => 0,
+/// Whether a group can be written such that it can be read back.
+fn fits(records: &[Record]) -> bool {
+    let readable = |record: &Record| match record {
+        Record::Message(message) => envelope_bytes(message) <= ENVELOPE_MAX,
+        Record::Attempt(_) | Record::Done(_) => true,
     };
-    u64::try_from(content)
-        .unwrap_or(u64::MAX)
-        .saturating_add(RECORD_OVERHEAD)
+    let bytes: u64 = records.iter().map(record_bytes).sum();
+    bytes < GROUP_MAX && records.iter().all(readable)
+}
+
+/// What a record costs while it waits.
+fn size(record: &Record) -> u64 {
+    record_bytes(record).saturating_add(RECORD_OVERHEAD)
 }

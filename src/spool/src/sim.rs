@@ -23,10 +23,27 @@ struct Disk {
     /// What would be there after a crash.
     durable_names: BTreeMap<PathBuf, usize>,
     files: Vec<Content>,
-    locked: bool,
+    /// Who holds the lock: the process with this number.
+    locked: Option<u64>,
+    processes: u64,
+    /// Random numbers given out: they count.
+    randoms: u64,
     /// Fails the operation with this number, counted down; all kinds of writes count.
     fail_in: Option<u64>,
+    /// The next so many operations of a kind fail.
+    faults: BTreeMap<Fault, u32>,
     pub(crate) syncs: u64,
+}
+
+/// What can be made to fail.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Fault {
+    Create,
+    Remove,
+    Sync,
+    SyncDirectory,
+    Truncate,
+    Write,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,6 +80,18 @@ impl SimDisk {
         self.0.lock().unwrap().fail_in = Some(operations);
     }
 
+    /// Lets the next so many operations of a kind fail.
+    pub(crate) fn fail(&self, fault: Fault, times: u32) {
+        self.0.lock().unwrap().faults.insert(fault, times);
+    }
+
+    /// Nothing fails any more.
+    pub(crate) fn mend(&self) {
+        let mut disk = self.0.lock().unwrap();
+        disk.fail_in = None;
+        disk.faults.clear();
+    }
+
     /// Flushes so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.0.lock().unwrap().syncs
@@ -71,8 +100,9 @@ impl SimDisk {
     /// The power goes. `chance` decides for each unflushed change how much of it survives (0.0..=1.0).
     pub(crate) fn crash(&self, mut chance: impl FnMut() -> f64) {
         let mut disk = self.0.lock().unwrap();
-        disk.locked = false;
+        disk.locked = None;
         disk.fail_in = None;
+        disk.faults.clear();
         let (seen, durable) = (disk.names.clone(), disk.durable_names.clone());
         let all: BTreeSet<PathBuf> = seen.keys().chain(durable.keys()).cloned().collect();
         let mut after = BTreeMap::new();
@@ -129,8 +159,16 @@ impl SimDisk {
         })))
     }
 
-    fn operation(&self) -> io::Result<()> {
+    fn operation(&self, fault: Fault) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
+        if let Some(left) = disk.faults.get_mut(&fault).filter(|left| **left > 0) {
+            *left -= 1;
+            return Err(io::Error::other("simulated failure"));
+        }
+        // A cut is no write: it does not count.
+        if fault == Fault::Truncate {
+            return Ok(());
+        }
         match disk.fail_in {
             Some(0) => {
                 disk.fail_in = None;
@@ -191,7 +229,7 @@ impl FileSystem for SimDisk {
     }
 
     fn create(&self, path: &Path, _room: u64) -> io::Result<Arc<dyn File>> {
-        self.operation()?;
+        self.operation(Fault::Create)?;
         let mut disk = self.0.lock().unwrap();
         if disk.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -210,7 +248,7 @@ impl FileSystem for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Fault::Remove)?;
         self.0
             .lock()
             .unwrap()
@@ -221,7 +259,7 @@ impl FileSystem for SimDisk {
     }
 
     fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Fault::SyncDirectory)?;
         let mut disk = self.0.lock().unwrap();
         disk.durable_names = disk.names.clone();
         Ok(())
@@ -229,14 +267,43 @@ impl FileSystem for SimDisk {
 
     fn lock(&self, _directory: &Path) -> io::Result<Box<dyn Debug + Send + Sync>> {
         let mut disk = self.0.lock().unwrap();
-        if std::mem::replace(&mut disk.locked, true) {
+        if disk.locked.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(()))
+        disk.processes += 1;
+        disk.locked = Some(disk.processes);
+        Ok(Box::new(Lock(self.clone(), disk.processes)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operation(Fault::Create)?;
+        let mut disk = self.0.lock().unwrap();
+        let file = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.names.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn random(&self) -> io::Result<[u8; 8]> {
+        let mut disk = self.0.lock().unwrap();
+        disk.randoms += 1;
+        Ok(disk.randoms.to_be_bytes())
     }
 
     fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+}
+
+#[derive(Debug)]
+struct Lock(SimDisk, u64);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut disk = self.0.0.lock().unwrap();
+        // After a crash the next process may have it already.
+        if disk.locked == Some(self.1) {
+            disk.locked = None;
+        }
     }
 }
 
@@ -258,7 +325,7 @@ impl SimFile {
 impl File for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).unwrap();
-        let failed = self.disk.operation();
+        let failed = self.disk.operation(Fault::Write);
         // A write that fails may have written some of it.
         let kept = if failed.is_ok() {
             bytes.len()
@@ -282,7 +349,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let failed = self.disk.operation();
+        let failed = self.disk.operation(Fault::Sync);
         let mut disk = self.disk.0.lock().unwrap();
         disk.syncs += 1;
         let content = &mut disk.files[self.file];
@@ -300,6 +367,7 @@ impl File for SimFile {
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
+        self.disk.operation(Fault::Truncate)?;
         self.change(Change::Truncate(usize::try_from(length).unwrap()));
         Ok(())
     }

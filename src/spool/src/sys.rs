@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// What the spool needs of a file system. All paths lie in one directory and its `corrupt/`.
 pub trait FileSystem: Debug + Send + Sync {
@@ -28,6 +29,10 @@ pub trait FileSystem: Debug + Send + Sync {
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
     /// Locks a directory for this process for as long as the result lives; `WouldBlock` if another has it.
     fn lock(&self, directory: &Path) -> io::Result<Box<dyn Debug + Send + Sync>>;
+    /// Gives a file another name, in place of the file that has it, at once.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Bytes that nobody can foretell.
+    fn random(&self) -> io::Result<[u8; 8]>;
     /// Bytes that can still be written.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
 }
@@ -101,6 +106,19 @@ impl FileSystem for RealFileSystem {
             .open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn random(&self) -> io::Result<[u8; 8]> {
+        let mut bytes = [0; 8];
+        // The system never gives less than asked for as little as this.
+        match getrandom(&mut bytes, GetRandomFlags::empty())? {
+            8 => Ok(bytes),
+            _ => Err(io::Error::other("too few random bytes")),
+        }
     }
 
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {

@@ -8,28 +8,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::CommitError;
-use crate::format::{Encoded, SEGMENT_HEADER, encode_group, segment_header};
+use crate::format::{
+    Durable, Encoded, Mark, SEGMENT_HEADER, SegmentHeader, encode_group, mark_group,
+};
 use crate::index::Place;
 use crate::record::Record;
 use crate::recover::{Segment, segment_path};
-use crate::scan::{Found, Piece, Scanner};
-use crate::shared::{Group, Shared, read_message};
+use crate::shared::{Group, Shared};
 use crate::sys::File;
+
+mod compact;
+
+use compact::Compaction;
 
 /// Most bytes of one batch: bounds the memory for it, and the time until the first of it is answered.
 const BATCH_BYTES_MAX: u64 = 16 << 20;
 
 /// A buffer that grew past this for one large batch is given back.
 const BUFFER_KEPT: usize = 32 << 20;
-
-/// Bytes of messages moved by one step of compaction: short enough that mail that comes meanwhile hardly waits.
-const COMPACTION_BYTES: u64 = 1 << 20;
-
-/// With fewer segments than this there is nothing worth compacting for.
-const COMPACTION_SEGMENTS_MIN: usize = 4;
-
-/// A segment is compacted when less than one part in so many of it is alive: then it costs less than it frees.
-const COMPACTION_LIVE_PARTS: u64 = 4;
 
 /// How often a failing disk is tried while no mail comes that would try it.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,6 +36,10 @@ pub struct Writer {
     shared: Arc<Shared>,
     active: Option<Active>,
     next_sequence: u64,
+    /// The last segment before the active one that holds anything.
+    before: Durable,
+    /// A segment was removed, and the directory not flushed since.
+    removal_unsynced: bool,
     buffer: Vec<u8>,
     compaction: Compaction,
 }
@@ -49,26 +49,13 @@ pub struct Writer {
 struct Active {
     sequence: u64,
     file: Arc<dyn File>,
+    mark: Mark,
     /// Everything before this is on stable storage.
     durable: u64,
 }
 
-/// How far the compaction of the oldest segment has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Compaction {
-    Idle,
-    At {
-        segment: u64,
-        offset: u64,
-    },
-    /// Something in this segment cannot be moved.
-    GivenUp {
-        segment: u64,
-    },
-}
-
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, durable: Durable) -> Self {
         let last = shared
             .state()
             .segments
@@ -78,6 +65,8 @@ impl Writer {
             shared,
             active: None,
             next_sequence: last.map_or(1, |last| last + 1),
+            before: durable,
+            removal_unsynced: false,
             buffer: Vec::new(),
             compaction: Compaction::Idle,
         }
@@ -101,47 +90,67 @@ impl Writer {
         self.seal();
     }
 
-    /// Commits one batch of what waits, or else does a little of what can be done when nothing waits. Returns
-    /// whether there was anything to do.
+    /// Commits one batch of what waits, and moves a little of what keeps old segments if nothing waits or if much of the
+    /// disk is waste. Returns whether there was anything to do.
     pub fn step(&mut self) -> bool {
         let batch = self.shared.take(BATCH_BYTES_MAX);
-        if batch.is_empty() {
-            return self.compact();
+        let slice = if batch.is_empty() || compact::is_wasteful(&self.shared.state()) {
+            self.slice()
+        } else {
+            None
+        };
+        if batch.is_empty() && slice.is_none() {
+            return false;
         }
-        self.commit(batch);
+        // What is moved comes first: a `Done` in the batch must come after the message it is about.
+        let (mut groups, moved) = slice.map_or((Vec::new(), None), |slice| {
+            (slice.groups, Some(slice.compaction))
+        });
+        groups.extend(batch);
+        // After a failure the same slice is tried again.
+        if (groups.is_empty() || self.commit(groups))
+            && let Some(compaction) = moved
+        {
+            self.compaction = compaction;
+        }
         self.reclaim();
         true
     }
 
-    fn commit(&mut self, batch: Vec<Group>) {
+    /// Writes groups and answers them; returns whether they are stored.
+    fn commit(&mut self, batch: Vec<Group>) -> bool {
         self.buffer.clear();
         let mut places = Vec::with_capacity(batch.len());
         for group in &batch {
             let start = wide(self.buffer.len());
             places.push((start, encode_group(&group.records, &mut self.buffer)));
         }
-        match self.write() {
+        let starts: Vec<u64> = places.iter().map(|(start, _)| *start).collect();
+        let stored = match self.write(&starts) {
             Ok((segment, offset)) => {
                 self.apply(&batch, &places, segment, offset);
                 self.count(batch.len());
                 for group in batch {
-                    (group.done)(Ok(()));
+                    group.done.give(Ok(()));
                 }
+                true
             }
             Err(error) => {
                 let error = self.fail(&error);
                 for group in batch {
-                    (group.done)(Err(error.clone()));
+                    group.done.give(Err(error.clone()));
                 }
+                false
             }
-        }
+        };
         if self.buffer.capacity() > BUFFER_KEPT {
             self.buffer = Vec::new();
         }
+        stored
     }
 
-    /// Makes the buffer durable; returns where it lies.
-    fn write(&mut self) -> io::Result<(u64, u64)> {
+    /// Makes the buffer with groups at these offsets durable; returns where it lies.
+    fn write(&mut self, starts: &[u64]) -> io::Result<(u64, u64)> {
         let length = wide(self.buffer.len());
         let full = self.active.as_ref().is_some_and(|active| {
             active.durable > wide(SEGMENT_HEADER)
@@ -156,9 +165,16 @@ impl Writer {
                 let sequence = self.next_sequence;
                 // Even if this fails the name is spent: a file may be there.
                 self.next_sequence += 1;
-                none.insert(begin(&self.shared, sequence, length)?)
+                none.insert(begin(&self.shared, sequence, self.before, length)?)
             }
         };
+        for start in starts {
+            let start = usize::try_from(*start).unwrap_or(usize::MAX);
+            mark_group(
+                self.buffer.get_mut(start..).unwrap_or_default(),
+                active.mark,
+            );
+        }
         active.file.write_at(&self.buffer, active.durable)?;
         active.file.sync_data()?;
         let offset = active.durable;
@@ -204,7 +220,12 @@ impl Writer {
     fn fail(&mut self, error: &io::Error) -> CommitError {
         tracing::error!(%error, "cannot write the spool");
         if let Some(active) = self.active.take() {
-            let _ = active.file.truncate(active.durable);
+            self.passed(&active);
+            // A disk that fails for long would fill with files that hold nothing.
+            let empty = active.durable == wide(SEGMENT_HEADER);
+            if !empty || remove(&self.shared, active.sequence).is_err() {
+                let _ = active.file.truncate(active.durable);
+            }
         }
         self.shared.counts().failure = Some(error.to_string());
         CommitError(error.to_string())
@@ -213,7 +234,7 @@ impl Writer {
     /// Tries a fresh segment, so that the failure ends when the disk is mended and not only when mail comes.
     fn probe(&mut self) {
         self.buffer.clear();
-        match self.write() {
+        match self.write(&[]) {
             Ok(_) => self.count(0),
             Err(error) => {
                 self.fail(&error);
@@ -229,24 +250,39 @@ impl Writer {
             if let Some(segment) = self.shared.state_mut().segments.get_mut(&active.sequence) {
                 segment.bytes = active.durable;
             }
+            self.passed(&active);
+        }
+    }
+
+    /// The active segment is no longer that; the next one's header tells how far it came.
+    fn passed(&mut self, active: &Active) {
+        if active.durable > wide(SEGMENT_HEADER) {
+            self.before = Durable {
+                sequence: active.sequence,
+                end: active.durable,
+            };
         }
     }
 
     /// Removes the oldest segments while nothing in them is alive.
     fn reclaim(&mut self) {
-        while let Some((sequence, live)) = self.oldest() {
-            if live > 0 {
-                return;
-            }
-            let path = segment_path(&self.shared.directory, sequence);
-            let removed = self.shared.fs.remove(&path);
+        loop {
             // Durable before the next one goes: a `Done` must not vanish before the message it is about.
-            let synced = removed.and_then(|()| self.shared.fs.sync_dir(&self.shared.directory));
-            if let Err(error) = synced {
+            if self.removal_unsynced {
+                if let Err(error) = self.shared.fs.sync_dir(&self.shared.directory) {
+                    tracing::warn!(%error, "cannot make the removal of a segment durable");
+                    return;
+                }
+                self.removal_unsynced = false;
+            }
+            let Some((sequence, 0)) = self.oldest() else {
+                return;
+            };
+            if let Err(error) = remove(&self.shared, sequence) {
                 tracing::warn!(%error, sequence, "cannot remove a segment that is not needed");
                 return;
             }
-            self.shared.state_mut().segments.remove(&sequence);
+            self.removal_unsynced = true;
         }
     }
 
@@ -257,100 +293,30 @@ impl Writer {
         let active = self.active.as_ref().map(|active| active.sequence);
         (active != Some(*sequence)).then(|| (*sequence, state.index.live(*sequence).messages))
     }
+}
 
-    /// Moves some of what is alive in the oldest segment, if little of it is. Returns whether it did.
-    fn compact(&mut self) -> bool {
-        let Some((segment, file, offset)) = self.compaction_target() else {
-            return false;
-        };
-        match self.gather(segment, file.as_ref(), offset) {
-            Ok((groups, next)) => {
-                self.compaction = Compaction::At {
-                    segment,
-                    offset: next,
-                };
-                if !groups.is_empty() {
-                    self.commit(groups);
-                }
-                self.reclaim();
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, segment, "cannot compact a segment; it stays");
-                self.compaction = Compaction::GivenUp { segment };
-                false
-            }
-        }
+impl Drop for Writer {
+    /// Whatever ends the writer, a panic too: nobody waits in vain.
+    fn drop(&mut self) {
+        self.shared.close();
+        self.shared.take(u64::MAX);
     }
+}
 
-    fn compaction_target(&self) -> Option<(u64, Arc<dyn File>, u64)> {
-        let (segment, live) = self.oldest()?;
-        let state = self.shared.state();
-        let Segment { file, bytes } = state.segments.get(&segment)?.clone();
-        let sparse = state
-            .index
-            .live(segment)
-            .bytes
-            .saturating_mul(COMPACTION_LIVE_PARTS)
-            < bytes;
-        if live == 0 || !sparse || state.segments.len() < COMPACTION_SEGMENTS_MIN {
-            return None;
+/// Removes the file of a segment in which nothing is alive; the directory is not flushed.
+fn remove(shared: &Shared, sequence: u64) -> io::Result<()> {
+    match shared.fs.remove(&segment_path(&shared.directory, sequence)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => {
+            shared.state_mut().segments.remove(&sequence);
+            Ok(())
         }
-        // A disk that just failed has better things to do.
-        if self.shared.counts().failure.is_some() {
-            return None;
-        }
-        match self.compaction {
-            Compaction::GivenUp { segment: given_up } if given_up == segment => None,
-            Compaction::At {
-                segment: at,
-                offset,
-            } if at == segment => {
-                // Read to its end and still alive: something in it cannot be found again.
-                (offset < bytes).then_some((segment, file, offset))
-            }
-            _ => Some((segment, file, 0)),
-        }
-    }
-
-    /// The next groups to move, and the offset behind them.
-    fn gather(&self, segment: u64, file: &dyn File, offset: u64) -> io::Result<(Vec<Group>, u64)> {
-        let mut scanner = Scanner::new(file, segment)?;
-        scanner.seek(offset);
-        let (mut groups, mut bytes) = (Vec::new(), 0);
-        while bytes < COMPACTION_BYTES {
-            let Some(piece) = scanner.next()? else { break };
-            let Piece::Group(found) = piece else { continue };
-            for one in found {
-                let Found::Message(head, place) = one else {
-                    continue;
-                };
-                let state = self.shared.state();
-                if state.index.place(head.id) != Some(place) {
-                    continue;
-                }
-                let progress = state
-                    .index
-                    .progress(head.id)
-                    .map(|known| known.to_attempt(head.id));
-                drop(state);
-                let message = read_message(file, place).map_err(io::Error::other)?;
-                bytes += place.length;
-                let mut records = vec![Record::Message(message)];
-                records.extend(progress.map(Record::Attempt));
-                groups.push(Group {
-                    records,
-                    bytes: place.length,
-                    done: Box::new(drop),
-                });
-            }
-        }
-        Ok((groups, scanner.position()))
     }
 }
 
 /// Begins a segment: its name is durable before anything is promised in it.
-fn begin(shared: &Shared, sequence: u64, needed: u64) -> io::Result<Active> {
+fn begin(shared: &Shared, sequence: u64, before: Durable, needed: u64) -> io::Result<Active> {
+    let mark = shared.fs.random()?;
     let room = shared.segment_bytes.max(needed + wide(SEGMENT_HEADER));
     let file = shared
         .fs
@@ -358,13 +324,25 @@ fn begin(shared: &Shared, sequence: u64, needed: u64) -> io::Result<Active> {
     let segment = Segment {
         file: Arc::clone(&file),
         bytes: wide(SEGMENT_HEADER),
+        mark: Some(mark),
+    };
+    let header = SegmentHeader {
+        sequence,
+        mark,
+        before,
     };
     shared.state_mut().segments.insert(sequence, segment);
-    file.write_at(&segment_header(sequence), 0)?;
-    shared.fs.sync_dir(&shared.directory)?;
+    let written = file
+        .write_at(&header.to_bytes(), 0)
+        .and_then(|()| shared.fs.sync_dir(&shared.directory));
+    if let Err(error) = written {
+        let _ = remove(shared, sequence);
+        return Err(error);
+    }
     Ok(Active {
         sequence,
         file,
+        mark,
         durable: wide(SEGMENT_HEADER),
     })
 }

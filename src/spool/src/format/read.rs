@@ -3,15 +3,36 @@
 use bytes::Bytes;
 
 use super::{
-    Damage, ENVELOPE_MAX, GROUP_HEADER, GROUP_MAGIC, RECORD_HEADER, RECORD_VERSION, TYPE_ATTEMPT,
-    TYPE_DONE, TYPE_MESSAGE,
+    Damage, Durable, ENVELOPE_MAX, GROUP_HEADER, GROUP_MAGIC, Mark, RECORD_HEADER, RECORD_VERSION,
+    SEGMENT_HEADER, SEGMENT_MAGIC, SegmentHeader, TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
 };
 use crate::MessageId;
 use crate::record::{Attempt, BodyType, Envelope, Message, Recipient, RecipientResult, Ret};
 
+/// The header of a segment with its format version, if it is intact.
+pub(super) fn segment_header(bytes: &[u8]) -> Option<(u32, SegmentHeader)> {
+    let header = bytes.first_chunk::<SEGMENT_HEADER>()?;
+    let mut reader = Reader(&header[8..]);
+    let (version, sequence, mark) = (reader.u32()?, reader.u64()?, reader.array()?);
+    let before = Durable {
+        sequence: reader.u64()?,
+        end: reader.u64()?,
+    };
+    let crc = reader.u32()?;
+    let intact = &header[..8] == SEGMENT_MAGIC && crc32fast::hash(&header[..44]) == crc;
+    let header = SegmentHeader {
+        sequence,
+        mark,
+        before,
+    };
+    intact.then_some((version, header))
+}
+
 /// The header of a group, intact.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupHeader {
+    /// The mark of its segment, if it is one.
+    pub(crate) mark: Mark,
     /// How many records follow.
     pub(crate) records: u32,
     /// Their length together.
@@ -22,9 +43,14 @@ impl GroupHeader {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let header = bytes.first_chunk::<GROUP_HEADER>()?;
         let mut reader = Reader(&header[4..]);
-        let (records, length, crc) = (reader.u32()?, reader.u64()?, reader.u32()?);
-        let intact = &header[..4] == GROUP_MAGIC && crc32fast::hash(&header[..16]) == crc;
-        intact.then_some(Self { records, length })
+        let (mark, records) = (reader.array()?, reader.u32()?);
+        let (length, crc) = (reader.u64()?, reader.u32()?);
+        let intact = &header[..4] == GROUP_MAGIC && crc32fast::hash(&header[..24]) == crc;
+        intact.then_some(Self {
+            mark,
+            records,
+            length,
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Records to bytes.
 
 use super::{
-    END_MARK, FORMAT_VERSION, GROUP_END, GROUP_HEADER, GROUP_MAGIC, RECORD_HEADER, RECORD_VERSION,
-    TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
+    END_MARK, FORMAT_VERSION, GROUP_END, GROUP_HEADER, GROUP_MAGIC, Mark, RECORD_HEADER,
+    RECORD_VERSION, TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
 };
 use crate::record::{Attempt, BodyType, Message, RecipientResult, Record, Ret};
 
@@ -17,24 +17,39 @@ pub(crate) struct Encoded {
     pub(crate) length: u64,
 }
 
-/// Appends a group to `out` and tells where each record of it lies.
+/// Appends a group to `out` and tells where each record of it lies. It is not whole before [`mark_group`].
 pub(crate) fn encode_group(records: &[Record], out: &mut Vec<u8>) -> Vec<Encoded> {
     let start = out.len();
     out.resize(start + GROUP_HEADER, 0);
-    let places = records
+    let places: Vec<Encoded> = records
         .iter()
         .map(|record| encode_record(record, start, out))
         .collect();
+    debug_assert!(
+        records
+            .iter()
+            .map(record_bytes)
+            .eq(places.iter().map(|place| place.length)),
+        "the length of a record is not what was admitted"
+    );
     let length = out.len() - start - GROUP_HEADER;
     out.extend_from_slice(GROUP_END);
     let header = &mut out[start..start + GROUP_HEADER];
     header[..4].copy_from_slice(GROUP_MAGIC);
-    header[4..8].copy_from_slice(&number(records.len()).to_le_bytes());
-    header[8..16].copy_from_slice(&wide(length).to_le_bytes());
-    let crc = crc32fast::hash(&header[..16]);
-    header[16..20].copy_from_slice(&crc.to_le_bytes());
+    header[12..16].copy_from_slice(&number(records.len()).to_le_bytes());
+    header[16..24].copy_from_slice(&wide(length).to_le_bytes());
     const { assert!(END_MARK == GROUP_END.len()) };
     places
+}
+
+/// Puts the mark of the segment it goes to into the header of a group.
+pub(crate) fn mark_group(group: &mut [u8], mark: Mark) {
+    let Some(header) = group.first_chunk_mut::<GROUP_HEADER>() else {
+        return;
+    };
+    header[4..12].copy_from_slice(&mark);
+    let crc = crc32fast::hash(&header[..24]);
+    header[24..].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn encode_record(record: &Record, group: usize, out: &mut Vec<u8>) -> Encoded {
@@ -122,6 +137,42 @@ fn encode_attempt(attempt: &Attempt, out: &mut Vec<u8>) {
     }
 }
 
+/// Length of the envelope part of a message.
+pub(crate) fn envelope_bytes(message: &Message) -> usize {
+    let text = |text: &String| 4 + text.len();
+    let optional = |value: &Option<String>| 1 + value.as_ref().map_or(0, text);
+    let envelope = &message.envelope;
+    let recipients = envelope.recipients.iter().map(|recipient| {
+        text(&recipient.address) + optional(&recipient.notify) + optional(&recipient.orcpt)
+    });
+    // Id, arrival, flags, two lengths and the number of recipients.
+    let fixed = 16 + 8 + 1 + 4 + 4 + 4;
+    fixed
+        + text(&envelope.sender)
+        + text(&envelope.credential)
+        + optional(&envelope.envid)
+        + recipients.sum::<usize>()
+}
+
+/// Length of a record.
+pub(crate) fn record_bytes(record: &Record) -> u64 {
+    let payload = match record {
+        Record::Message(message) => {
+            4 + envelope_bytes(message) + message.headers.len() + message.body.len()
+        }
+        Record::Attempt(attempt) => {
+            let replies = attempt.results.iter().map(|(_, result)| match result {
+                RecipientResult::Deferred(reply)
+                | RecipientResult::Delivered(reply)
+                | RecipientResult::Failed(reply) => 9 + reply.len(),
+            });
+            32 + replies.sum::<usize>()
+        }
+        Record::Done(_) => 16,
+    };
+    wide(RECORD_HEADER + payload)
+}
+
 /// Bit 0: 8BITMIME; bit 1: SMTPUTF8; bits 2 and 3: RET (0 none, 1 full, 2 headers).
 fn flags(body: BodyType, smtputf8: bool, ret: Option<Ret>) -> u8 {
     let ret = match ret {
@@ -144,7 +195,7 @@ fn optional(value: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-/// `submit` admits nothing near 4 GiB.
+/// `submit` admits no group of [`super::GROUP_MAX`].
 fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
