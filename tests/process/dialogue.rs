@@ -155,6 +155,7 @@ async fn a_trusted_network_relays_without_login_where_login_is_optional() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_and_limits_change_while_it_runs() {
     let mut relay = relay().await;
+    let mut before = relay.login(ListenerName::Submission).await.unwrap();
     relay.write_credentials(&[(USERNAME, "changed")]);
     eventually("the old password to stop working", async || {
         relay
@@ -164,6 +165,12 @@ async fn credentials_and_limits_change_while_it_runs() {
             .map(|_| ())
     })
     .await;
+    before.command("MAIL FROM:<a@example.com>").await.unwrap();
+    let reply = before.command("RCPT TO:<b@example.org>").await.unwrap();
+    assert_eq!(
+        reply.code, 421,
+        "a session does not outlive its login: {reply:?}"
+    );
     relay.write_credentials(&[(USERNAME, PASSWORD)]);
     eventually("the password to work again", async || {
         relay.login(ListenerName::Submission).await.ok()

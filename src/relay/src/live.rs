@@ -54,6 +54,8 @@ pub struct Live {
     pub upstreams: Vec<Arc<LiveUpstream>>,
     /// For the status.
     pub status: ConfigStatus,
+    /// The parts of these files that were refused; their former values stay in force.
+    pub refused_parts: Option<String>,
 }
 
 /// An upstream with its secrets.
@@ -174,10 +176,11 @@ pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Res
         .upstreams
         .iter()
         .map(|upstream| Arc::new(live_upstream(files, upstream)));
+    let refused_parts = (!refused.is_empty()).then(|| refused.join("; "));
     let status = ConfigStatus {
         hash: sha256(&files.config),
         credentials_hash: sha256(files.get(&config.access.credentials).unwrap_or_default()),
-        refused: (!refused.is_empty()).then(|| refused.join("; ")),
+        refused: refused_parts.clone(),
     };
     Ok(Live {
         upstreams: upstreams.collect(),
@@ -185,6 +188,7 @@ pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Res
         served,
         admin,
         status,
+        refused_parts,
         config,
     })
 }

@@ -6,6 +6,7 @@
 //! on disk anyway. Receiving never waits for room (the client gets 452 4.3.1), delivery does.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postroad_spool::{Message, MessageId};
@@ -23,6 +24,8 @@ pub struct Memory {
     budget: Arc<Semaphore>,
     total_units: u32,
     kept: Mutex<Kept>,
+    /// Deliveries that wait for room.
+    waiting: AtomicUsize,
 }
 
 /// Room in the budget; given back when dropped.
@@ -47,6 +50,7 @@ impl Memory {
             budget: Arc::new(Semaphore::new(total_units as usize)),
             total_units,
             kept: Mutex::default(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -87,6 +91,9 @@ impl Memory {
             return Some(reservation);
         }
         let wanted = self.units_of_message(bytes);
+        let _waiting = Waiting::begin(&self.waiting);
+        // What was kept between the first look and now would never be given up by those who only wait.
+        while self.give_up_oldest() {}
         let permit = Arc::clone(&self.budget)
             .acquire_many_owned(wanted)
             .await
@@ -94,8 +101,12 @@ impl Memory {
         Some(Reservation { permit })
     }
 
-    /// Keeps a message that is on disk too, until it is taken or its room is needed.
+    /// Keeps a message that is on disk too, until it is taken or its room is needed; not while a delivery waits for
+    /// room, or nobody might be left to take it.
     pub fn keep(&self, message: Message, reservation: Reservation) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return;
+        }
         let mut kept = self.kept();
         kept.order.push_back(message.id);
         kept.messages.insert(message.id, (message, reservation));
@@ -125,6 +136,22 @@ impl Memory {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // What is kept is a cache: whatever state a panic left it in is good enough.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a delivery that waits, until dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -207,5 +234,24 @@ mod tests {
     fn a_message_larger_than_the_budget_gets_all_of_it() {
         let memory = Memory::new(8 << 10);
         assert!(memory.try_reserve(1 << 40).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_never_stands_in_the_way_of_a_delivery_that_waits() {
+        let ids = IdGenerator::new([1; 10]);
+        let memory = Arc::new(Memory::new(20 << 10));
+        let session = memory.try_reserve(16 << 10).unwrap();
+        let waiting = tokio::spawn({
+            let memory = Arc::clone(&memory);
+            async move { memory.reserve(16 << 10).await.is_some() }
+        });
+        while memory.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let message = message(&ids);
+        let id = message.id;
+        memory.keep(message, session);
+        assert!(waiting.await.unwrap(), "the room went to the delivery");
+        assert!(memory.take(id).is_none());
     }
 }

@@ -14,6 +14,8 @@ pub enum Refusal {
     RelayingDenied,
     /// User name or password is wrong; which of them is not said.
     LoginFailed,
+    /// The login of this session has been taken away or changed meanwhile.
+    LoginRevoked,
     /// Logins cannot be checked now.
     LoginUnavailable,
     /// The message has passed too many servers: a loop (RFC 5321 §6.3).
@@ -47,6 +49,11 @@ impl Refusal {
                 535,
                 (5, 7, 8),
                 "Authentication failed: wrong user name or password",
+            ),
+            Self::LoginRevoked => (
+                421,
+                (4, 7, 0),
+                "Your login has changed: connect and authenticate again",
             ),
             Self::LoginUnavailable => (
                 454,
@@ -93,13 +100,15 @@ mod tests {
     #[test]
     fn every_refusal_has_a_code_and_a_status_of_the_same_class() {
         use Refusal::{
-            AuthenticationNeeded, ConnectionsFull, DiskFull, LoginFailed, LoginUnavailable, Loop,
-            MemoryFull, QueueFull, RelayingDenied, SourceConnectionsFull, StorageFailed,
+            AuthenticationNeeded, ConnectionsFull, DiskFull, LoginFailed, LoginRevoked,
+            LoginUnavailable, Loop, MemoryFull, QueueFull, RelayingDenied, SourceConnectionsFull,
+            StorageFailed,
         };
         for (refusal, expected) in [
             (AuthenticationNeeded, "550 5.7.1 "),
             (RelayingDenied, "550 5.7.1 "),
             (LoginFailed, "535 5.7.8 "),
+            (LoginRevoked, "421 4.7.0 "),
             (LoginUnavailable, "454 4.7.0 "),
             (Loop, "554 5.4.6 "),
             (MemoryFull, "452 4.3.1 "),

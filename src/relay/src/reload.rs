@@ -97,7 +97,9 @@ impl Reloader {
             );
         }
         let mut live = Live::clone(&self.context.live());
-        live.status.refused = refusal.map(str::to_owned);
+        live.status.refused = refusal
+            .map(str::to_owned)
+            .or_else(|| live.refused_parts.clone());
         self.publish.send_replace(Arc::new(live));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use postroad_config::{Listener, ListenerTls};
+use postroad_config::{Listener, ListenerTls, Verifier};
 use postroad_smtp::Password;
 use postroad_smtp::server::{
     AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
@@ -82,6 +82,7 @@ async fn run(
         session,
         reservation: None,
         told_to_stop: false,
+        proof: None,
     };
     driver.run().await
 }
@@ -131,6 +132,8 @@ struct Driver {
     /// Room for the content that is being received.
     reservation: Option<Reservation>,
     told_to_stop: bool,
+    /// What proved the login of this session.
+    proof: Option<Verifier>,
 }
 
 impl Driver {
@@ -255,10 +258,14 @@ impl Driver {
         let live = self.context.live();
         let name = username.clone();
         // About a millisecond of hashing: not on the threads that move everybody's bytes.
-        let checked = tokio::task::spawn_blocking(move || is_login(&live, &name, &password)).await;
+        let checked =
+            tokio::task::spawn_blocking(move || check_login(&live, &name, &password)).await;
         match checked {
-            Ok(true) => Verdict::Accept,
-            Ok(false) => {
+            Ok(Some(proof)) => {
+                self.proof = Some(proof);
+                Verdict::Accept
+            }
+            Ok(None) => {
                 self.context.metrics.authentication_failures.inc();
                 tracing::warn!(peer = %self.peer, user = username,
                     listener = self.listener.name.as_str(), "login refused");
@@ -279,7 +286,12 @@ impl Driver {
 
     fn check_relaying(&self) -> Verdict {
         let live = self.context.live();
-        let authenticated = self.session.peer().user.is_some();
+        let authenticated = match &self.session.peer().user {
+            Some(user) if !self.is_still_valid(&live, user) => {
+                return Verdict::Refuse(Refusal::LoginRevoked.reply());
+            }
+            user => user.is_some(),
+        };
         let networks = &live.config.access.trusted_networks;
         let refusal = match policy::relaying(authenticated, self.peer, self.listener.auth, networks)
         {
@@ -289,6 +301,18 @@ impl Driver {
         };
         self.context.metrics.relaying_denied.inc();
         Verdict::Refuse(refusal.reply())
+    }
+
+    /// A login that has been taken away must not live on in the sessions that it opened.
+    fn is_still_valid(&self, live: &Live, user: &str) -> bool {
+        let verifiers = live
+            .credentials
+            .find(user)
+            .map(|credential| &credential.verifiers);
+        self.proof
+            .as_ref()
+            .zip(verifiers)
+            .is_some_and(|(proof, known)| known.contains(proof))
     }
 
     async fn keep(&mut self, message: ReceivedMessage) -> Verdict {
@@ -313,18 +337,17 @@ impl Driver {
     }
 }
 
-/// Whether name and password belong together. An unknown name costs as much time as a wrong password, so that
+/// What proves that name and password belong together. An unknown name costs as much time as a wrong password, so that
 /// names cannot be probed for.
-fn is_login(live: &Live, username: &str, password: &Password) -> bool {
-    match live.credentials.find(username) {
-        Some(credential) => credential.verifiers.iter().fold(false, |found, verifier| {
-            found | verifier.verify(password.as_str())
-        }),
-        None => {
-            let decoy = postroad_config::Verifier::derive("", [0; postroad_config::SALT_BYTES]);
-            // Deriving has taken the time; the comparison decides nothing.
-            drop(decoy);
-            false
-        }
+fn check_login(live: &Live, username: &str, password: &Password) -> Option<Verifier> {
+    if let Some(credential) = live.credentials.find(username) {
+        let mut verifiers = credential.verifiers.iter();
+        return verifiers
+            .find(|verifier| verifier.verify(password.as_str()))
+            .cloned();
     }
+    let decoy = Verifier::derive("", [0; postroad_config::SALT_BYTES]);
+    // Deriving has taken the time; the comparison decides nothing.
+    drop(decoy);
+    None
 }

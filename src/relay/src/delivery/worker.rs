@@ -170,11 +170,16 @@ impl Worker {
                 connection: afterwards,
                 hold,
             } = outcome;
+            let judged = indexes.into_iter().zip(recipients);
             if let Some(hold) = hold {
-                self.report_failed(&describe(&hold));
+                outcomes.extend(judged.filter(|(_, outcome)| is_final(outcome)));
+                // A demand that stands beside an accepted recipient is about the others, not about us.
+                if outcomes.is_empty() {
+                    self.report_failed(&describe(&hold));
+                }
                 return (outcomes, Then::Stop);
             }
-            outcomes.extend(indexes.into_iter().zip(recipients));
+            outcomes.extend(judged);
             if afterwards == Afterwards::Closing {
                 return (outcomes, Then::Stop);
             }
@@ -225,6 +230,14 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.upstreams.lock().closed(&self.name);
         self.context.queue.nudge();
+    }
+}
+
+/// Whether the upstream has said its last word: what it took or refused stands, whatever else it demands.
+fn is_final(outcome: &RecipientOutcome) -> bool {
+    match outcome {
+        RecipientOutcome::Delivered(_) | RecipientOutcome::Failed(_) => true,
+        RecipientOutcome::Deferred(_) => false,
     }
 }
 
