@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use postroad_api::ServiceType;
 use postroad_config::ListenerName;
 
 use crate::controller::validate::Validated;
@@ -20,9 +21,19 @@ pub(super) fn front(validated: &Validated) -> Service {
             type_: Some(validated.service_type.as_str().into()),
             selector: Some(id.selector()),
             ports: Some(ports(validated, |_, number| number)),
+            external_traffic_policy: external_traffic_policy(validated.service_type),
             ..ServiceSpec::default()
         }),
         status: None,
+    }
+}
+
+/// Clients from outside must show with their own address: rewritten to that of a node, a stranger would look like a member of a
+/// trusted network that holds the nodes, and all strangers like one source.
+fn external_traffic_policy(service_type: ServiceType) -> Option<String> {
+    match service_type {
+        ServiceType::ClusterIP => None,
+        ServiceType::LoadBalancer | ServiceType::NodePort => Some("Local".into()),
     }
 }
 
