@@ -180,8 +180,10 @@ fn revive(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
 fn may_lose_pod(wanted: Wanted<'_>, replica: &Replica) -> bool {
     match wanted.durability {
         Durability::Claim => true,
-        // What does not answer cannot be emptied either.
-        Durability::Pod => replica.report == Report::Unknown || replica.report.is_empty(),
+        // What neither answers nor serves cannot be emptied either; what serves and missed one question can.
+        Durability::Pod => {
+            replica.report.is_empty() || (replica.report == Report::Unknown && !serves(replica))
+        }
     }
 }
 
@@ -224,7 +226,9 @@ const fn serves(replica: &Replica) -> bool {
 /// A replica that is not wanted any more.
 fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
     match (&replica.workload, replica.claim) {
-        (Workload::Absent | Workload::Present { .. }, Claim::Unbound) => {
+        // Claims are seen later than pods: one that serves has a volume, whatever was last heard of its claim.
+        (Workload::Absent, Claim::Unbound) => plan.steps.push(Step::Remove(ordinal)),
+        (Workload::Present { serves: false, .. }, Claim::Unbound) => {
             plan.steps.push(Step::Remove(ordinal));
         }
         (Workload::Absent, Claim::Present) => plan.steps.push(Step::Create(ordinal)),
@@ -237,7 +241,9 @@ fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
         }
         // Broken, and the template that would mend it is there: it cannot be emptied before.
         (Workload::Present { template, .. }, _)
-            if template != wanted.template && replica.report == Report::Unknown =>
+            if template != wanted.template
+                && replica.report == Report::Unknown
+                && may_lose_pod(wanted, replica) =>
         {
             plan.steps.push(Step::Roll(ordinal));
         }

@@ -195,3 +195,23 @@ fn mail_in_the_pod_is_delivered_before_the_pod_goes() {
         ],
     );
 }
+
+#[test]
+fn one_missed_answer_costs_no_mail_while_the_pod_serves() {
+    let rows: &[(u32, &[&str], &[Step], bool)] = &[
+        // Not answered once: neither rolled nor removed, but asked again.
+        (1, &["old+?"], &[], true),
+        (0, &["old+?"], &[], true),
+        (0, &["new+?"], &[], true),
+    ];
+    check(Durability::Pod, rows);
+    // A claim that was last seen unbound, under a pod that has taken mail since.
+    check(
+        Durability::Claim,
+        &[(0, &["new+s3 new"], &[Drain(0)], true)],
+    );
+    check(
+        Durability::Claim,
+        &[(0, &["new-? new"], &[Remove(0)], false)],
+    );
+}
