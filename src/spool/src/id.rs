@@ -17,8 +17,10 @@ const CHARS: usize = 26;
 const LOW_BITS: u32 = 80;
 
 /// The name of a message. Sorts by time of creation.
+///
+/// Big-endian bytes and no number: the alignment of a `u128` would make every entry of the maps over messages larger.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct MessageId(u128);
+pub struct MessageId([u8; 16]);
 
 /// Hands out ids that only ever grow, even if the clock steps back.
 #[derive(Debug)]
@@ -34,11 +36,11 @@ pub struct IdError;
 
 impl MessageId {
     pub(crate) const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.0
     }
 
     pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        Self(bytes)
     }
 }
 
@@ -59,14 +61,14 @@ impl IdGenerator {
         let fresh = (u128::from(now_ms) << LOW_BITS) | self.seed;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = fresh.max(last.wrapping_add(1));
-        MessageId(*last)
+        MessageId(last.to_be_bytes())
     }
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [b'0'; CHARS];
-        let mut rest = self.0;
+        let mut rest = u128::from_be_bytes(self.0);
         for place in text.iter_mut().rev() {
             let digit = usize::try_from(rest & 31).unwrap_or_default();
             *place = ALPHABET.get(digit).copied().unwrap_or(b'0');
@@ -98,7 +100,7 @@ impl FromStr for MessageId {
                 .ok_or(IdError)?;
             value = (value << 5) | u128::try_from(digit).map_err(|_| IdError)?;
         }
-        Ok(Self(value))
+        Ok(Self(value.to_be_bytes()))
     }
 }
 

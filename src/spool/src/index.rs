@@ -1,12 +1,25 @@
 //! Where every unfinished message lies, and what is left alive in each segment. Pure.
+//!
+//! Memory: what is kept per message is bounded by [`MESSAGE_BYTES`] and, per recipient that is settled while others are
+//! open, [`SETTLED_BYTES`]. The replies of the upstreams are on disk only: nothing needs them after the attempt that brought them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::mem::size_of;
 
 use crate::MessageId;
+use crate::cost::{allocated, tree_bytes};
 use crate::format::MessageHead;
 use crate::record::{Attempt, Queued, RecipientResult};
 
-/// Where a message's record lies.
+/// Most memory that the index takes for one message, in bytes, settled recipients apart.
+pub const MESSAGE_BYTES: u64 =
+    tree_bytes(size_of::<MessageId>() + size_of::<Known>()) + allocated(size_of::<Progress>());
+
+/// Most memory that the index takes for one settled recipient of an unfinished message, in bytes: its index, and of a
+/// list of one the least that an allocator gives out.
+pub const SETTLED_BYTES: u64 = 8;
+
+/// Where a message's record lies, and what its envelope must look like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Place {
     /// Sequence of the segment.
@@ -14,7 +27,9 @@ pub(crate) struct Place {
     /// Offset of the record's header.
     pub(crate) offset: u64,
     /// Length with the header.
-    pub(crate) length: u64,
+    pub(crate) length: u32,
+    /// Checksum of the envelope part: the record has one for all of it, which damage to the content makes useless.
+    pub(crate) envelope_crc: u32,
 }
 
 /// What is left alive in a segment.
@@ -24,85 +39,100 @@ pub(crate) struct Live {
     pub(crate) bytes: u64,
 }
 
-/// The state of deliveries so far, for those messages that have any.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The state of deliveries so far.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Progress {
-    pub(crate) next_attempt_ms: u64,
-    pub(crate) attempts: u32,
-    pub(crate) results: BTreeMap<u32, RecipientResult>,
+    next_attempt_ms: u64,
+    attempts: u32,
+    /// Indexes of the recipients that have their final outcome, ascending.
+    settled: Box<[u32]>,
 }
 
 impl Progress {
-    fn merge(&mut self, attempt: Attempt) {
+    fn merge(&mut self, attempt: &Attempt) {
         self.next_attempt_ms = attempt.next_attempt_ms;
         self.attempts = attempt.attempts;
-        self.results.extend(attempt.results);
+        let results = attempt.results.iter();
+        let mut settled: Vec<u32> = results
+            .filter(|(_, result)| result.is_final())
+            .map(|(index, _)| *index)
+            .collect();
+        if settled.is_empty() {
+            return;
+        }
+        settled.extend_from_slice(&self.settled);
+        settled.sort_unstable();
+        settled.dedup();
+        self.settled = settled.into_boxed_slice();
     }
 
-    /// As one record, for when the message is moved.
+    /// As one record, for when the message is moved: whether a settled recipient got it is no longer known, nor needed.
     pub(crate) fn to_attempt(&self, id: MessageId) -> Attempt {
+        let settled = self.settled.iter();
         Attempt {
             id,
             next_attempt_ms: self.next_attempt_ms,
             attempts: self.attempts,
-            results: self
-                .results
-                .iter()
-                .map(|(index, result)| (*index, result.clone()))
+            results: settled
+                .map(|index| (*index, RecipientResult::Delivered(String::new())))
                 .collect(),
         }
     }
 }
 
+/// What is known of a message.
+#[derive(Debug)]
+struct Known {
+    place: Place,
+    /// Apart, since most messages never have any.
+    progress: Option<Box<Progress>>,
+}
+
 /// All unfinished messages.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    places: HashMap<MessageId, Place>,
-    progress: HashMap<MessageId, Progress>,
+    /// A tree and no hash table: one that grows holds everything twice for a moment, and is half empty after.
+    messages: BTreeMap<MessageId, Known>,
     live: BTreeMap<u64, Live>,
 }
 
 impl Index {
     /// A message was written here; if it was known, this is where it is now.
     pub(crate) fn insert(&mut self, id: MessageId, place: Place) {
-        if let Some(before) = self.places.insert(id, place) {
-            self.release(before);
+        let known = self.messages.get_mut(&id);
+        let before = known.map(|known| std::mem::replace(&mut known.place, place));
+        match before {
+            Some(before) => self.release(before),
+            None => {
+                let progress = None;
+                self.messages.insert(id, Known { place, progress });
+            }
         }
         let live = self.live.entry(place.segment).or_default();
         live.messages += 1;
-        live.bytes += place.length;
+        live.bytes += u64::from(place.length);
     }
 
     /// An attempt was recorded.
-    pub(crate) fn merge(&mut self, attempt: Attempt) {
-        if !self.places.contains_key(&attempt.id) {
-            return;
+    pub(crate) fn merge(&mut self, attempt: &Attempt) {
+        if let Some(known) = self.messages.get_mut(&attempt.id) {
+            known.progress.get_or_insert_default().merge(attempt);
         }
-        let fresh = || Progress {
-            next_attempt_ms: 0,
-            attempts: 0,
-            results: BTreeMap::new(),
-        };
-        self.progress
-            .entry(attempt.id)
-            .or_insert_with(fresh)
-            .merge(attempt);
     }
 
     /// A message is finished.
     pub(crate) fn remove(&mut self, id: MessageId) {
-        self.progress.remove(&id);
-        if let Some(place) = self.places.remove(&id) {
-            self.release(place);
+        if let Some(known) = self.messages.remove(&id) {
+            self.release(known.place);
         }
     }
 
     pub(crate) fn place(&self, id: MessageId) -> Option<Place> {
-        self.places.get(&id).copied()
+        self.messages.get(&id).map(|known| known.place)
     }
 
     pub(crate) fn progress(&self, id: MessageId) -> Option<&Progress> {
-        self.progress.get(&id)
+        self.messages.get(&id)?.progress.as_deref()
     }
 
     pub(crate) fn live(&self, segment: u64) -> Live {
@@ -115,22 +145,19 @@ impl Index {
 
     /// A message as recovery reports it.
     pub(crate) fn queued(&self, head: MessageHead) -> Queued {
-        let progress = self.progress.get(&head.id);
-        let results = progress.map(|progress| {
-            progress
-                .results
-                .iter()
-                .map(|(index, result)| (*index, result.clone()))
-                .collect()
-        });
+        let none = Progress {
+            next_attempt_ms: head.arrival_ms,
+            ..Progress::default()
+        };
+        let progress = self.progress(head.id).unwrap_or(&none);
         Queued {
             id: head.id,
             arrival_ms: head.arrival_ms,
             bytes: head.bytes,
             recipients: head.recipients,
-            next_attempt_ms: progress.map_or(head.arrival_ms, |progress| progress.next_attempt_ms),
-            attempts: progress.map_or(0, |progress| progress.attempts),
-            results: results.unwrap_or_default(),
+            next_attempt_ms: progress.next_attempt_ms,
+            attempts: progress.attempts,
+            settled: progress.settled.clone(),
         }
     }
 
@@ -139,9 +166,56 @@ impl Index {
             return;
         };
         live.messages = live.messages.saturating_sub(1);
-        live.bytes = live.bytes.saturating_sub(place.length);
+        live.bytes = live.bytes.saturating_sub(u64::from(place.length));
         if live.messages == 0 {
             self.live.remove(&place.segment);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bound on the queue rests on this: whoever lets it grow sees here that fewer messages fit.
+    #[test]
+    fn a_message_costs_this_much_memory() {
+        assert_eq!(MESSAGE_BYTES, 180);
+        let lists = [1, 2, 7, 1000].map(|count| (count, allocated(count * size_of::<u32>())));
+        for (count, bytes) in lists {
+            assert!(bytes.max(8) <= SETTLED_BYTES * count as u64, "{count}");
+        }
+    }
+
+    #[test]
+    fn only_which_recipients_are_settled_is_kept() {
+        let mut progress = Progress::default();
+        let id = MessageId::from_bytes([1; 16]);
+        let attempt = |attempts, results: &[(u32, RecipientResult)]| Attempt {
+            id,
+            next_attempt_ms: 1000 * u64::from(attempts),
+            attempts,
+            results: results.to_vec(),
+        };
+        let long = || "x".repeat(512);
+        progress.merge(&attempt(1, &[(0, RecipientResult::Deferred(long()))]));
+        assert_eq!(progress.settled.len(), 0);
+        progress.merge(&attempt(
+            2,
+            &[
+                (7, RecipientResult::Failed(long())),
+                (0, RecipientResult::Deferred(long())),
+            ],
+        ));
+        progress.merge(&attempt(3, &[(3, RecipientResult::Delivered(long()))]));
+        let expected = Progress {
+            next_attempt_ms: 3000,
+            attempts: 3,
+            settled: Box::new([3, 7]),
+        };
+        assert_eq!(progress, expected);
+        let mut again = Progress::default();
+        again.merge(&progress.to_attempt(id));
+        assert_eq!(again, expected, "what is moved says the same");
     }
 }

@@ -7,7 +7,8 @@
 //! - A failed write or flush is never taken for a success later: the segment is given up, its waiters get an error, the
 //!   next batch goes to a fresh file. (Linux reports a failed flush once and drops the pages.)
 //! - Nothing is deleted that could not be read: see [`Recovery::corrupt`].
-//! - Memory: 40 bytes per unfinished message and its hash table slot, plus the replies of those that were deferred.
+//! - Memory: what an unfinished message costs is bounded by [`MESSAGE_BYTES`] and [`SETTLED_BYTES`]; how many there may be is for
+//!   the caller to decide.
 //!
 //! A group that was reported as *failed* may still be found by the next start, if the file could not be cut back and nothing
 //! was stored after it: the client was told to come again, so that message may be delivered twice, but it is not lost.
@@ -20,9 +21,11 @@
 //!
 //! Times are milliseconds since the epoch and come from the caller; nothing here reads a clock.
 
+pub mod cost;
 mod format;
 mod id;
 mod index;
+mod read;
 mod record;
 mod recover;
 mod scan;
@@ -41,6 +44,7 @@ use std::sync::Arc;
 
 pub use format::Damage;
 pub use id::{IdError, IdGenerator, MessageId};
+pub use index::{MESSAGE_BYTES, SETTLED_BYTES};
 pub use record::{
     Attempt, BodyType, Envelope, Message, Queued, Recipient, RecipientResult, Record, Ret,
 };
@@ -72,7 +76,7 @@ pub struct Config {
 pub struct Recovery {
     /// Every unfinished message, oldest first.
     pub queued: Vec<Queued>,
-    /// Damaged pieces, kept in `corrupt/`. Each may have been a message: somebody should look.
+    /// Damaged pieces kept in `corrupt/`, those of earlier starts too. Each may have been a message: somebody should look.
     pub corrupt: u64,
     /// Bytes of unfinished writes that were cut off.
     pub truncated_bytes: u64,
@@ -83,9 +87,9 @@ pub struct Recovery {
 /// The state of the spool, for status and metrics.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Health {
-    /// Why the last write failed; `None` once one has succeeded again.
-    pub failure: Option<String>,
-    /// Damaged pieces found since the start.
+    /// Why nothing can be written.
+    pub failure: Option<Failure>,
+    /// Damaged pieces found by the start or since.
     pub corrupt: u64,
     /// Segments on disk.
     pub segments: usize,
@@ -97,6 +101,18 @@ pub struct Health {
     pub syncs: u64,
     /// Groups committed.
     pub commits: u64,
+}
+
+/// Why nothing can be written.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// What the system said to the last write; it ends with the next one that succeeds.
+    #[error("{0}")]
+    Write(String),
+    /// The writer has ended without having been told to, which can only be a panic. It never comes back: only a new
+    /// process can write again.
+    #[error("the writer has died")]
+    WriterDied,
 }
 
 /// Why a spool could not be opened.
@@ -197,8 +213,9 @@ impl Spool {
                 _ => prepare(source),
             })?;
         let recovered = recover::recover(fs.as_ref(), &config.directory)?;
-        let (report, durable) = (recovered.report.clone(), recovered.durable);
-        let shared = Arc::new(Shared::new(fs, config, lock, recovered));
+        let durable = recovered.durable;
+        let (shared, report) = Shared::new(fs, config, lock, recovered);
+        let shared = Arc::new(shared);
         let writer = Writer::new(Arc::clone(&shared), durable);
         Ok((Self { shared }, report, writer))
     }
@@ -222,6 +239,24 @@ impl Spool {
     /// [`ReadError`].
     pub fn read(&self, id: MessageId) -> Result<Message, ReadError> {
         self.shared.read(id)
+    }
+
+    /// Reads only the envelope of a message, which has a checksum of its own: for telling the sender of a message that
+    /// [`Self::read`] does not give back. Headers and body are empty. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`]: nothing is left of it.
+    pub fn read_envelope(&self, id: MessageId) -> Result<Message, ReadError> {
+        self.shared.read_envelope(id)
+    }
+
+    /// Copies the record of a message that cannot be read to `corrupt/`, with zeros where the disk gives nothing back, and
+    /// counts it in [`Health::corrupt`]. The message stays until its [`Record::Done`]. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`]: there is no copy that would survive a crash.
+    pub fn set_aside(&self, id: MessageId) -> Result<(), ReadError> {
+        self.shared.set_aside(id)
     }
 
     /// The state of the spool.

@@ -91,6 +91,17 @@ pub enum RecipientResult {
     Failed(String),
 }
 
+impl RecipientResult {
+    /// Whether nothing is left to do for the recipient.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Delivered(_) | Self::Failed(_) => true,
+            Self::Deferred(_) => false,
+        }
+    }
+}
+
 /// One entry of the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Record {
@@ -117,6 +128,6 @@ pub struct Queued {
     pub next_attempt_ms: u64,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// The latest result of each recipient that has one.
-    pub results: Vec<(u32, RecipientResult)>,
+    /// Indexes of the recipients that have their final outcome, ascending.
+    pub settled: Box<[u32]>,
 }

@@ -21,7 +21,7 @@ use crate::scan::{Found, Piece, Scanner};
 use crate::sys::{File, FileSystem};
 use crate::{Error, MessageId, Recovery};
 
-mod copy;
+pub(crate) mod copy;
 
 /// A sealed segment.
 #[derive(Clone, Debug)]
@@ -71,7 +71,6 @@ pub(crate) fn recover(fs: &dyn FileSystem, directory: &Path) -> Result<Recovered
         index: Index::default(),
         heads: HashMap::new(),
         durable: Durable::default(),
-        corrupt: 0,
         truncated: 0,
     };
     let mut segments = BTreeMap::new();
@@ -82,7 +81,8 @@ pub(crate) fn recover(fs: &dyn FileSystem, directory: &Path) -> Result<Recovered
         segments.insert(sequence, segment);
     }
     fs.sync_dir(directory).map_err(read(directory))?;
-    Ok(recovery.finish(segments))
+    let corrupt = copy::kept_aside(fs, directory).map_err(read(directory))?;
+    Ok(recovery.finish(segments, corrupt))
 }
 
 /// What later headers tell of a segment.
@@ -151,7 +151,6 @@ struct Replay<'a> {
     index: Index,
     heads: HashMap<MessageId, MessageHead>,
     durable: Durable,
-    corrupt: u64,
     truncated: u64,
 }
 
@@ -218,7 +217,7 @@ impl Replay<'_> {
                     self.heads.insert(head.id, head);
                     self.index.insert(head.id, place);
                 }
-                Found::Attempt(attempt) => self.index.merge(attempt),
+                Found::Attempt(attempt) => self.index.merge(&attempt),
                 Found::Done(id) => {
                     self.heads.remove(&id);
                     self.index.remove(id);
@@ -257,14 +256,21 @@ impl Replay<'_> {
         start: u64,
         end: u64,
     ) -> io::Result<()> {
-        self.corrupt += 1;
         tracing::error!(
             sequence,
             start,
             end,
             "damaged bytes in the spool, kept in corrupt/"
         );
-        copy::aside(self.fs, self.directory, file, sequence, (start, end))
+        let missing = copy::Unreadable::Fails;
+        copy::aside(
+            self.fs,
+            self.directory,
+            file,
+            sequence,
+            (start, end),
+            missing,
+        )
     }
 
     fn write_anew(
@@ -282,7 +288,7 @@ impl Replay<'_> {
         copy::anew(self.fs, self.directory, file, header, end)
     }
 
-    fn finish(self, segments: BTreeMap<u64, Segment>) -> Recovered {
+    fn finish(self, segments: BTreeMap<u64, Segment>, corrupt: u64) -> Recovered {
         let mut queued: Vec<Queued> = self
             .heads
             .into_values()
@@ -291,7 +297,7 @@ impl Replay<'_> {
         queued.sort_unstable_by_key(|message| message.id);
         let report = Recovery {
             queued,
-            corrupt: self.corrupt,
+            corrupt,
             truncated_bytes: self.truncated,
             segments: segments.len(),
         };

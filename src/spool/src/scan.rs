@@ -155,12 +155,7 @@ impl<'a> Scanner<'a> {
         if end > limit {
             return Ok(None);
         }
-        let place = Place {
-            segment: self.segment,
-            offset: start,
-            length: end - start,
-        };
-        let Some(found) = self.payload(header, payload, place)? else {
+        let Some(found) = self.payload(header, start)? else {
             return Ok(None);
         };
         let mut at = payload;
@@ -176,12 +171,9 @@ impl<'a> Scanner<'a> {
         Ok((crc.finalize() == header.crc).then_some((found, end)))
     }
 
-    fn payload(
-        &mut self,
-        header: RecordHeader,
-        at: u64,
-        place: Place,
-    ) -> io::Result<Option<Found>> {
+    /// What the payload of the record at `start` says.
+    fn payload(&mut self, header: RecordHeader, start: u64) -> io::Result<Option<Found>> {
+        let at = start + wide(RECORD_HEADER);
         let length = usize::try_from(header.length).unwrap_or(usize::MAX);
         Ok(match header.kind {
             Kind::Done => parse_done(self.peek(at, length.min(CHUNK))?)
@@ -194,7 +186,7 @@ impl<'a> Scanner<'a> {
                 let mut want = CHUNK.min(length);
                 loop {
                     match parse_head(self.peek(at, want)?) {
-                        Ok(Some(head)) => break Some(Found::Message(head, place)),
+                        Ok(Some(head)) => break self.message(header, start, head),
                         // An envelope larger than a chunk: read on, as far as the record goes.
                         Ok(None) if want < length => want = (want * 2).min(length),
                         Ok(None) | Err(_) => break None,
@@ -202,6 +194,18 @@ impl<'a> Scanner<'a> {
                 }
             }
         })
+    }
+
+    fn message(&self, header: RecordHeader, start: u64, head: MessageHead) -> Option<Found> {
+        // What this program writes is shorter, so that the length with the header is too.
+        let length = header.length.checked_add(RECORD_HEADER.try_into().ok()?)?;
+        let place = Place {
+            segment: self.segment,
+            offset: start,
+            length,
+            envelope_crc: head.envelope_crc,
+        };
+        Some(Found::Message(head, place))
     }
 
     /// The bytes at an offset, up to `want` of them; fewer only at the end of the file.

@@ -11,19 +11,15 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::format::{
-    Damage, ENVELOPE_MAX, GROUP_MAX, Kind, RECORD_HEADER, RecordHeader, envelope_bytes,
-    parse_message, record_bytes,
-};
+use crate::format::{ENVELOPE_MAX, GROUP_MAX, envelope_bytes, record_bytes};
 use crate::index::{Index, Place};
+use crate::read::{read_envelope, read_message};
 use crate::record::{Message, Record};
-use crate::recover::{Recovered, Segment};
+use crate::recover::{Recovered, Segment, copy};
 use crate::sys::{File, FileSystem};
 use crate::{
-    CommitError, Config, Health, MessageId, ReadError, SubmitError, WAITING_BYTES_MAX,
-    WAITING_GROUPS_MAX,
+    CommitError, Config, Failure, Health, MessageId, ReadError, Recovery, SubmitError,
+    WAITING_BYTES_MAX, WAITING_GROUPS_MAX,
 };
 
 /// What to call once with what became of a group.
@@ -86,10 +82,22 @@ pub(crate) struct State {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) failure: Option<String>,
+    /// Why the last write failed.
+    pub(crate) write_failure: Option<String>,
+    /// The writer is gone, and the spool was not closed.
+    pub(crate) writer_died: bool,
     pub(crate) corrupt: u64,
     pub(crate) syncs: u64,
     pub(crate) commits: u64,
+}
+
+impl Counts {
+    fn failure(&self) -> Option<Failure> {
+        if self.writer_died {
+            return Some(Failure::WriterDied);
+        }
+        self.write_failure.clone().map(Failure::Write)
+    }
 }
 
 #[derive(Debug)]
@@ -111,14 +119,14 @@ impl Shared {
         config: Config,
         lock: Box<dyn fmt::Debug + Send + Sync>,
         recovered: Recovered,
-    ) -> Self {
+    ) -> (Self, Recovery) {
         let Recovered {
             index,
             segments,
             durable: _,
             report,
         } = recovered;
-        Self {
+        let shared = Self {
             fs,
             directory: config.directory,
             segment_bytes: config.segment_bytes,
@@ -130,7 +138,8 @@ impl Shared {
                 ..Counts::default()
             }),
             _lock: lock,
-        }
+        };
+        (shared, report)
     }
 
     pub(crate) fn submit(&self, records: Vec<Record>, done: Done) -> Result<(), SubmitError> {
@@ -162,6 +171,10 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.waiting().closed = true;
         self.wake.notify_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting().closed
     }
 
     /// Takes what waits, up to a batch; at least one group if there is any.
@@ -199,17 +212,46 @@ impl Shared {
     }
 
     pub(crate) fn read(&self, id: MessageId) -> Result<Message, ReadError> {
-        let (place, file) = {
-            let state = self.state();
-            let place = state.index.place(id).ok_or(ReadError::Unknown)?;
-            let segment = state
-                .segments
-                .get(&place.segment)
-                .ok_or(ReadError::Unknown)?;
-            // An open file can be read even after the segment is gone.
-            (place, Arc::clone(&segment.file))
-        };
+        let (place, file) = self.find(id)?;
         read_message(file.as_ref(), place)
+    }
+
+    pub(crate) fn read_envelope(&self, id: MessageId) -> Result<Message, ReadError> {
+        let (place, file) = self.find(id)?;
+        read_envelope(file.as_ref(), place)
+    }
+
+    pub(crate) fn set_aside(&self, id: MessageId) -> Result<(), ReadError> {
+        let (place, file) = self.find(id)?;
+        let Place {
+            segment,
+            offset,
+            length,
+            envelope_crc: _,
+        } = place;
+        let piece = (offset, offset + u64::from(length));
+        copy::aside(
+            self.fs.as_ref(),
+            &self.directory,
+            file.as_ref(),
+            segment,
+            piece,
+            copy::Unreadable::Zeros,
+        )
+        .map_err(ReadError::Io)?;
+        tracing::error!(%id, segment, offset, "an unreadable message, kept in corrupt/");
+        let kept = copy::kept_aside(self.fs.as_ref(), &self.directory).map_err(ReadError::Io)?;
+        self.counts().corrupt = kept;
+        Ok(())
+    }
+
+    fn find(&self, id: MessageId) -> Result<(Place, Arc<dyn File>), ReadError> {
+        let state = self.state();
+        let place = state.index.place(id).ok_or(ReadError::Unknown)?;
+        let segment = state.segments.get(&place.segment);
+        // An open file can be read even after the segment is gone.
+        let file = Arc::clone(&segment.ok_or(ReadError::Unknown)?.file);
+        Ok((place, file))
     }
 
     pub(crate) fn free_bytes(&self) -> io::Result<u64> {
@@ -223,7 +265,7 @@ impl Shared {
         drop(state);
         let counts = self.counts();
         Health {
-            failure: counts.failure.clone(),
+            failure: counts.failure(),
             corrupt: counts.corrupt,
             segments,
             live_bytes,
@@ -250,33 +292,6 @@ impl Shared {
     pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads and checks the record of a message.
-pub(crate) fn read_message(file: &dyn File, place: Place) -> Result<Message, ReadError> {
-    let length = usize::try_from(place.length)
-        .map_err(|_| ReadError::Damaged(Damage("message too long")))?;
-    let mut buffer = vec![0; length];
-    let mut done = 0;
-    while done < length {
-        let at = place.offset + u64::try_from(done).unwrap_or(0);
-        match file
-            .read_at(&mut buffer[done..], at)
-            .map_err(ReadError::Io)?
-        {
-            0 => return Err(ReadError::Damaged(Damage("message cut off"))),
-            read => done += read,
-        }
-    }
-    let header = RecordHeader::parse(&buffer).filter(|header| header.kind == Kind::Message);
-    let header = header.ok_or(ReadError::Damaged(Damage("record header")))?;
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&buffer[..8]);
-    crc.update(&buffer[RECORD_HEADER..]);
-    if crc.finalize() != header.crc {
-        return Err(ReadError::Damaged(Damage("checksum of a message")));
-    }
-    parse_message(&Bytes::from(buffer).slice(RECORD_HEADER..)).map_err(ReadError::Damaged)
 }
 
 /// Whether a group can be written such that it can be read back.

@@ -39,6 +39,7 @@ struct Disk {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Fault {
     Create,
+    Read,
     Remove,
     Sync,
     SyncDirectory,
@@ -165,8 +166,8 @@ impl SimDisk {
             *left -= 1;
             return Err(io::Error::other("simulated failure"));
         }
-        // A cut is no write: it does not count.
-        if fault == Fault::Truncate {
+        // Neither is a write: they do not count.
+        if matches!(fault, Fault::Truncate | Fault::Read) {
             return Ok(());
         }
         match disk.fail_in {
@@ -340,6 +341,7 @@ impl File for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.operation(Fault::Read)?;
         let disk = self.disk.0.lock().unwrap();
         let seen = &disk.files[self.file].seen;
         let from = usize::try_from(offset).unwrap().min(seen.len());

@@ -79,7 +79,7 @@ impl Writer {
             if self.step() {
                 continue;
             }
-            let failing = self.shared.counts().failure.is_some();
+            let failing = self.shared.counts().write_failure.is_some();
             if !self.shared.wait(failing.then_some(PROBE_INTERVAL)) {
                 break;
             }
@@ -196,10 +196,11 @@ impl Writer {
                             segment,
                             offset,
                             length: encoded.length,
+                            envelope_crc: encoded.envelope_crc,
                         };
                         state.index.insert(message.id, place);
                     }
-                    Record::Attempt(attempt) => state.index.merge(attempt.clone()),
+                    Record::Attempt(attempt) => state.index.merge(attempt),
                     Record::Done(id) => state.index.remove(*id),
                 }
             }
@@ -210,7 +211,7 @@ impl Writer {
         let mut counts = self.shared.counts();
         counts.syncs += 1;
         counts.commits += wide(groups);
-        if counts.failure.take().is_some() {
+        if counts.write_failure.take().is_some() {
             tracing::info!("the spool can be written again");
         }
     }
@@ -227,7 +228,7 @@ impl Writer {
                 let _ = active.file.truncate(active.durable);
             }
         }
-        self.shared.counts().failure = Some(error.to_string());
+        self.shared.counts().write_failure = Some(error.to_string());
         CommitError(error.to_string())
     }
 
@@ -298,6 +299,10 @@ impl Writer {
 impl Drop for Writer {
     /// Whatever ends the writer, a panic too: nobody waits in vain.
     fn drop(&mut self) {
+        if std::thread::panicking() || !self.shared.is_closed() {
+            tracing::error!("the spool's writer has died");
+            self.shared.counts().writer_died = true;
+        }
         self.shared.close();
         self.shared.take(u64::MAX);
     }

@@ -92,10 +92,12 @@ pub(crate) struct MessageHead {
     pub(crate) arrival_ms: u64,
     pub(crate) bytes: u64,
     pub(crate) recipients: u32,
+    /// Checksum of the envelope part with the length before it.
+    pub(crate) envelope_crc: u32,
 }
 
 /// Length of the envelope part, from the first bytes of a message's payload.
-fn envelope_length(payload: &[u8]) -> Result<usize, Damage> {
+pub(crate) fn envelope_length(payload: &[u8]) -> Result<usize, Damage> {
     let length = Reader(payload).u32().ok_or(Damage("message cut off"))?;
     usize::try_from(length)
         .ok()
@@ -117,7 +119,20 @@ pub(crate) fn parse_head(payload: &[u8]) -> Result<Option<MessageHead>, Damage> 
         arrival_ms: message.arrival_ms,
         bytes,
         recipients,
+        envelope_crc: crc32fast::hash(&payload[..4 + length]),
     }))
+}
+
+/// Reads the envelope from the beginning of a message's payload, whatever has become of the content: headers and body
+/// are empty. Only the checksum of the envelope part, kept apart from the record's, can tell that it is what was written.
+pub(crate) fn parse_envelope_alone(payload: &[u8], envelope_crc: u32) -> Result<Message, Damage> {
+    let length = envelope_length(payload)?;
+    let part = payload.get(..4 + length).ok_or(Damage("message cut off"))?;
+    if crc32fast::hash(part) != envelope_crc {
+        return Err(Damage("checksum of an envelope"));
+    }
+    let (message, _, _) = parse_envelope(&part[4..]).ok_or(Damage("envelope"))?;
+    Ok(message)
 }
 
 /// Reads a whole message.

@@ -14,7 +14,9 @@ pub(crate) struct Encoded {
     /// Offset of the record's header.
     pub(crate) offset: u64,
     /// Length with the header.
-    pub(crate) length: u64,
+    pub(crate) length: u32,
+    /// Of a message, the checksum of its envelope part with the length before it.
+    pub(crate) envelope_crc: u32,
 }
 
 /// Appends a group to `out` and tells where each record of it lies. It is not whole before [`mark_group`].
@@ -29,7 +31,7 @@ pub(crate) fn encode_group(records: &[Record], out: &mut Vec<u8>) -> Vec<Encoded
         records
             .iter()
             .map(record_bytes)
-            .eq(places.iter().map(|place| place.length)),
+            .eq(places.iter().map(|place| u64::from(place.length))),
         "the length of a record is not what was admitted"
     );
     let length = out.len() - start - GROUP_HEADER;
@@ -55,9 +57,10 @@ pub(crate) fn mark_group(group: &mut [u8], mark: Mark) {
 fn encode_record(record: &Record, group: usize, out: &mut Vec<u8>) -> Encoded {
     let start = out.len();
     out.resize(start + RECORD_HEADER, 0);
+    let mut envelope_crc = 0;
     let kind = match record {
         Record::Message(message) => {
-            encode_message(message, out);
+            envelope_crc = encode_message(message, out);
             TYPE_MESSAGE
         }
         Record::Attempt(attempt) => {
@@ -79,11 +82,13 @@ fn encode_record(record: &Record, group: usize, out: &mut Vec<u8>) -> Encoded {
     out[start + 8..start + 12].copy_from_slice(&crc.finalize().to_le_bytes());
     Encoded {
         offset: wide(start - group),
-        length: wide(out.len() - start),
+        length: number(out.len() - start),
+        envelope_crc,
     }
 }
 
-fn encode_message(message: &Message, out: &mut Vec<u8>) {
+/// Returns the checksum of the envelope part with the length before it.
+fn encode_message(message: &Message, out: &mut Vec<u8>) -> u32 {
     let Message {
         id,
         arrival_ms,
@@ -110,8 +115,10 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
     }
     let envelope_length = number(out.len() - start - 4);
     out[start..start + 4].copy_from_slice(&envelope_length.to_le_bytes());
+    let envelope_crc = crc32fast::hash(&out[start..]);
     out.extend_from_slice(headers);
     out.extend_from_slice(body);
+    envelope_crc
 }
 
 fn encode_attempt(attempt: &Attempt, out: &mut Vec<u8>) {

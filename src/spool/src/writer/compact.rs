@@ -10,9 +10,10 @@ use super::Writer;
 use crate::MessageId;
 use crate::format::Mark;
 use crate::index::Place;
+use crate::read::read_message;
 use crate::record::Record;
 use crate::scan::{Found, Piece, Scanner};
-use crate::shared::{Answer, Group, State, read_message};
+use crate::shared::{Answer, Group, State};
 use crate::sys::File;
 
 /// Bytes of messages moved by one step: short enough that mail that comes meanwhile hardly waits.
@@ -39,9 +40,10 @@ pub(super) enum Compaction {
         segment: u64,
         offset: u64,
     },
-    /// Something in this segment cannot be moved.
+    /// Something in this segment cannot be moved. Once fewer of its messages are alive, it may not be there any more.
     GivenUp {
         segment: u64,
+        alive: u64,
     },
 }
 
@@ -78,7 +80,8 @@ impl Writer {
             }),
             Err(error) => {
                 tracing::error!(%error, segment, "cannot compact a segment; it stays");
-                self.compaction = Compaction::GivenUp { segment };
+                let alive = self.shared.state().index.live(segment).messages;
+                self.compaction = Compaction::GivenUp { segment, alive };
                 None
             }
         }
@@ -86,7 +89,7 @@ impl Writer {
 
     fn compaction_target(&self) -> Option<Target> {
         // A disk that just failed has better things to do.
-        if self.shared.counts().failure.is_some() {
+        if self.shared.counts().write_failure.is_some() {
             return None;
         }
         let (segment, _) = self.oldest()?;
@@ -99,7 +102,11 @@ impl Writer {
             return None;
         }
         let offset = match self.compaction {
-            Compaction::GivenUp { segment: given_up } if given_up == segment => return None,
+            Compaction::GivenUp { segment: at, alive }
+                if at == segment && alive == live.messages =>
+            {
+                return None;
+            }
             Compaction::At {
                 segment: at,
                 offset,
@@ -133,12 +140,12 @@ impl Writer {
                     continue;
                 };
                 let message = read_message(file, place).map_err(io::Error::other)?;
-                bytes += place.length;
+                bytes += u64::from(place.length);
                 let mut records = vec![Record::Message(message)];
                 records.extend(progress);
                 groups.push(Group {
                     records,
-                    bytes: place.length,
+                    bytes: u64::from(place.length),
                     done: Answer::new(Box::new(drop)),
                 });
             }
