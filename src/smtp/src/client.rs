@@ -22,6 +22,7 @@
 //! # Rules worth knowing
 //! - **AUTH** only under TLS that the configuration demands: with [`ClientTls::None`] or
 //!   [`ClientTls::Opportunistic`] a login fails before a byte is sent.
+//! - **What the server says to AUTH** is given without the login in it: some servers repeat what they refuse.
 //! - **STARTTLS** with anything behind the 220 in the same read is a protocol failure. What EHLO said
 //!   before TLS is forgotten.
 //! - **Replies** that nobody asked for end the connection: a reply too many would be taken for the
@@ -29,6 +30,11 @@
 //! - **Content** must be canonical (no bare CR or LF); anything else is refused with 554 5.6.0 before
 //!   MAIL is sent. A missing final CRLF is added. Eight-bit content goes out as it is even if the
 //!   server does not offer 8BITMIME: all that are in use take it, and re-encoding breaks signatures.
+//! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer
+//!   to the content it defers this message. Either way the connection is over (RFC 5321 §3.8).
+//! - **A demand for a login or TLS** (530, 534, 535, 538) holds the server's mail when it answers MAIL, or when a
+//!   server that was shown no login answers everyone with it. Otherwise it defers the recipient or message that it
+//!   answers: or one address could stop all mail.
 //! - **Lost replies**: if the connection ends between the final dot and its reply, the recipients are
 //!   [`RecipientOutcome::Deferred`]. The server may have taken the message, so the next attempt may
 //!   deliver it twice (RFC 1047). Losing it would be worse.
@@ -36,8 +42,10 @@
 mod connect;
 mod exchange;
 mod extensions;
+mod judge;
 mod outcome;
 mod recipient;
+mod redact;
 #[cfg(test)]
 mod tests;
 mod transact;
@@ -51,7 +59,7 @@ use connect::Login as LoginStep;
 use exchange::Exchange;
 use extensions::Extensions;
 pub use outcome::{
-    ConnectFailure, Connection, FailureKind, RecipientOutcome, Stage, TransactionOutcome,
+    ConnectFailure, Connection, End, FailureKind, RecipientOutcome, Stage, TransactionOutcome,
 };
 
 /// What a connection is for.

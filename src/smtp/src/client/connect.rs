@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::{
     Client, ClientStep, ClientTls, ConnectFailure, Extensions, FailureKind, Stage, State, Turn,
+    redact::redact,
 };
 use crate::{Reply, sasl};
 
@@ -46,6 +47,10 @@ impl Client {
 
     pub(super) fn fail(&mut self, stage: Stage, kind: FailureKind, reply: Option<Reply>) -> Turn {
         self.state = State::Closed;
+        let reply = match (&self.config.login, stage) {
+            (Some(login), Stage::Auth) => reply.map(|reply| redact(&reply, login)),
+            _ => reply,
+        };
         Turn::Step(ClientStep::Failed(ConnectFailure { stage, kind, reply }))
     }
 

@@ -1,4 +1,4 @@
-//! One transaction on the wire: MAIL, RCPT, DATA, content, and whose fault it is if that fails.
+//! One transaction on the wire: MAIL, RCPT, DATA, content.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -6,11 +6,9 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 
 use super::extensions::{Extensions, Size};
+use super::judge::{Judge, Posture};
 use super::recipient::{Recipient, Standing, local};
-use super::{
-    ConnectFailure, Connection, FailureKind, Phase, RecipientOutcome, Stage, Transaction,
-    TransactionOutcome,
-};
+use super::{Connection, Phase, RecipientOutcome, Transaction, TransactionOutcome};
 use crate::content::{Encoder, Written, is_canonical};
 use crate::{Reply, ReversePath};
 
@@ -34,9 +32,7 @@ pub(super) struct Exchange {
     next: Next,
     awaiting: VecDeque<Awaited>,
     mail: Mail,
-    hold: Option<ConnectFailure>,
-    /// What a demand for TLS would mean here.
-    starttls_unused: bool,
+    judge: Judge,
 }
 
 /// The command to write next.
@@ -80,11 +76,7 @@ pub(super) enum Progress {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        transaction: Transaction,
-        extensions: Extensions,
-        starttls_unused: bool,
-    ) -> Self {
+    pub(super) fn new(transaction: Transaction, extensions: Extensions, posture: Posture) -> Self {
         let Transaction {
             sender,
             recipients,
@@ -105,8 +97,7 @@ impl Exchange {
             next: Next::Mail,
             awaiting: VecDeque::new(),
             mail: Mail::Unanswered,
-            hold: None,
-            starttls_unused,
+            judge: Judge::new(posture),
         };
         exchange.settle_unsendable(extensions, size);
         exchange
@@ -234,6 +225,7 @@ impl Exchange {
         output: &mut BytesMut,
     ) -> Progress {
         if reply.code() == 421 {
+            self.goodbye(&reply);
             return Progress::Broken(reply);
         }
         if !self.take(&reply, output) {
@@ -248,9 +240,20 @@ impl Exchange {
             return Progress::Going;
         }
         self.write_commands(output);
-        match self.awaiting.is_empty() {
-            true => Progress::Over,
-            false => Progress::Going,
+        if !self.awaiting.is_empty() {
+            return Progress::Going;
+        }
+        self.judge.answered();
+        Progress::Over
+    }
+
+    /// RFC 5321 §3.8: with 421 the server closes, whatever it was asked. As the answer to the message, or when
+    /// everyone has an answer, it ends the connection only; before that it is a word about the server.
+    fn goodbye(&mut self, reply: &Reply) {
+        let is_final = matches!(self.awaiting.front(), Some(Awaited::Final));
+        match is_final || self.is_settled() {
+            true => self.judge.answered(),
+            false => self.judge.goodbye(reply),
         }
     }
 
@@ -286,7 +289,7 @@ impl Exchange {
             400.. => {
                 self.mail = Mail::Refused;
                 self.next = Next::Nothing;
-                let outcome = self.judge(reply);
+                let outcome = self.judge.mail(reply);
                 self.settle_open(&outcome);
             }
             _ => return false,
@@ -300,11 +303,14 @@ impl Exchange {
             return true;
         }
         self.recipients[index].standing = match reply.code() {
-            200..300 => Standing::Accepted,
+            200..300 => {
+                self.judge.recipient_answered();
+                Standing::Accepted
+            }
             552 if self.is_one_too_many(reply) => {
                 Standing::Settled(RecipientOutcome::Deferred(reply.clone()))
             }
-            400.. => Standing::Settled(self.judge(reply)),
+            400.. => Standing::Settled(self.judge.recipient(reply)),
             _ => return false,
         };
         true
@@ -325,7 +331,7 @@ impl Exchange {
             }
             354 => self.encoder = Some(Encoder::new(mem::take(&mut self.content))),
             400.. => {
-                let outcome = self.judge(reply);
+                let outcome = self.judge.content(reply);
                 self.settle_open(&outcome);
             }
             _ => return false,
@@ -336,7 +342,7 @@ impl Exchange {
     fn final_reply(&mut self, reply: &Reply) -> bool {
         let outcome = match reply.code() {
             200..300 => RecipientOutcome::Delivered(reply.clone()),
-            400.. => self.judge(reply),
+            400.. => self.judge.content(reply),
             _ => return false,
         };
         self.mail = Mail::Closed;
@@ -359,27 +365,16 @@ impl Exchange {
 
     /// The server answered before the content was over.
     pub(super) fn interrupted(&mut self, reply: &Reply) {
-        if reply.is_permanent() {
-            let outcome = self.judge(reply);
-            self.settle_open(&outcome);
+        match reply.code() {
+            421 => self.goodbye(reply),
+            400.. => {
+                let outcome = self.judge.content(reply);
+                self.settle_open(&outcome);
+                self.judge.answered();
+            }
+            // Nothing positive can be meant for content that is not over.
+            _ => {}
         }
-    }
-
-    /// What a 4yz or 5yz means for recipients; notes when it is not about the message at all.
-    fn judge(&mut self, reply: &Reply) -> RecipientOutcome {
-        let (stage, kind) = match reply.code() {
-            530 if self.starttls_unused => (Stage::StartTls, FailureKind::TlsDemanded),
-            538 => (Stage::StartTls, FailureKind::TlsDemanded),
-            530 | 534 | 535 => (Stage::Auth, FailureKind::AuthenticationFailed),
-            500.. => return RecipientOutcome::Failed(reply.clone()),
-            _ => return RecipientOutcome::Deferred(reply.clone()),
-        };
-        self.hold.get_or_insert_with(|| ConnectFailure {
-            stage,
-            kind,
-            reply: Some(reply.clone()),
-        });
-        RecipientOutcome::Deferred(reply.clone())
     }
 
     /// Gives an outcome to everyone who has none.
@@ -396,7 +391,7 @@ impl Exchange {
         TransactionOutcome {
             recipients: recipients.into_iter().map(Recipient::outcome).collect(),
             connection,
-            hold: self.hold.take(),
+            end: self.judge.end(),
         }
     }
 }

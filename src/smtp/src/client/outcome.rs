@@ -11,9 +11,21 @@ pub struct TransactionOutcome {
     pub recipients: Vec<RecipientOutcome>,
     /// Whether the connection can carry another.
     pub connection: Connection,
-    /// The server demands AUTH or TLS (530, 534, 535, 538): the relay's login is at fault, the message
-    /// was not judged. Recipients without a verdict are deferred.
-    pub hold: Option<ConnectFailure>,
+    /// What it says about the server.
+    pub end: End,
+}
+
+/// What a transaction says about the server, apart from its recipients.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// It has answered all that it was asked, whatever the answers: it does its work.
+    Answered,
+    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, or a
+    /// demand for a login or TLS (530, 534, 535, 538) that is not about one recipient or message. Those who have
+    /// no verdict are deferred.
+    Held(ConnectFailure),
+    /// Nothing: the transaction never reached it, or the connection broke.
+    Unanswered,
 }
 
 /// What became of one recipient.
@@ -47,7 +59,7 @@ pub struct ConnectFailure {
     pub reply: Option<Reply>,
 }
 
-/// The steps before the first transaction.
+/// The steps of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
     /// Waiting for 220.
@@ -58,9 +70,11 @@ pub enum Stage {
     StartTls,
     /// AUTH.
     Auth,
+    /// MAIL to the content.
+    Transaction,
 }
 
-/// What goes wrong before the first transaction.
+/// Why a server takes no mail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureKind {
     /// 4yz: the server wants less, or is not well.

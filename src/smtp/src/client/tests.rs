@@ -93,13 +93,14 @@ fn content_goes_out_in_bounded_pieces() {
 fn a_server_that_gives_up_in_the_middle_of_content_is_understood() {
     let content = b"0123456789\r\n".repeat(100_000);
     let cases = [
-        ("421 4.3.2 Bye\r\n", "Deferred"),
-        ("552 5.3.4 Too big\r\n", "Failed"),
-        ("452 4.3.1 Full\r\n", "Deferred"),
-        ("250 2.0.0 Fine already\r\n", "Deferred"),
-        ("nonsense\r\n", "Deferred"),
+        ("421 4.3.2 Bye\r\n", "Deferred", "Held"),
+        ("552 5.3.4 Too big\r\n", "Failed", "Answered"),
+        ("452 4.3.1 Full\r\n", "Deferred", "Answered"),
+        ("530 5.7.0 Log in\r\n", "Deferred", "Held"),
+        ("250 2.0.0 Fine already\r\n", "Deferred", "Unanswered"),
+        ("nonsense\r\n", "Deferred", "Unanswered"),
     ];
-    for (said, expected) in cases {
+    for (said, expected, end) in cases {
         let mut client = ready();
         client.send(transaction(1, &content));
         let mut input = BytesMut::from("250 Ok\r\n250 Ok\r\n354 Go\r\n");
@@ -111,6 +112,7 @@ fn a_server_that_gives_up_in_the_middle_of_content_is_understood() {
             format!("{:?}", outcome.recipients[0]).starts_with(expected),
             "{said}"
         );
+        assert!(format!("{:?}", outcome.end).starts_with(end), "{said}");
         assert!(matches!(client.step(&mut input), ClientStep::Closed));
     }
 }

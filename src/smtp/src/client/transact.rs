@@ -5,9 +5,10 @@ use std::mem;
 use bytes::BytesMut;
 
 use super::exchange::{Exchange, Progress};
+use super::judge::Posture;
 use super::recipient::local;
 use super::{
-    Client, ClientStep, ClientTls, Connection, RecipientOutcome, State, Transaction,
+    Client, ClientStep, ClientTls, Connection, End, RecipientOutcome, State, Transaction,
     TransactionOutcome, Turn,
 };
 use crate::Reply;
@@ -17,8 +18,7 @@ use crate::reply::ReplyError;
 impl Client {
     /// Starts a transaction, or settles it if it cannot be sent at all.
     pub(super) fn begin(&mut self, transaction: Transaction) -> State {
-        let starttls_unused = self.extensions.starttls && self.config.tls != ClientTls::Active;
-        let mut exchange = Exchange::new(transaction, self.extensions, starttls_unused);
+        let mut exchange = Exchange::new(transaction, self.extensions, self.posture());
         if exchange.is_settled() {
             return State::Settled(exchange.outcome(Connection::Reusable));
         }
@@ -27,6 +27,17 @@ impl Client {
         }
         exchange.write_commands(&mut self.output);
         State::Exchange(Box::new(exchange))
+    }
+
+    fn posture(&self) -> Posture {
+        match self.config.login {
+            // A client with a login gets here only after 235.
+            Some(_) => Posture::LoggedIn,
+            None if self.extensions.starttls && self.config.tls != ClientTls::Active => {
+                Posture::StarttlsUnused
+            }
+            None => Posture::Anonymous,
+        }
     }
 
     pub(super) fn finish_settled(&mut self) -> Turn {
@@ -122,7 +133,7 @@ pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
     TransactionOutcome {
         recipients: vec![RecipientOutcome::Deferred(reply); recipients],
         connection: Connection::Closing,
-        hold: None,
+        end: End::Unanswered,
     }
 }
 

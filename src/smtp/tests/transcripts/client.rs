@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
-    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, Login, RecipientOutcome,
+    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login, RecipientOutcome,
     Transaction, TransactionOutcome,
 };
 use postroad_smtp::{BodyKind, Password, Reply};
@@ -152,8 +152,10 @@ impl Replay {
             };
             self.note(&format!("> {what}: {reply}"));
         }
-        if let Some(hold) = &outcome.hold {
-            self.note(&format!("> hold {}", shown_failure(hold)));
+        match &outcome.end {
+            End::Answered => {}
+            End::Held(failure) => self.note(&format!("> hold {}", shown_failure(failure))),
+            End::Unanswered => self.note("> unanswered"),
         }
     }
 
