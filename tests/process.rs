@@ -14,3 +14,5 @@ mod dialogue;
 mod durability;
 #[path = "process/lifecycle.rs"]
 mod lifecycle;
+#[path = "process/upstreams.rs"]
+mod upstreams;

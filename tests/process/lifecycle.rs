@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::client::Client;
-use harness::relay::Relay;
+use harness::relay::{HOSTNAME, PASSWORD, Relay, USERNAME};
 use harness::{eventually, free_port};
 use postroad_config::ListenerName;
 
@@ -112,4 +112,66 @@ async fn metrics_show_the_queue() {
     ] {
         assert!(page.contains(line), "{line} is missing in\n{page}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_cannot_be_opened_shows_until_it_can() {
+    let mut relay = Relay::for_port(free_port());
+    relay.start().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let submission = relay
+        .config
+        .listeners
+        .iter_mut()
+        .find(|listener| listener.name == ListenerName::Submission);
+    submission.unwrap().listen = address;
+    relay.config.limits.message_bytes = 1000;
+    relay.write_config();
+    let refused = eventually("the refusal in the status", async || {
+        relay.status().await.config.refused
+    })
+    .await;
+    let expected =
+        format!("listener submission: cannot listen on {address}: Address already in use");
+    assert!(refused.starts_with(&expected), "{refused}");
+    // Another change does not hide it.
+    relay.config.limits.message_bytes = 2000;
+    relay.write_config();
+    eventually("the rest to be in force", async || {
+        let (mut client, _) = Client::connect(relay.port(ListenerName::Smtp))
+            .await
+            .unwrap();
+        let offer = client.command("EHLO client.example.net").await.unwrap();
+        offer.text.contains("SIZE 2000\r\n").then_some(())
+    })
+    .await;
+    assert_eq!(relay.status().await.config.refused, Some(refused));
+    drop(taken);
+    eventually("the refusal to go away", async || {
+        relay.status().await.config.refused.is_none().then_some(())
+    })
+    .await;
+    assert!(relay.login(ListenerName::Submission).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_typed_where_the_name_belongs_is_not_logged() {
+    let mut relay = Relay::for_port(free_port());
+    relay.start().await;
+    let (client, _) = Client::connect(relay.port(ListenerName::Submission))
+        .await
+        .unwrap();
+    let mut client = client.starttls(&relay.tls(), HOSTNAME).await.unwrap();
+    for (username, password) in [(PASSWORD, "x"), (USERNAME, "y")] {
+        assert_eq!(client.login(username, password).await.unwrap().code, 535);
+    }
+    let log = std::fs::read_to_string(relay.path("log")).unwrap();
+    assert!(!log.contains(PASSWORD), "{log}");
+    let refused: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("login refused"))
+        .collect();
+    assert!(refused[0].contains("unknown"), "{log}");
+    assert!(refused[1].contains(USERNAME), "{log}");
 }

@@ -90,6 +90,27 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_parsed_is_not_quoted() {
+        let verifier = credential("a", "secret").verifiers[0].to_string();
+        let file = |rest: &str| {
+            format!("credentials:\n- username: a\n  verifiers:\n  - {verifier}\n{rest}")
+        };
+        for text in [
+            file("  password: x\n"),
+            file("  - nonsense\n"),
+            file("- [\n"),
+            verifier.clone(),
+            format!("credentials:\n- {verifier}\n"),
+            format!("credentials:\n- username: a\n  verifiers: {verifier}\n"),
+            format!("credentials:\n- username: a\n  verifiers:\n  - {verifier}x\n"),
+        ] {
+            let error = Credentials::parse(&text).unwrap_err().to_string();
+            assert!(!error.contains(&verifier[..30]), "{error}");
+            assert!(error.contains("line "), "{error}");
+        }
+    }
+
+    #[test]
     fn a_name_that_stands_twice_is_refused() {
         let file = Credentials {
             credentials: vec![credential("a", "1"), credential("a", "2")],

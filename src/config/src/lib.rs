@@ -6,6 +6,11 @@
 //!
 //! Nothing here does IO. Secrets cross as *paths* to mounted files, never as values; what clients
 //! authenticate with crosses as [`Verifier`]s from which the password cannot be recovered.
+//!
+//! An operator that is upgraded restarts no relay, so either side may be older than the other. A field that is added has a
+//! default and is not written while it holds it: an older relay reads every file that does not use the new field, and refuses
+//! one that does (it must not pass over a rule that it does not know), which shows in the status. Every field added to the status
+//! has a default, too.
 
 mod credentials;
 mod relay;
@@ -50,7 +55,8 @@ impl Error {
 
 /// Parses YAML without any of the budgets that guard against hostile input being lifted.
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
-    serde_saphyr::from_str(text).map_err(|error| Error::Parse(error.to_string()))
+    // The error would quote the lines around it; those of the credentials file belong into no log or status.
+    serde_saphyr::from_str(text).map_err(|error| Error::Parse(error.without_snippet().to_string()))
 }
 
 fn render<T: serde::Serialize>(value: &T) -> Result<String, Error> {

@@ -41,7 +41,8 @@ pub struct ConfigStatus {
     pub hash: String,
     /// Hex SHA-256 of the credentials file in force; of nothing if there is none.
     pub credentials_hash: String,
-    /// Why the files on disk were refused; the ones before them stay in force.
+    /// What of the files on disk is not in force, and why: what was refused, whose former value stays in force,
+    /// and listeners that cannot be opened, which are tried again every second.
     pub refused: Option<String>,
 }
 
@@ -55,6 +56,13 @@ pub struct QueueStatus {
     pub bytes: u64,
     /// Those of them that have failed at least once.
     pub deferred: u64,
+    /// Those of them that the disk did not give back when they were last tried. They are tried again; somebody should look
+    /// at the disk.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// Whether as much is queued as may be: new mail gets 452 until some has gone.
+    #[serde(default)]
+    pub full: bool,
     /// When the oldest of them arrived.
     pub oldest_arrival: Option<i64>,
 }
@@ -79,7 +87,7 @@ pub struct Totals {
 pub struct UpstreamStatus {
     /// [`crate::Upstream::name`].
     pub name: String,
-    /// Whether the last attempt to reach it got as far as MAIL FROM.
+    /// What the last attempt to use it came to: mail, or a check that ends before MAIL FROM.
     pub state: UpstreamState,
     /// When `state` became what it is.
     pub since: i64,
@@ -90,11 +98,11 @@ pub struct UpstreamStatus {
 /// Whether an upstream works.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum UpstreamState {
-    /// The last attempt failed before MAIL FROM; mail is held.
+    /// The last attempt failed before MAIL FROM, or was ended with 421 before the message was judged; mail is held.
     Failing,
-    /// The last attempt got as far as MAIL FROM.
+    /// The last attempt got as far as MAIL FROM, and further if there was mail.
     Ready,
-    /// Not tried yet.
+    /// Being tried for the first time since it was configured, which takes seconds.
     Unknown,
 }
 
@@ -108,7 +116,7 @@ pub struct UpstreamFailure {
     pub message: String,
 }
 
-/// The step that failed before MAIL FROM.
+/// The step that failed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum FailureReason {
     /// The login was refused (535 and its like).
@@ -123,7 +131,7 @@ pub enum FailureReason {
     NameNotFound,
     /// The peer broke the protocol or closed in the middle.
     ProtocolError,
-    /// The peer asks for less: 421, 450 or 454 before MAIL FROM.
+    /// The peer asks for less: 421, 450 or 454 before MAIL FROM, or 421 in a transaction.
     Throttled,
     /// STARTTLS is not offered, or the handshake or the verification failed.
     TlsFailed,
@@ -165,8 +173,8 @@ pub struct CertificateStatus {
 pub struct SpoolStatus {
     /// Whether the queue outlives the pod.
     pub persistent: bool,
-    /// The failure that keeps the relay from accepting mail, if any.
+    /// The failure that keeps the relay from accepting mail, if any. A queue that is full is none: see [`QueueStatus::full`].
     pub failure: Option<String>,
-    /// Records that were damaged when found, kept aside in `corrupt/`.
+    /// Damaged pieces kept in `corrupt/` on the volume, until somebody has looked and taken them away.
     pub corrupt: u64,
 }

@@ -8,13 +8,16 @@ use postroad_message::received::{self, Trace};
 use postroad_message::submission;
 use postroad_smtp::server::{ReceivedMessage, SessionInfo};
 use postroad_smtp::{BodyKind, ForwardPath, ReversePath};
-use postroad_spool::{BodyType, Envelope, Message, MessageId, Recipient};
+use postroad_spool::{BodyType, Envelope, Failure, Message, MessageId, Recipient, SubmitError};
 
 use crate::clock;
 use crate::context::Context;
 use crate::memory::Reservation;
 use crate::queue::AcceptError;
 use crate::refusal::Refusal;
+
+/// Below this the disk counts as full: room for the outcomes of what is already queued.
+const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
 /// What the session knows about where a message comes from.
 #[derive(Debug)]
@@ -25,6 +28,26 @@ pub struct Origin<'a> {
     pub peer: IpAddr,
     /// Protocol version and cipher, if under TLS.
     pub tls: Option<String>,
+}
+
+/// Whether it is worth sending a message here: refused at MAIL already, before the content crosses the network.
+///
+/// # Errors
+/// The refusal to answer with.
+pub fn check_room(context: &Context) -> Result<(), Refusal> {
+    let queue = &context.queue;
+    if queue.spool().health().failure == Some(Failure::WriterDied) {
+        return Err(Refusal::StorageFailed);
+    }
+    if !queue.has_room() {
+        context.metrics.queue_refusals.inc();
+        return Err(Refusal::QueueFull);
+    }
+    match queue.spool().free_bytes() {
+        Ok(free) if free < DISK_RESERVE_BYTES => Err(Refusal::DiskFull),
+        // What cannot be measured shows when it is written.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Keeps a message: once this returns `Ok`, the client may be told so.
@@ -57,15 +80,28 @@ pub async fn accept(
                 user = origin.info.user.as_deref().unwrap_or(""), "accepted");
             Ok(id)
         }
-        Err(error) => {
-            context.metrics.spool_refusals.inc();
-            tracing::error!(%error, source = source(&error), "a message was refused");
-            Err(match error {
-                AcceptError::Submit(_) => Refusal::QueueFull,
-                AcceptError::Commit(_) | AcceptError::Closed => Refusal::StorageFailed,
-            })
-        }
+        Err(error) => Err(refuse(context, &error)),
     }
+}
+
+pub(crate) fn refuse(context: &Context, error: &AcceptError) -> Refusal {
+    let refusal = match error {
+        AcceptError::Full => {
+            // With a client that does not let off, once per message: the metric tells how often.
+            tracing::debug!("a message was refused: the queue is full");
+            context.metrics.queue_refusals.inc();
+            return Refusal::QueueFull;
+        }
+        AcceptError::Memory => return Refusal::MemoryFull,
+        AcceptError::Submit(SubmitError::Full) => Refusal::QueueFull,
+        AcceptError::Submit(SubmitError::TooLarge) => Refusal::TooLarge,
+        AcceptError::Submit(SubmitError::Closed) | AcceptError::Commit(_) | AcceptError::Closed => {
+            Refusal::StorageFailed
+        }
+    };
+    context.metrics.spool_refusals.inc();
+    tracing::error!(%error, source = source(error), "a message was refused");
+    refusal
 }
 
 fn source(error: &AcceptError) -> String {

@@ -117,6 +117,8 @@ impl Admin {
                 messages: totals.messages,
                 bytes: totals.bytes,
                 deferred: totals.deferred,
+                unreadable: totals.unreadable,
+                full: !self.context.queue.has_room(),
                 oldest_arrival: oldest_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX)),
             },
             totals: self.context.metrics.totals(),
@@ -124,7 +126,7 @@ impl Admin {
             certificate: live.served.as_ref().map(|served| served.status.clone()),
             spool: SpoolStatus {
                 persistent: live.config.spool.persistent,
-                failure: spool.failure,
+                failure: spool.failure.map(|failure| failure.to_string()),
                 corrupt: spool.corrupt,
             },
         }

@@ -65,6 +65,9 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         live.config.limits.memory_bytes,
         recovery.queued,
     );
+    if !queue.has_room() {
+        tracing::warn!("as much mail is queued as may be: none is accepted until some has gone");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -26,8 +26,13 @@ impl Backoff {
             .initial
             .saturating_mul(2_u32.saturating_pow(steps))
             .min(self.maximum);
-        nominal.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0))
+        jittered(nominal, random)
     }
+}
+
+/// A pause of about this length. `random` is uniform in 0..1.
+pub fn jittered(nominal: Duration, random: f64) -> Duration {
+    nominal.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

@@ -4,6 +4,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+/// When something is reported, and the chance that spreads what follows from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Milliseconds since the epoch.
+    pub now_ms: u64,
+    /// Uniform in 0..1.
+    pub random: f64,
+}
+
+impl Moment {
+    /// As of now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            now_ms: now_ms(),
+            random: random_unit(),
+        }
+    }
+}
+
 /// Milliseconds since the epoch. A clock before 1970 reads as 0.
 #[must_use]
 pub fn now_ms() -> u64 {

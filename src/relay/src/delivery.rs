@@ -1,9 +1,9 @@
 //! Delivery to the upstreams: one manager that decides when to open connections, and workers that
 //! each serve one connection.
 //!
-//! The manager opens a connection only if a message is due that no idle worker is about to take, and
-//! only where [`Upstreams`] says. Everything a worker learns goes through three doors: the upstream's
-//! state, the queue (an outcome per recipient), and the metrics.
+//! The manager opens a connection only if a message is due that no idle worker is about to take, or to check an
+//! upstream over which nothing has been tried for long, and only where [`Upstreams`] says. Everything a worker
+//! learns goes through three doors: the upstream's state, the queue (an outcome per recipient), and the metrics.
 //!
 //! A message is taken by one worker at a time. If the process dies with a message under way, the
 //! message is still in the spool; if it dies between the upstream's 250 and our record of it, that
@@ -11,6 +11,8 @@
 //! group commit.
 
 pub(crate) mod connect;
+mod expiry;
+mod holds;
 mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +22,7 @@ use postroad_config::status::{UpstreamFailure, UpstreamStatus};
 use postroad_smtp::client::RecipientOutcome;
 use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::Message;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,11 +36,11 @@ use crate::outcome::{self, Rules};
 use crate::schedule::Entry;
 use crate::upstreams::{Change, Upstreams};
 
+use holds::Holds;
+use worker::Worker;
+
 /// How often messages are looked for that have waited for too long behind failing upstreams.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Expired messages returned per look: bounds the memory and the burst of bounces.
-const EXPIRY_BATCH: usize = 100;
 
 /// The longest sleep of the manager. Everything that matters wakes it; this bounds the effect of a clock that jumps.
 const NAP_MAX: Duration = Duration::from_secs(5);
@@ -46,6 +49,7 @@ const NAP_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Default)]
 pub struct SharedUpstreams {
     inner: Arc<Mutex<Upstreams>>,
+    holds: Arc<Mutex<Holds>>,
 }
 
 impl SharedUpstreams {
@@ -58,6 +62,10 @@ impl SharedUpstreams {
     fn lock(&self) -> MutexGuard<'_, Upstreams> {
         // Reports are single assignments; a panic cannot leave them half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,8 +95,10 @@ impl Delivery {
         let mut live = self.context.live.clone();
         self.configure(&live.borrow_and_update());
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        let mut expiring = None;
         loop {
             self.open_connection();
+            self.start_checks();
             let nap = self.nap();
             tokio::select! {
                 biased;
@@ -98,7 +108,7 @@ impl Delivery {
                     Err(_) => break,
                 },
                 () = self.context.queue.changed() => {}
-                _ = expiry.tick() => self.expire().await,
+                _ = expiry.tick() => self.start_expiry(&mut expiring),
                 () = tokio::time::sleep_until(Instant::now() + nap) => {}
             }
         }
@@ -130,55 +140,64 @@ impl Delivery {
         };
         upstreams.opened(&upstream.config.name);
         drop(upstreams);
-        let worker = worker::Worker::new(self.context.clone(), self.upstreams.clone(), upstream);
+        self.spawn(self.worker(upstream).run());
+    }
+
+    /// Checks every upstream that is due for it. A relay on its way out starts none: nobody would act on the result.
+    fn start_checks(&self) {
+        let live = self.context.live();
+        let now_ms = clock::now_ms();
+        while self.context.phase() == Phase::Serving {
+            let mut upstreams = self.upstreams.lock();
+            let chosen = upstreams.choose_check(now_ms);
+            let Some(upstream) = chosen.and_then(|name| find(&live, name)) else {
+                return;
+            };
+            upstreams.opened(&upstream.config.name);
+            drop(upstreams);
+            self.spawn(self.worker(upstream).check());
+        }
+    }
+
+    fn worker(&self, upstream: Arc<LiveUpstream>) -> Worker {
+        Worker::new(self.context.clone(), self.upstreams.clone(), upstream)
+    }
+
+    /// Looks for what has expired, unless the last look still goes on.
+    fn start_expiry(&self, last: &mut Option<JoinHandle<()>>) {
+        if last.as_ref().is_none_or(JoinHandle::is_finished) {
+            let look = expiry::expire(self.context.clone(), self.upstreams.clone());
+            *last = Some(self.spawn(look));
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let abort = self.abort.clone();
         self.workers.spawn(async move {
             tokio::select! {
-                () = worker.run() => {}
+                () = work => {}
                 () = abort.cancelled() => {}
             }
-        });
+        })
     }
 
     /// How long nothing can change by itself.
     fn nap(&self) -> Duration {
         let now_ms = clock::now_ms();
-        let upstreams = self.upstreams.lock();
-        let probe_ms = upstreams.next_probe_ms();
+        let upstream_ms = self.upstreams.lock().next_ms(now_ms);
         // What is due already waits for a connection to end or a probe to come, not for time.
         let due_ms = self
             .context
             .queue
             .next_due_ms()
             .filter(|due_ms| *due_ms > now_ms);
-        let next_ms = [probe_ms.filter(|probe_ms| *probe_ms > now_ms), due_ms];
+        let next_ms = [upstream_ms, due_ms];
         let nap_ms = next_ms
             .into_iter()
             .flatten()
             .min()
             .map(|next_ms| next_ms - now_ms);
         nap_ms.map_or(NAP_MAX, Duration::from_millis).min(NAP_MAX)
-    }
-
-    /// Returns to their senders what has waited for longer than its lifetime while every upstream fails. While one
-    /// works, a message expires with its last attempt instead.
-    async fn expire(&self) {
-        let Some(failure) = self.upstreams.lock().all_failing().cloned() else {
-            return;
-        };
-        let live = self.context.live();
-        let lifetime = live.config.delivery.retry.lifetime();
-        for (id, entry) in self.context.queue.take_expired(lifetime, EXPIRY_BATCH) {
-            match self.context.queue.load(id, entry.bytes).await {
-                Ok((message, _room)) => {
-                    expire_message(&self.context, &live, &message, entry, &failure).await;
-                }
-                Err(error) => {
-                    tracing::error!(%id, %error, "cannot load an expired message");
-                    self.context.queue.release(id, entry, clock::now_ms());
-                }
-            }
-        }
     }
 }
 
@@ -284,6 +303,11 @@ fn announce(name: &str, change: Change, failure: Option<&UpstreamFailure>) {
                 "upstream does not work; its mail is held"
             );
         }
+        (Change::Crowded, Some(failure)) => tracing::info!(
+            upstream = name,
+            message = failure.message,
+            "upstream takes no further connection for now"
+        ),
         (Change::Recovered, _) => tracing::info!(upstream = name, "upstream works"),
         _ => {}
     }

@@ -23,9 +23,13 @@ pub mod probes;
 pub mod queue;
 pub mod refusal;
 pub mod reload;
+#[cfg(test)]
+mod rig;
+pub mod room;
 pub mod schedule;
 pub mod send_test;
 pub mod session;
 pub mod stream;
 pub mod tls;
+pub mod unreadable;
 pub mod upstreams;

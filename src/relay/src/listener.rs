@@ -35,6 +35,19 @@ pub struct BindError {
     source: io::Error,
 }
 
+/// Listeners that could not be opened; the others are.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct NotListening(Vec<(ListenerName, BindError)>);
+
+impl NotListening {
+    fn text(&self) -> String {
+        let each = self.0.iter();
+        let each = each.map(|(name, error)| format!("listener {}: {error}", name.as_str()));
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// All SMTP listeners of the relay.
 pub struct Listeners {
     context: Context,
@@ -58,11 +71,13 @@ impl Listeners {
         }
     }
 
-    /// Binds what is configured and not bound, lets go of what is bound and not configured.
+    /// Binds what is configured and not bound, lets go of what is bound and not configured. Costs nothing when both are
+    /// the same, so that it can be called until it succeeds: an address that was let go of a moment ago may not be
+    /// free yet.
     ///
     /// # Errors
-    /// [`BindError`] for the first that could not be bound; the others are.
-    pub fn apply(&mut self, listeners: &[Listener]) -> Result<(), BindError> {
+    /// [`NotListening`] with those that could not be bound; the others are.
+    pub fn apply(&mut self, listeners: &[Listener]) -> Result<(), NotListening> {
         let wanted: BTreeMap<_, _> = listeners
             .iter()
             .map(|listener| (listener.name, listener.listen))
@@ -74,15 +89,18 @@ impl Listeners {
             }
             keep
         });
-        let mut result = Ok(());
+        let mut failed = Vec::new();
         for (name, address) in wanted {
             if !self.running.contains_key(&name)
                 && let Err(error) = self.start(name, address)
             {
-                result = result.and(Err(error));
+                failed.push((name, error));
             }
         }
-        result
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(NotListening(failed)),
+        }
     }
 
     /// Stops accepting and waits until every session has ended, or ends them after `grace`.

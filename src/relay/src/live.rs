@@ -2,7 +2,7 @@
 //!
 //! [`Files::read`] is the only IO. [`resolve`] is pure: it turns bytes into a [`Live`]
 //! value, which is immutable; a reload is a new value. A part that cannot be used keeps its former value
-//! and is named in [`Live::refused`], so that a bad certificate does not keep a good credential out.
+//! and is named in [`Live::refused_parts`], so that a bad certificate does not keep a good credential out.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

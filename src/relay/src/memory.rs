@@ -15,8 +15,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The budget is counted in KiB: a semaphore hands out at most `u32::MAX` at a time.
 const UNIT_BYTES: u64 = 1024;
 
-/// Every message costs this on top of its content: envelope, index, socket buffers.
+/// Every message costs this on top of its content: envelope, socket buffers.
 const OVERHEAD_BYTES: u64 = 4096;
+
+/// Every recipient costs this: its address in two forms, each of 256 octets at most (RFC 5321 §4.5.3.1.3) with what stands
+/// around it.
+const RECIPIENT_BYTES: u64 = 768;
+
+/// What a message takes of the budget, in bytes: its content and its envelope, which a client can make larger than that.
+#[must_use]
+pub fn footprint(content_bytes: u64, recipients: usize) -> u64 {
+    let recipients = u64::try_from(recipients).unwrap_or(u64::MAX);
+    content_bytes.saturating_add(recipients.saturating_mul(RECIPIENT_BYTES))
+}
 
 /// The budget and what is kept within it.
 #[derive(Debug)]
@@ -85,6 +96,13 @@ impl Memory {
         }
     }
 
+    /// Gives back what a reservation holds beyond a message of so many bytes.
+    pub fn shrink(&self, reservation: &mut Reservation, bytes: u64) {
+        let wanted = usize::try_from(self.units_of_message(bytes)).unwrap_or(usize::MAX);
+        let surplus = reservation.permit.num_permits().saturating_sub(wanted);
+        drop(reservation.permit.split(surplus));
+    }
+
     /// Room for a message of so many bytes, waiting for it; `None` only when the process is ending.
     pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
         if let Some(reservation) = self.try_reserve(bytes) {
@@ -116,6 +134,12 @@ impl Memory {
     /// Takes a message that is still kept.
     pub fn take(&self, id: MessageId) -> Option<(Message, Reservation)> {
         self.kept().messages.remove(&id)
+    }
+
+    /// Whether a delivery waits for room.
+    #[cfg(test)]
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     fn give_up_oldest(&self) -> bool {
@@ -218,6 +242,22 @@ mod tests {
     }
 
     #[test]
+    fn shrinking_gives_back_what_is_not_needed_any_more() {
+        let memory = Memory::new(20 << 10);
+        let mut reservation = memory.try_reserve(16 << 10).unwrap();
+        assert!(memory.try_reserve(4 << 10).is_none());
+        memory.shrink(&mut reservation, 4 << 10);
+        memory.shrink(&mut reservation, 4 << 10);
+        assert!(memory.try_reserve(8 << 10).is_some());
+    }
+
+    #[test]
+    fn recipients_take_room_as_content_does() {
+        assert_eq!(footprint(100, 0), 100);
+        assert!(footprint(0, 1000) > 1000 * 2 * 256);
+    }
+
+    #[test]
     fn gives_up_what_is_kept_oldest_first() {
         let ids = IdGenerator::new([1; 10]);
         let memory = Memory::new(20 << 10);
@@ -245,7 +285,7 @@ mod tests {
             let memory = Arc::clone(&memory);
             async move { memory.reserve(16 << 10).await.is_some() }
         });
-        while memory.waiting.load(Ordering::SeqCst) == 0 {
+        while !memory.has_waiting() {
             tokio::task::yield_now().await;
         }
         let message = message(&ids);

@@ -1,10 +1,13 @@
 //! What `/metrics` shows.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use postroad_config::status::{Totals, UpstreamState};
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -58,6 +61,8 @@ pub struct Metrics {
     pub relaying_denied: Counter,
     /// Messages refused because the spool could not take them.
     pub spool_refusals: Counter,
+    /// Messages refused because as much is queued as may be.
+    pub queue_refusals: Counter,
     /// Brought up to date when read.
     pub queue: QueueGauges,
     /// 1 where mail flows, 0 where it does not. Brought up to date when read.
@@ -73,6 +78,10 @@ pub struct QueueGauges {
     pub bytes: Gauge,
     /// Those with a failed attempt.
     pub deferred: Gauge,
+    /// Those that the disk did not give back when they were last tried.
+    pub unreadable: Gauge,
+    /// How much of the bound on the queue is used, from 0 to 1.
+    pub fill: Gauge<f64, AtomicU64>,
     /// Age of the oldest, in seconds.
     pub oldest_age: Gauge<f64, AtomicU64>,
     /// 1 while the spool cannot be written.
@@ -105,24 +114,12 @@ impl Default for Metrics {
                 "Count of recipients refused for good",
             ),
             bounced: counter(r, "bounces", "Count of bounces written to senders"),
-            connections: {
-                let family = Family::default();
-                r.register(
-                    "connections",
-                    "Count of SMTP connections",
-                    Clone::clone(&family),
-                );
-                family
-            },
-            refused_connections: {
-                let family = Family::default();
-                r.register(
-                    "connections_refused",
-                    "Count of SMTP connections turned away",
-                    Clone::clone(&family),
-                );
-                family
-            },
+            connections: family(r, "connections", "Count of SMTP connections"),
+            refused_connections: family(
+                r,
+                "connections_refused",
+                "Count of SMTP connections turned away",
+            ),
             open_connections: gauge(r, "connections_open", "Open SMTP connections"),
             authentication_failures: counter(
                 r,
@@ -139,16 +136,17 @@ impl Default for Metrics {
                 "spool_refusals",
                 "Count of messages refused because the spool could not take them",
             ),
+            queue_refusals: counter(
+                r,
+                "queue_refusals",
+                "Count of messages refused because the queue is full",
+            ),
             queue: QueueGauges::register(r),
-            upstream_ready: {
-                let family = Family::default();
-                r.register(
-                    "upstream_ready",
-                    "Whether mail flows to the upstream: 1 or 0",
-                    Clone::clone(&family),
-                );
-                family
-            },
+            upstream_ready: family(
+                r,
+                "upstream_ready",
+                "Whether mail flows to the upstream: 1 or 0",
+            ),
             registry: Arc::new(registry),
         }
     }
@@ -164,6 +162,12 @@ impl QueueGauges {
             ),
             bytes: Gauge::default(),
             deferred: gauge(registry, "queue_deferred", "Messages with a failed attempt"),
+            unreadable: gauge(
+                registry,
+                "queue_unreadable",
+                "Messages that the disk did not give back when they were last tried",
+            ),
+            fill: Gauge::default(),
             oldest_age: Gauge::default(),
             spool_failing: gauge(
                 registry,
@@ -186,6 +190,11 @@ impl QueueGauges {
             "Bytes of the messages accepted and not finished",
             Unit::Bytes,
             queue.bytes.clone(),
+        );
+        registry.register(
+            "queue_fill_ratio",
+            "How much of what may be queued is queued, from 0 to 1",
+            queue.fill.clone(),
         );
         registry.register_with_unit(
             "queue_oldest_age",
@@ -222,6 +231,16 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
     counter
+}
+
+fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+where
+    L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static,
+    M: EncodeMetric + TypedMetric + Default + Debug + Send + Sync + 'static,
+{
+    let family = Family::default();
+    registry.register(name, help, Clone::clone(&family));
+    family
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

@@ -2,7 +2,8 @@
 //!
 //! Every recipient ends in one of three ways: taken by an upstream, reported to the sender in a
 //! bounce, or (mail from the null reverse-path, which may not be answered) dropped with a log line.
-//! Until then it is tried again. Failures are reported with the attempt that brought them, in the
+//! Until then it is tried again. A message is charged with an attempt when an answer put somebody off; for
+//! those to whom no answer came it is tried again at once. Failures are reported with the attempt that brought them, in the
 //! same atomic group of the spool as their record: a crash can neither lose nor repeat a bounce.
 
 use std::time::Duration;
@@ -101,15 +102,24 @@ pub fn decide(
     settled.sort_unstable();
     settled.dedup();
     if settled.len() < message.envelope.recipients.len() {
-        decision.next = again(
-            message,
-            entry,
-            settled,
-            results,
-            rules.backoff,
-            now_ms,
-            random,
-        );
+        let (attempts, next_attempt_ms) = match decision.deferred {
+            // The connection ended before their turn came: that says nothing about them.
+            0 => (entry.attempts, now_ms),
+            _ => put_off(entry, rules.backoff, now_ms, random),
+        };
+        decision.next = Next::Again {
+            attempt: Attempt {
+                id: message.id,
+                next_attempt_ms,
+                attempts,
+                results,
+            },
+            entry: Entry {
+                attempts,
+                settled: settled.into_boxed_slice(),
+                ..entry.clone()
+            },
+        };
     }
     decision
 }
@@ -130,31 +140,10 @@ impl Decision {
     }
 }
 
-fn again(
-    message: &Message,
-    entry: &Entry,
-    settled: Vec<u32>,
-    results: Vec<(u32, RecipientResult)>,
-    backoff: Backoff,
-    now_ms: u64,
-    random: f64,
-) -> Next {
+fn put_off(entry: &Entry, backoff: Backoff, now_ms: u64, random: f64) -> (u32, u64) {
     let attempts = entry.attempts.saturating_add(1);
     let pause_ms = u64::try_from(backoff.pause(attempts, random).as_millis()).unwrap_or(u64::MAX);
-    let next_attempt_ms = now_ms.saturating_add(pause_ms);
-    Next::Again {
-        attempt: Attempt {
-            id: message.id,
-            next_attempt_ms,
-            attempts,
-            results,
-        },
-        entry: Entry {
-            attempts,
-            settled: settled.into_boxed_slice(),
-            ..entry.clone()
-        },
-    }
+    (attempts, now_ms.saturating_add(pause_ms))
 }
 
 /// RFC 3463 §3.5: 4.4.7, delivery time expired; as the final status of a report it is of class 5.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use postroad_spool::Failure;
 use postroad_telemetry::http::{Health, Probes};
 use prometheus_client::registry::Registry;
 
@@ -13,11 +14,16 @@ use crate::context::Phase;
 pub struct RelayProbes(pub Admin);
 
 impl Probes for RelayProbes {
-    /// A relay that can answer works. A failing disk is no reason to restart it: what is queued is delivered on.
+    /// A relay that can answer works, unless its spool's writer has died, which only a restart mends. A failing disk is no
+    /// reason for one: what is queued is delivered on.
     fn live(&self) -> Health {
-        Ok(())
+        match self.0.context.queue.spool().health().failure {
+            Some(Failure::WriterDied) => Err(format!("the spool: {}", Failure::WriterDied)),
+            Some(Failure::Write(_)) | None => Ok(()),
+        }
     }
 
+    /// A full queue is ready: the 452 that it answers says more than a refused connection.
     fn ready(&self) -> Health {
         if self.0.context.phase() > Phase::Serving {
             return Err("draining".into());
@@ -37,6 +43,8 @@ impl Probes for RelayProbes {
         queue.messages.set(signed(totals.messages));
         queue.bytes.set(signed(totals.bytes));
         queue.deferred.set(signed(totals.deferred));
+        queue.unreadable.set(signed(totals.unreadable));
+        queue.fill.set(self.0.context.queue.fill());
         queue
             .oldest_age
             .set(std::time::Duration::from_millis(age).as_secs_f64());
@@ -52,4 +60,59 @@ impl Probes for RelayProbes {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_smtp::Reply;
+
+    use super::*;
+    use crate::accept;
+    use crate::delivery::SharedUpstreams;
+    use crate::refusal::Refusal;
+    use crate::rig::Rig;
+
+    fn probes(rig: &Rig) -> RelayProbes {
+        RelayProbes(Admin {
+            context: rig.context.clone(),
+            upstreams: SharedUpstreams::default(),
+            phase: Arc::clone(&rig.phase),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_dead_writer_fails_liveness_and_turns_mail_away_with_451() {
+        let mut rig = Rig::new(1 << 20);
+        let probes = probes(&rig);
+        assert_eq!((probes.live(), probes.ready()), (Ok(()), Ok(())));
+        rig.kill_writer();
+        let problem = "the spool: the writer has died";
+        assert_eq!(probes.live(), Err(problem.into()));
+        assert!(probes.ready().is_err());
+        let status = probes.0.status();
+        assert_eq!(status.spool.failure.as_deref(), Some("the writer has died"));
+        let early = accept::check_room(&rig.context).map_err(Refusal::reply);
+        assert_eq!(early.as_ref().map_err(Reply::code), Err(451));
+        let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
+        let late = accept::refuse(&rig.context, &late).reply();
+        assert_eq!(late.code(), 451);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_ready_and_says_so() {
+        let mut rig = Rig::new(1 << 20);
+        rig.context.queue = rig.context.queue.with_room_for(1);
+        let probes = probes(&rig);
+        assert!(!probes.0.status().queue.full);
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+        assert_eq!((probes.live(), probes.ready()), (Ok(()), Ok(())));
+        let status = probes.0.status();
+        assert!(status.queue.full && status.spool.failure.is_none());
+        let refusal = accept::check_room(&rig.context).unwrap_err();
+        assert_eq!(refusal, Refusal::QueueFull);
+        let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
+        assert_eq!(accept::refuse(&rig.context, &late), Refusal::QueueFull);
+        assert_eq!(rig.context.metrics.queue_refusals.get(), 2);
+        assert_eq!(rig.context.metrics.spool_refusals.get(), 0);
+    }
 }

@@ -3,21 +3,30 @@
 //! Every change goes to the spool first. The schedule learns of it from the spool's writer, after
 //! the change is on stable storage: so a message whose 250 could not be sent any more (the client
 //! went away, the session was aborted) is nevertheless delivered, and one that was refused is not.
+//!
+//! How much may be queued is bounded: see [`crate::room`]. Only receiving looks at the bound; bounces have their room already.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod read;
+mod reserve;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postroad_spool::{
-    CommitError, IdGenerator, Message, MessageId, Queued, ReadError, RecipientResult, Record,
-    Spool, SubmitError,
+    CommitError, IdGenerator, Message, MessageId, Queued, Record, Spool, SubmitError,
 };
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock;
-use crate::memory::{Memory, Reservation};
+use crate::memory::{self, Memory, Reservation};
 use crate::outcome::Next;
+use crate::room::{MEMORY_BYTES_MAX, Weight};
 use crate::schedule::{Entry, Schedule, Totals};
+
+pub use read::LoadError;
 
 /// Pause before a record that the spool could not take is offered again.
 const SPOOL_RETRY: Duration = Duration::from_secs(1);
@@ -25,23 +34,18 @@ const SPOOL_RETRY: Duration = Duration::from_secs(1);
 /// Why a message was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
+    /// As much mail is queued as may be.
+    #[error("as much mail is queued as may be")]
+    Full,
+    /// There is no room in memory for the envelope.
+    #[error("no room in memory")]
+    Memory,
     /// The writer is behind by as much as it may be.
     #[error("the queue is full")]
     Submit(#[source] SubmitError),
     /// The disk did not take it.
     #[error("the message could not be stored")]
     Commit(#[source] CommitError),
-    /// The process is ending.
-    #[error("the queue is closed")]
-    Closed,
-}
-
-/// Why a message could not be loaded for delivery.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The disk did not give it back.
-    #[error("cannot read the message")]
-    Read(#[source] ReadError),
     /// The process is ending.
     #[error("the queue is closed")]
     Closed,
@@ -58,6 +62,10 @@ struct Shared {
     ids: IdGenerator,
     memory: Memory,
     schedule: Mutex<Schedule>,
+    /// Most that what is queued may weigh, in bytes.
+    weight_max: u64,
+    /// What is on its way to the disk weighs this, in bytes.
+    reserved: AtomicU64,
     /// Wakes one idle delivery worker.
     work: Notify,
     /// Wakes the delivery manager.
@@ -70,10 +78,14 @@ impl Queue {
     /// A queue over a spool, with what the spool found.
     #[must_use]
     pub fn new(spool: Spool, memory_bytes: u64, queued: Vec<Queued>) -> Self {
+        Self::bounded(spool, memory_bytes, queued, MEMORY_BYTES_MAX)
+    }
+
+    fn bounded(spool: Spool, memory_bytes: u64, queued: Vec<Queued>, weight_max: u64) -> Self {
         let mut schedule = Schedule::default();
         for message in queued {
-            let due_ms = message.next_attempt_ms;
-            schedule.insert(message.id, entry(&message), due_ms);
+            let (id, due_ms) = (message.id, message.next_attempt_ms);
+            schedule.insert(id, entry(message), due_ms);
         }
         Self {
             shared: Arc::new(Shared {
@@ -81,6 +93,8 @@ impl Queue {
                 ids: IdGenerator::new(clock::random_bytes()),
                 memory: Memory::new(memory_bytes),
                 schedule: Mutex::new(schedule),
+                weight_max,
+                reserved: AtomicU64::new(0),
                 work: Notify::new(),
                 changed: Notify::new(),
                 idle: AtomicUsize::new(0),
@@ -113,8 +127,13 @@ impl Queue {
     pub async fn accept(
         &self,
         message: Message,
-        reservation: Reservation,
+        mut reservation: Reservation,
     ) -> Result<(), AcceptError> {
+        let bytes = memory::footprint(size(&message), message.envelope.recipients.len());
+        if !self.shared.memory.try_grow(&mut reservation, bytes) {
+            return Err(AcceptError::Memory);
+        }
+        let room = self.reserve(weight(&message)).ok_or(AcceptError::Full)?;
         let (answer, committed) = oneshot::channel();
         let queue = self.clone();
         let record = Record::Message(message.clone());
@@ -122,6 +141,7 @@ impl Queue {
             if result.is_ok() {
                 queue.scheduled(message, Some(reservation));
             }
+            drop(room);
             // A session that has gone away no longer cares.
             let _ = answer.send(result);
         };
@@ -157,6 +177,17 @@ impl Queue {
         if let Some(bounce) = bounce {
             self.scheduled(bounce, None);
         }
+        self.shared.changed.notify_one();
+    }
+
+    /// Forgets a message that the spool does not know.
+    pub fn forget(&self, id: MessageId) {
+        self.schedule().finish(id);
+    }
+
+    /// Gives a message back that the disk does not give back, to be tried again at `due_ms`; until it has been read it is counted.
+    pub fn release_unread(&self, id: MessageId, entry: Entry, due_ms: u64) {
+        self.schedule().put_back_unread(id, entry, due_ms);
         self.shared.changed.notify_one();
     }
 
@@ -198,40 +229,14 @@ impl Queue {
         self.shared.idle.load(Ordering::Relaxed) == 0 && self.schedule().has_due(clock::now_ms())
     }
 
-    /// Takes messages that have waited for longer than they may.
+    /// Takes the oldest message that has waited for longer than it may.
     #[must_use]
-    pub fn take_expired(&self, lifetime: Duration, limit: usize) -> Vec<(MessageId, Entry)> {
+    pub fn take_expired(&self, lifetime: Duration) -> Option<(MessageId, Entry)> {
+        let now_ms = clock::now_ms();
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-        let Some(arrived_before) = clock::now_ms().checked_sub(lifetime_ms) else {
-            return Vec::new();
-        };
-        self.schedule().take_older(arrived_before, limit)
-    }
-
-    /// The message itself, from memory or from disk, with its room in the memory budget.
-    ///
-    /// # Errors
-    /// [`LoadError`]: the message stays in the queue.
-    pub async fn load(
-        &self,
-        id: MessageId,
-        bytes: u64,
-    ) -> Result<(Message, Reservation), LoadError> {
-        if let Some(kept) = self.shared.memory.take(id) {
-            return Ok(kept);
-        }
-        let reservation = self
-            .shared
-            .memory
-            .reserve(bytes)
-            .await
-            .ok_or(LoadError::Closed)?;
-        let spool = self.shared.spool.clone();
-        let read = tokio::task::spawn_blocking(move || spool.read(id)).await;
-        let message = read
-            .map_err(|_| LoadError::Closed)?
-            .map_err(LoadError::Read)?;
-        Ok((message, reservation))
+        // At the very end of its lifetime it has expired: as when an attempt is judged.
+        let arrived_before = now_ms.checked_sub(lifetime_ms)?.saturating_add(1);
+        self.schedule().take_older(arrived_before, now_ms)
     }
 
     /// Makes everything due now: the reason of the wait is gone.
@@ -268,6 +273,7 @@ impl Queue {
             arrival_ms: message.arrival_ms,
             bytes: size(&message),
             attempts: 0,
+            recipients: recipients(&message),
             settled: Box::default(),
         };
         let (id, due_ms) = (message.id, message.arrival_ms);
@@ -311,17 +317,30 @@ fn size(message: &Message) -> u64 {
     u64::try_from(message.headers.len() + message.body.len()).unwrap_or(u64::MAX)
 }
 
-fn entry(queued: &Queued) -> Entry {
-    let settled = queued.results.iter().filter(|(_, result)| match result {
-        RecipientResult::Delivered(_) | RecipientResult::Failed(_) => true,
-        RecipientResult::Deferred(_) => false,
-    });
-    let mut settled: Vec<u32> = settled.map(|(index, _)| *index).collect();
-    settled.sort_unstable();
+fn recipients(message: &Message) -> u32 {
+    u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX)
+}
+
+fn weight(message: &Message) -> Weight {
+    let recipients = recipients(message);
+    Weight::of(recipients, u64::from(recipients))
+}
+
+fn entry(queued: Queued) -> Entry {
+    let Queued {
+        id: _,
+        arrival_ms,
+        bytes,
+        recipients,
+        next_attempt_ms: _,
+        attempts,
+        settled,
+    } = queued;
     Entry {
-        arrival_ms: queued.arrival_ms,
-        bytes: queued.bytes,
-        attempts: queued.attempts,
-        settled: settled.into_boxed_slice(),
+        arrival_ms,
+        bytes,
+        attempts,
+        recipients,
+        settled,
     }
 }

@@ -26,6 +26,8 @@ pub enum Refusal {
     QueueFull,
     /// The disk did not take the message.
     StorageFailed,
+    /// The envelope is larger than could be read back.
+    TooLarge,
     /// The disk is nearly full.
     DiskFull,
     /// All connections are in use.
@@ -62,11 +64,20 @@ impl Refusal {
             ),
             Self::Loop => (554, (5, 4, 6), "Too many hops: the message is in a loop"),
             Self::MemoryFull => (452, (4, 3, 1), "Too much mail at once, try again later"),
-            Self::QueueFull => (452, (4, 3, 1), "The queue is full, try again later"),
+            Self::QueueFull => (
+                452,
+                (4, 3, 1),
+                "Too many messages are waiting here, try again later",
+            ),
             Self::StorageFailed => (
                 451,
                 (4, 3, 0),
                 "The message could not be stored, try again later",
+            ),
+            Self::TooLarge => (
+                552,
+                (5, 3, 4),
+                "Too much for one message: send it to fewer recipients at once",
             ),
             Self::DiskFull => (
                 452,
@@ -102,7 +113,7 @@ mod tests {
         use Refusal::{
             AuthenticationNeeded, ConnectionsFull, DiskFull, LoginFailed, LoginRevoked,
             LoginUnavailable, Loop, MemoryFull, QueueFull, RelayingDenied, SourceConnectionsFull,
-            StorageFailed,
+            StorageFailed, TooLarge,
         };
         for (refusal, expected) in [
             (AuthenticationNeeded, "550 5.7.1 "),
@@ -114,6 +125,7 @@ mod tests {
             (MemoryFull, "452 4.3.1 "),
             (QueueFull, "452 4.3.1 "),
             (StorageFailed, "451 4.3.0 "),
+            (TooLarge, "552 5.3.4 "),
             (DiskFull, "452 4.3.1 "),
             (ConnectionsFull, "421 4.7.0 "),
             (SourceConnectionsFull, "421 4.7.0 "),

@@ -2,6 +2,9 @@
 //!
 //! The directories are looked at once a second and compared by content: Kubernetes swaps a symbolic link, which changes
 //! no modification time that could be trusted, and a watch on a link's target goes blind when the link is swapped.
+//!
+//! What of the files is not in force stands in `config.refused` of the status, for as long as that is so: files that
+//! were refused as a whole, parts that were, and listeners that could not be opened, which are tried again at each look.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,60 +49,68 @@ pub struct Reloader {
 impl Reloader {
     /// Runs until [`Phase::Stopping`]: a draining relay still needs the login that somebody is mending.
     pub async fn run(mut self) {
-        let mut last_refusal = None;
         loop {
             tokio::select! {
                 biased;
                 () = self.context.reached(Phase::Stopping) => return,
                 () = tokio::time::sleep(INTERVAL) => {}
             }
-            let refusal = self.look().await.err().map(|error| error.to_string());
-            if refusal != last_refusal {
-                self.show(refusal.as_deref());
-                last_refusal = refusal;
-            }
+            let look = self.look().await;
+            self.put_in_force(look);
         }
     }
 
-    async fn look(&mut self) -> Result<(), Error> {
+    /// The configuration that the files now give, if they have changed.
+    async fn look(&mut self) -> Result<Option<Live>, Error> {
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || Files::read(&path)).await;
         // The blocking pool only refuses when the process ends.
-        let Ok(read) = read else { return Ok(()) };
+        let Ok(read) = read else { return Ok(None) };
         let (files, config) = read?;
         if files == self.files {
-            return Ok(());
+            return Ok(None);
         }
         let live = live::resolve(&files, config, Some(&self.context.live()))?;
-        let mut listeners = self.listeners.lock().await;
-        let applied = listeners
-            .as_mut()
-            .map(|listeners| listeners.apply(&live.config.listeners));
-        if let Some(Err(error)) = applied {
-            tracing::error!(%error, "a listener could not be opened");
-        }
-        tracing::info!(
-            hash = live.status.hash,
-            refused = live.status.refused.as_deref(),
-            "configuration in force"
-        );
         self.files = files;
-        self.publish.send_replace(Arc::new(live));
-        Ok(())
+        Ok(Some(live))
     }
 
-    /// Puts a refusal (or its end) into the status; what is in force stays in force.
-    fn show(&self, refusal: Option<&str>) {
-        if let Some(refusal) = refusal {
-            tracing::error!(
-                refusal,
-                "the new configuration was refused; the former stays in force"
-            );
+    /// Opens and closes listeners, and publishes what has changed.
+    fn put_in_force(&self, look: Result<Option<Live>, Error>) {
+        let current = self.context.live();
+        let (fresh, refusal) = match look {
+            Ok(fresh) => (fresh, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let live = fresh.as_ref().unwrap_or(&current);
+        let refusal = refusal.or_else(|| live.refused_parts.clone());
+        let refused = join([refusal, self.listen(live)]);
+        if fresh.is_none() && refused == current.status.refused {
+            return;
         }
-        let mut live = Live::clone(&self.context.live());
-        live.status.refused = refusal
-            .map(str::to_owned)
-            .or_else(|| live.refused_parts.clone());
+        let mut live = fresh.unwrap_or_else(|| Live::clone(&current));
+        live.status.refused = refused;
+        match &live.status.refused {
+            Some(refused) => tracing::error!(
+                hash = live.status.hash,
+                refused,
+                "not all of the files is in force"
+            ),
+            None => tracing::info!(hash = live.status.hash, "configuration in force"),
+        }
         self.publish.send_replace(Arc::new(live));
     }
+
+    /// Keeps the listeners in step; gives what stands in the way.
+    fn listen(&self, live: &Live) -> Option<String> {
+        // Held by nobody but the drain, which takes the listeners away.
+        let mut listeners = self.listeners.try_lock().ok()?;
+        let applied = listeners.as_mut()?.apply(&live.config.listeners);
+        applied.err().map(|error| error.to_string())
+    }
+}
+
+fn join(refusals: [Option<String>; 2]) -> Option<String> {
+    let all: Vec<_> = refusals.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

@@ -3,12 +3,24 @@
 //! A message is *waiting* (it has a due time) or *active* (a delivery worker holds it). The
 //! schedule never forgets a message by itself: only [`Schedule::finish`] removes one.
 //!
-//! An entry costs about a hundred bytes, so that ten million waiting messages fit in memory; the
-//! envelope and the content stay on disk.
+//! What a message costs in memory is bounded by [`MESSAGE_BYTES`] and [`SETTLED_BYTES`]; the envelope and the content stay on
+//! disk. How many there may be is [`crate::room`]'s to say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::size_of;
 
 use postroad_spool::MessageId;
+use postroad_spool::cost::tree_bytes;
+
+use crate::room::Weight;
+
+/// Most memory that the schedule takes for one message, in bytes, settled recipients apart.
+pub const MESSAGE_BYTES: u64 = tree_bytes(size_of::<MessageId>() + size_of::<Slot>())
+    + tree_bytes(size_of::<(u64, MessageId)>());
+
+/// Most memory that the schedule takes for one settled recipient of an unfinished message, in bytes: its index, and of
+/// a list of one the least that an allocator gives out.
+pub const SETTLED_BYTES: u64 = 8;
 
 /// What the schedule knows of a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -19,8 +31,35 @@ pub struct Entry {
     pub bytes: u64,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// How many recipients the envelope names.
+    pub recipients: u32,
     /// Indexes of the recipients that have their final outcome, ascending; mostly empty.
     pub settled: Box<[u32]>,
+}
+
+impl Entry {
+    /// How many recipients have no final outcome yet.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        let settled = u64::try_from(self.settled.len()).unwrap_or(u64::MAX);
+        u64::from(self.recipients).saturating_sub(settled)
+    }
+
+    /// What it weighs in the bound on the queue.
+    #[must_use]
+    pub fn weight(&self) -> Weight {
+        Weight::of(self.recipients, self.open())
+    }
+}
+
+/// Whether the disk gave a message back when it was last tried.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reading {
+    /// It did, or was not asked yet.
+    #[default]
+    Fine,
+    /// It did not.
+    Failed,
 }
 
 /// Counts for status and metrics.
@@ -32,6 +71,10 @@ pub struct Totals {
     pub bytes: u64,
     /// Those of them with at least one failed attempt.
     pub deferred: u64,
+    /// Those of them that the disk did not give back when they were last tried.
+    pub unreadable: u64,
+    /// What they weigh in the bound on the queue.
+    pub weight: Weight,
 }
 
 /// All messages that are not finished.
@@ -47,25 +90,28 @@ pub struct Schedule {
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
-    /// `None` while active.
-    due_ms: Option<u64>,
+    /// Means nothing while active.
+    due_ms: u64,
+    state: State,
+    reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Active,
+    Waiting,
+}
+
+impl Slot {
+    fn is_waiting(&self) -> bool {
+        self.state == State::Waiting
+    }
 }
 
 impl Schedule {
     /// Adds a message that is to be tried at `due_ms`.
     pub fn insert(&mut self, id: MessageId, entry: Entry, due_ms: u64) {
-        self.finish(id);
-        self.totals.messages += 1;
-        self.totals.bytes += entry.bytes;
-        self.totals.deferred += u64::from(entry.attempts > 0);
-        self.due.insert((due_ms, id));
-        self.entries.insert(
-            id,
-            Slot {
-                entry,
-                due_ms: Some(due_ms),
-            },
-        );
+        self.add(id, entry, due_ms, Reading::Fine);
     }
 
     /// Takes the message that has been due longest; it is active until returned or finished.
@@ -77,17 +123,18 @@ impl Schedule {
         self.activate(id)
     }
 
-    /// Takes up to `limit` waiting messages that arrived before `arrival_ms`, due or not.
-    pub fn take_older(&mut self, arrival_ms: u64, limit: usize) -> Vec<(MessageId, Entry)> {
-        let ids: Vec<_> = self
+    /// Takes the oldest waiting message if it arrived before `arrival_ms`; due or not, unless the disk did not give it
+    /// back: then it is tried again when it is due.
+    pub fn take_older(&mut self, arrival_ms: u64, now_ms: u64) -> Option<(MessageId, Entry)> {
+        let mut old = self
             .entries
             .iter()
-            .take_while(|(_, slot)| slot.entry.arrival_ms < arrival_ms)
-            .filter(|(_, slot)| slot.due_ms.is_some())
-            .map(|(id, _)| *id)
-            .take(limit)
-            .collect();
-        ids.into_iter().filter_map(|id| self.activate(id)).collect()
+            .take_while(|(_, slot)| slot.entry.arrival_ms < arrival_ms);
+        let may_go = |slot: &Slot| {
+            slot.is_waiting() && (slot.reading == Reading::Fine || slot.due_ms <= now_ms)
+        };
+        let (id, _) = old.find(|(_, slot)| may_go(slot))?;
+        self.activate(*id)
     }
 
     /// Puts an active message back, to be tried at `due_ms`.
@@ -95,17 +142,31 @@ impl Schedule {
         self.insert(id, entry, due_ms);
     }
 
+    /// Puts an active message back that the disk did not give back, to be tried at `due_ms`.
+    pub fn put_back_unread(&mut self, id: MessageId, entry: Entry, due_ms: u64) {
+        self.add(id, entry, due_ms, Reading::Failed);
+    }
+
     /// Forgets a message.
     pub fn finish(&mut self, id: MessageId) {
         let Some(slot) = self.entries.remove(&id) else {
             return;
         };
-        if let Some(due_ms) = slot.due_ms {
-            self.due.remove(&(due_ms, id));
+        if slot.is_waiting() {
+            self.due.remove(&(slot.due_ms, id));
         }
-        self.totals.messages -= 1;
-        self.totals.bytes -= slot.entry.bytes;
-        self.totals.deferred -= u64::from(slot.entry.attempts > 0);
+        let Totals {
+            messages,
+            bytes,
+            deferred,
+            unreadable,
+            weight,
+        } = &mut self.totals;
+        *messages -= 1;
+        *bytes -= slot.entry.bytes;
+        *deferred -= u64::from(slot.entry.attempts > 0);
+        *unreadable -= u64::from(slot.reading == Reading::Failed);
+        *weight -= slot.entry.weight();
     }
 
     /// Makes everything that waits due now. For when the reason of the wait has been mended.
@@ -121,7 +182,7 @@ impl Schedule {
             self.due.remove(&(due_ms, id));
             self.due.insert((now_ms, id));
             if let Some(slot) = self.entries.get_mut(&id) {
-                slot.due_ms = Some(now_ms);
+                slot.due_ms = now_ms;
             }
         }
     }
@@ -150,116 +211,40 @@ impl Schedule {
 
     fn activate(&mut self, id: MessageId) -> Option<(MessageId, Entry)> {
         let slot = self.entries.get_mut(&id)?;
-        let due_ms = slot.due_ms.take()?;
-        self.due.remove(&(due_ms, id));
+        if !slot.is_waiting() {
+            return None;
+        }
+        slot.state = State::Active;
+        self.due.remove(&(slot.due_ms, id));
         Some((id, slot.entry.clone()))
+    }
+
+    fn add(&mut self, id: MessageId, entry: Entry, due_ms: u64, reading: Reading) {
+        self.finish(id);
+        let Totals {
+            messages,
+            bytes,
+            deferred,
+            unreadable,
+            weight,
+        } = &mut self.totals;
+        *messages += 1;
+        *bytes += entry.bytes;
+        *deferred += u64::from(entry.attempts > 0);
+        *unreadable += u64::from(reading == Reading::Failed);
+        *weight += entry.weight();
+        self.due.insert((due_ms, id));
+        self.entries.insert(
+            id,
+            Slot {
+                entry,
+                due_ms,
+                state: State::Waiting,
+                reading,
+            },
+        );
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use postroad_spool::IdGenerator;
-
-    use super::*;
-
-    fn entry(arrival_ms: u64, attempts: u32) -> Entry {
-        Entry {
-            arrival_ms,
-            bytes: 10,
-            attempts,
-            settled: Box::default(),
-        }
-    }
-
-    fn ids(count: u64) -> Vec<MessageId> {
-        let generator = IdGenerator::new([0; 10]);
-        (0..count).map(|now| generator.next(now)).collect()
-    }
-
-    #[test]
-    fn takes_what_has_been_due_longest_and_nothing_early() {
-        let ids = ids(3);
-        let mut schedule = Schedule::default();
-        for (id, due) in ids.iter().zip([30, 10, 20]) {
-            schedule.insert(*id, entry(0, 0), due);
-        }
-        assert_eq!(schedule.take(9), None);
-        assert_eq!(schedule.next_due_ms(), Some(10));
-        let order: Vec<_> = std::iter::from_fn(|| schedule.take(30))
-            .map(|(id, _)| id)
-            .collect();
-        assert_eq!(order, [ids[1], ids[2], ids[0]]);
-        assert_eq!(
-            schedule.take(99),
-            None,
-            "active messages are not handed out twice"
-        );
-        assert_eq!(schedule.totals().messages, 3);
-    }
-
-    #[test]
-    fn counts_follow_every_move() {
-        let ids = ids(2);
-        let mut schedule = Schedule::default();
-        schedule.insert(ids[0], entry(1, 0), 0);
-        schedule.insert(ids[1], entry(2, 3), 0);
-        assert_eq!(
-            schedule.totals(),
-            Totals {
-                messages: 2,
-                bytes: 20,
-                deferred: 1
-            }
-        );
-        let (id, mut taken) = schedule.take(0).unwrap();
-        taken.attempts += 1;
-        schedule.put_back(id, taken, 50);
-        assert_eq!(
-            schedule.totals(),
-            Totals {
-                messages: 2,
-                bytes: 20,
-                deferred: 2
-            }
-        );
-        assert_eq!(schedule.oldest_arrival_ms(), Some(1));
-        schedule.finish(ids[0]);
-        schedule.finish(ids[1]);
-        schedule.finish(ids[1]);
-        assert_eq!(schedule.totals(), Totals::default());
-        assert_eq!(
-            (schedule.oldest_arrival_ms(), schedule.next_due_ms()),
-            (None, None)
-        );
-    }
-
-    #[test]
-    fn waking_makes_everything_due_and_keeps_what_is_active() {
-        let ids = ids(3);
-        let mut schedule = Schedule::default();
-        for (id, due) in ids.iter().zip([0, 500, 900]) {
-            schedule.insert(*id, entry(0, 1), due);
-        }
-        let active = schedule.take(0).unwrap();
-        schedule.wake_all(100);
-        assert_eq!(std::iter::from_fn(|| schedule.take(100)).count(), 2);
-        schedule.put_back(active.0, active.1, 200);
-        assert!(schedule.has_due(200));
-    }
-
-    #[test]
-    fn takes_older_messages_whether_due_or_not() {
-        let ids = ids(3);
-        let mut schedule = Schedule::default();
-        for (id, arrival) in ids.iter().zip([1, 2, 3]) {
-            schedule.insert(*id, entry(arrival, 0), 1000);
-        }
-        let old: Vec<_> = schedule
-            .take_older(3, 9)
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect();
-        assert_eq!(old, ids[..2]);
-        assert!(schedule.take_older(3, 9).is_empty());
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use postroad_config::{Listener, ListenerTls, Verifier};
+use postroad_config::{Credentials, Listener, ListenerTls, Verifier};
 use postroad_smtp::Password;
 use postroad_smtp::server::{
     AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::accept::{self, Origin};
 use crate::context::{Context, Phase};
 use crate::live::Live;
-use crate::memory::Reservation;
+use crate::memory::{self, Reservation};
 use crate::policy::{self, Relaying};
 use crate::refusal::Refusal;
 use crate::stream::Stream;
@@ -36,9 +36,6 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Content is accounted for in steps of this at least, so that a small read does not cost a semaphore operation.
 const BODY_STEP_BYTES: u64 = 64 << 10;
-
-/// Below this the disk counts as full: room for the outcomes of what is already queued.
-const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
 /// Why a session ended before its time. Worth a debug line: peers come and go.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +78,7 @@ async fn run(
         input: BytesMut::new(),
         session,
         reservation: None,
+        recipients: 0,
         told_to_stop: false,
         proof: None,
     };
@@ -129,8 +127,10 @@ struct Driver {
     stream: Stream,
     input: BytesMut,
     session: Session,
-    /// Room for the content that is being received.
+    /// Room for the recipients and the content that are being received.
     reservation: Option<Reservation>,
+    /// Accepted in this transaction.
+    recipients: usize,
     told_to_stop: bool,
     /// What proved the login of this session.
     proof: Option<Verifier>,
@@ -223,6 +223,11 @@ impl Driver {
     fn account_for_body(&mut self) {
         let bytes = u64::try_from(self.session.body_bytes()).unwrap_or(u64::MAX);
         if bytes == 0 {
+            // Content that is dropped for its size or for lack of memory goes on coming, for as long as the client likes.
+            if let Some(reservation) = &mut self.reservation {
+                let rest = memory::footprint(0, self.recipients);
+                self.context.queue.memory().shrink(reservation, rest);
+            }
             return;
         }
         let wanted = bytes.next_multiple_of(BODY_STEP_BYTES);
@@ -232,8 +237,10 @@ impl Driver {
         }
     }
 
-    fn make_room(&mut self, bytes: u64) -> bool {
+    /// Makes room for so many bytes of content, and for the recipients named so far.
+    fn make_room(&mut self, content_bytes: u64) -> bool {
         let memory = self.context.queue.memory();
+        let bytes = memory::footprint(content_bytes, self.recipients);
         match &mut self.reservation {
             Some(reservation) => memory.try_grow(reservation, bytes),
             none => {
@@ -248,18 +255,18 @@ impl Driver {
             Request::Authenticate { username, password } => {
                 self.authenticate(username, password).await
             }
-            Request::Sender(_) => self.check_disk(),
-            Request::Recipient(_) => self.check_relaying(),
+            Request::Sender(_) => self.check_room(),
+            Request::Recipient(_) => self.check_recipient(),
             Request::Message(message) => self.keep(message).await,
         }
     }
 
     async fn authenticate(&mut self, username: String, password: Password) -> Verdict {
         let live = self.context.live();
-        let name = username.clone();
+        let (known, name) = (Arc::clone(&live), username.clone());
         // About a millisecond of hashing: not on the threads that move everybody's bytes.
         let checked =
-            tokio::task::spawn_blocking(move || check_login(&live, &name, &password)).await;
+            tokio::task::spawn_blocking(move || check_login(&known, &name, &password)).await;
         match checked {
             Ok(Some(proof)) => {
                 self.proof = Some(proof);
@@ -267,7 +274,8 @@ impl Driver {
             }
             Ok(None) => {
                 self.context.metrics.authentication_failures.inc();
-                tracing::warn!(peer = %self.peer, user = username,
+                let user = loggable(&live.credentials, &username);
+                tracing::warn!(peer = %self.peer, user,
                     listener = self.listener.name.as_str(), "login refused");
                 Verdict::Refuse(Refusal::LoginFailed.reply())
             }
@@ -275,13 +283,27 @@ impl Driver {
         }
     }
 
-    /// Refused at MAIL already, before the content crosses the network.
-    fn check_disk(&self) -> Verdict {
-        match self.context.queue.spool().free_bytes() {
-            Ok(free) if free < DISK_RESERVE_BYTES => Verdict::Refuse(Refusal::DiskFull.reply()),
-            // What cannot be measured shows when it is written.
-            Ok(_) | Err(_) => Verdict::Accept,
+    /// A transaction begins: whatever was held for one before it is given back.
+    fn check_room(&mut self) -> Verdict {
+        self.reservation = None;
+        self.recipients = 0;
+        match accept::check_room(&self.context) {
+            Ok(()) => Verdict::Accept,
+            Err(refusal) => Verdict::Refuse(refusal.reply()),
         }
+    }
+
+    /// Many recipients in many sessions take as much memory as large messages do.
+    fn check_recipient(&mut self) -> Verdict {
+        let verdict = self.check_relaying();
+        if matches!(verdict, Verdict::Accept) {
+            self.recipients += 1;
+            if !self.make_room(0) {
+                self.recipients -= 1;
+                return Verdict::Refuse(Refusal::MemoryFull.reply());
+            }
+        }
+        verdict
     }
 
     fn check_relaying(&self) -> Verdict {
@@ -334,6 +356,14 @@ impl Driver {
             Ok(id) => Verdict::Queued(format!("Ok: queued as {id}")),
             Err(refusal) => Verdict::Refuse(refusal.reply()),
         }
+    }
+}
+
+/// A name that may stand in the log: people type their password where the name belongs.
+fn loggable<'a>(credentials: &Credentials, username: &'a str) -> &'a str {
+    match credentials.find(username) {
+        Some(_) => username,
+        None => "unknown",
     }
 }
 

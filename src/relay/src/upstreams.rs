@@ -1,24 +1,44 @@
 //! Which upstream to use, and what is known about each. Pure.
 //!
 //! A failure before MAIL FROM says nothing about any message: it is a failure of the upstream (a
-//! wrong password, a closed port, a bad certificate). It holds the mail, is reported, and is
-//! probed again over one connection at a time with its own backoff; no message is charged with
-//! an attempt. Upstreams are used in order of preference: a later one only while all before it
-//! fail.
+//! wrong password, a closed port, a bad certificate). So is a 421 before the answer to the content. It holds the
+//! mail, is reported, and is probed again over one connection at a time with its own backoff; no message is
+//! charged with an attempt, unless it was there each time. Upstreams are used in order of preference: a later one
+//! only while all before it fail.
+//!
+//! # Checks
+//! What is known must not depend on whether mail comes: an upstream over which nothing has been tried for
+//! [`CHECK_INTERVAL`] is due for a *check*, a connection that ends after the login. One that is new or changed is
+//! due at once; the first choice, while it cannot be connected to, after its backoff. A connection for mail makes a
+//! check unnecessary, and a check is made only where no connection is open.
+//!
+//! # What mends a failure
+//! A failure to connect is mended by a connection. A failure in a transaction is not, while mail waits that can tell:
+//! the upstream that says 421 to every MAIL lets everybody in. It is mended by a transaction that was answered. The
+//! backoff begins anew with an answered transaction, or with a check when nothing waits.
+//!
+//! # Crowds
+//! An upstream that works and asks a further connection for less has enough of them: the others go on, and the next
+//! is opened after a pause.
 
 use std::time::Duration;
 
 use postroad_config::Upstream;
 use postroad_config::status::{FailureReason, UpstreamFailure, UpstreamState, UpstreamStatus};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, jittered};
+use crate::clock::Moment;
 
 /// Probes start fast, because most outages are a restart, and end at a pace that a mended upstream is noticed
-/// within half a minute.
+/// within a minute.
 const PROBE_BACKOFF: Backoff = Backoff {
     initial: Duration::from_secs(1),
     maximum: Duration::from_secs(60),
 };
+
+/// How long nothing may be tried over an upstream before it is checked: providers do not notice a login in five
+/// minutes, and nobody waits longer to see that one has stopped working.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// All upstreams, in order of preference.
 #[derive(Debug, Default)]
@@ -36,6 +56,12 @@ struct Tracked {
     connections: u32,
     since_ms: u64,
     health: Health,
+    /// Failures since a transaction was answered.
+    failures: u32,
+    /// Before this no connection is opened but the first.
+    crowded_until_ms: u64,
+    /// When it counts as idle for so long that a check is due.
+    idle_at_ms: u64,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,9 +70,18 @@ enum Health {
     Ready,
     Failing {
         failure: UpstreamFailure,
-        failures: u32,
+        stage: FailedStage,
         probe_ms: u64,
     },
+}
+
+/// Where an upstream failed, and so what mends it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailedStage {
+    /// Before MAIL FROM.
+    Connecting,
+    /// At MAIL or later, before the message was judged.
+    Sending,
 }
 
 /// What changed by a report; worth a log line.
@@ -56,8 +91,19 @@ pub enum Change {
     Recovered,
     /// Does not work now, and did before, or for another reason.
     Failed,
+    /// Works, but bears no more connections than it has.
+    Crowded,
     /// As before.
     None,
+}
+
+/// Whether mail is queued, due or not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Backlog {
+    /// Nothing is.
+    Empty,
+    /// Some is, and will show whether the upstream takes it.
+    Waiting,
 }
 
 impl Upstreams {
@@ -80,7 +126,7 @@ impl Upstreams {
             );
             if tracked.fingerprint != fingerprint {
                 fingerprint.clone_into(&mut tracked.fingerprint);
-                tracked.expect_anew();
+                tracked.expect_anew(now_ms);
                 changed = true;
             }
             tracked.connections_max = upstream.limits.connections;
@@ -89,13 +135,11 @@ impl Upstreams {
         changed
     }
 
-    /// Where to open another connection now, by name; `None` if none should be opened.
+    /// Where to open another connection for mail now, by name; `None` if none should be opened.
     pub fn choose(&self, now_ms: u64) -> Option<&str> {
         for tracked in &self.tracked {
             match &tracked.health {
-                Health::Ready if tracked.connections < tracked.connections_max => {
-                    return Some(&tracked.name);
-                }
+                Health::Ready if tracked.bears_another(now_ms) => return Some(&tracked.name),
                 Health::Unknown if tracked.connections == 0 => return Some(&tracked.name),
                 Health::Ready | Health::Unknown => return None,
                 Health::Failing { probe_ms, .. }
@@ -109,16 +153,30 @@ impl Upstreams {
         None
     }
 
-    /// When [`Self::choose`] may next say something else by time alone.
-    pub fn next_probe_ms(&self) -> Option<u64> {
-        let probes = self
+    /// An upstream that is due for a check, by name.
+    pub fn choose_check(&self, now_ms: u64) -> Option<&str> {
+        let mut tracked = self.tracked.iter().enumerate();
+        let due = tracked.find(|(index, tracked)| {
+            tracked.connections == 0 && tracked.check_ms(*index) <= now_ms
+        });
+        due.map(|(_, tracked)| tracked.name.as_str())
+    }
+
+    /// When [`Self::choose`] or [`Self::choose_check`] may next say something else by time alone.
+    pub fn next_ms(&self, now_ms: u64) -> Option<u64> {
+        let times = self
             .tracked
             .iter()
-            .filter_map(|tracked| match &tracked.health {
-                Health::Failing { probe_ms, .. } if tracked.connections == 0 => Some(*probe_ms),
-                _ => None,
+            .enumerate()
+            .flat_map(|(index, tracked)| {
+                let probe_ms = match &tracked.health {
+                    Health::Failing { probe_ms, .. } => *probe_ms,
+                    Health::Ready | Health::Unknown => tracked.crowded_until_ms,
+                };
+                [probe_ms, tracked.check_ms(index)]
             });
-        probes.min()
+        // What is past waits for something else: a connection that ends, or mail that comes.
+        times.filter(|time_ms| *time_ms > now_ms).min()
     }
 
     /// Whether every upstream has been tried and fails.
@@ -147,57 +205,63 @@ impl Upstreams {
         }
     }
 
-    /// The upstream (as it was configured under `fingerprint`) got as far as MAIL FROM.
-    pub fn ready(&mut self, name: &str, fingerprint: &str, now_ms: u64) -> Change {
-        let Some(tracked) = self.find_as(name, fingerprint) else {
-            return Change::None;
-        };
-        if tracked.health == Health::Ready {
-            return Change::None;
-        }
-        tracked.health = Health::Ready;
-        tracked.since_ms = now_ms;
-        Change::Recovered
-    }
-
-    /// The upstream (as it was configured under `fingerprint`) failed before MAIL FROM. `random`
-    /// is uniform in 0..1.
-    pub fn failed(
+    /// The upstream (as it was configured under `fingerprint`) let a connection get ready for MAIL FROM.
+    pub fn connected(
         &mut self,
         name: &str,
         fingerprint: &str,
-        failure: UpstreamFailure,
-        now_ms: u64,
-        random: f64,
+        backlog: Backlog,
+        at: Moment,
     ) -> Change {
         let Some(tracked) = self.find_as(name, fingerprint) else {
             return Change::None;
         };
-        let (change, failures) = match &tracked.health {
+        let was_idle = tracked.idle_at_ms <= at.now_ms;
+        tracked.tried(at);
+        if was_idle && backlog == Backlog::Empty {
+            tracked.failures = 0;
+        }
+        match &tracked.health {
             Health::Failing {
-                failure: known,
-                failures,
+                stage: FailedStage::Sending,
                 ..
-            } => {
-                let same = known.reason == failure.reason;
-                (
-                    if same { Change::None } else { Change::Failed },
-                    failures.saturating_add(1),
-                )
-            }
-            Health::Ready | Health::Unknown => {
-                tracked.since_ms = now_ms;
-                (Change::Failed, 1)
-            }
+            } if backlog == Backlog::Waiting => Change::None,
+            _ => tracked.mended(at),
+        }
+    }
+
+    /// The upstream (as it was configured under `fingerprint`) has answered a transaction, whatever the answer.
+    pub fn answered(&mut self, name: &str, fingerprint: &str, at: Moment) -> Change {
+        let Some(tracked) = self.find_as(name, fingerprint) else {
+            return Change::None;
         };
-        let pause = PROBE_BACKOFF.pause(failures, random).as_millis();
-        let probe_ms = now_ms.saturating_add(u64::try_from(pause).unwrap_or(u64::MAX));
-        tracked.health = Health::Failing {
-            failure,
-            failures,
-            probe_ms,
+        tracked.tried(at);
+        tracked.failures = 0;
+        tracked.mended(at)
+    }
+
+    /// The upstream (as it was configured under `fingerprint`) failed, for a reason that is not one message's.
+    pub fn failed(
+        &mut self,
+        name: &str,
+        fingerprint: &str,
+        stage: FailedStage,
+        failure: UpstreamFailure,
+        at: Moment,
+    ) -> Change {
+        let Some(tracked) = self.find_as(name, fingerprint) else {
+            return Change::None;
         };
-        change
+        tracked.tried(at);
+        match tracked.health {
+            Health::Ready
+                if tracked.connections > 1 && failure.reason == FailureReason::Throttled =>
+            {
+                tracked.crowded(at);
+                Change::Crowded
+            }
+            _ => tracked.fail(stage, failure, at),
+        }
     }
 
     /// The state of each for the status, in order.
@@ -225,20 +289,105 @@ impl Tracked {
             connections: 0,
             since_ms: now_ms,
             health: Health::Unknown,
+            failures: 0,
+            crowded_until_ms: 0,
+            idle_at_ms: 0,
         }
     }
 
     /// The failure of a login that has just been changed is worth a try, but it is no news until it has been tried:
-    /// the state stays, only the wait is over.
-    fn expect_anew(&mut self) {
+    /// the state stays, only the wait is over, and a connection mends it.
+    fn expect_anew(&mut self, now_ms: u64) {
+        (self.failures, self.crowded_until_ms, self.idle_at_ms) = (0, 0, 0);
         if let Health::Failing {
-            failures, probe_ms, ..
+            stage, probe_ms, ..
         } = &mut self.health
         {
-            (*failures, *probe_ms) = (0, 0);
+            (*stage, *probe_ms) = (FailedStage::Connecting, 0);
         } else {
-            self.health = Health::Unknown;
+            (self.health, self.since_ms) = (Health::Unknown, now_ms);
         }
+    }
+
+    fn bears_another(&self, now_ms: u64) -> bool {
+        let max = match self.crowded_until_ms <= now_ms {
+            true => self.connections_max,
+            false => 1,
+        };
+        self.connections < max
+    }
+
+    /// When a check is due while no connection is open. Mail waits for the first choice alone: what is behind it is
+    /// worth knowing, but not worth a login every minute.
+    fn check_ms(&self, index: usize) -> u64 {
+        match &self.health {
+            Health::Unknown => 0,
+            Health::Failing {
+                stage: FailedStage::Connecting,
+                probe_ms,
+                ..
+            } if index == 0 => *probe_ms,
+            Health::Ready | Health::Failing { .. } => self.idle_at_ms,
+        }
+    }
+
+    fn tried(&mut self, at: Moment) {
+        self.idle_at_ms = after(at, jittered(CHECK_INTERVAL, at.random));
+    }
+
+    fn mended(&mut self, at: Moment) -> Change {
+        if self.health == Health::Ready {
+            return Change::None;
+        }
+        self.health = Health::Ready;
+        self.since_ms = at.now_ms;
+        Change::Recovered
+    }
+
+    /// One connection too many: the others go on, and the next is opened later.
+    fn crowded(&mut self, at: Moment) {
+        if self.crowded_until_ms <= at.now_ms {
+            self.failures = self.failures.saturating_add(1);
+            self.crowded_until_ms = after(at, PROBE_BACKOFF.pause(self.failures, at.random));
+        }
+    }
+
+    fn fail(&mut self, stage: FailedStage, failure: UpstreamFailure, at: Moment) -> Change {
+        let (change, stage, pending_ms) = match &self.health {
+            Health::Failing {
+                failure: known,
+                stage: known_stage,
+                probe_ms,
+            } => {
+                let change = match known.reason == failure.reason {
+                    true => Change::None,
+                    false => Change::Failed,
+                };
+                // What could be connected to and did not take mail has to take some before it counts as mended.
+                let stage = match *known_stage {
+                    FailedStage::Sending => FailedStage::Sending,
+                    FailedStage::Connecting => stage,
+                };
+                (change, stage, *probe_ms)
+            }
+            Health::Ready | Health::Unknown => {
+                self.since_ms = at.now_ms;
+                (Change::Failed, stage, 0)
+            }
+        };
+        // Connections that fail together are one failure.
+        let probe_ms = if pending_ms > at.now_ms {
+            pending_ms
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            after(at, PROBE_BACKOFF.pause(self.failures, at.random))
+        };
+        self.health = Health::Failing {
+            failure,
+            stage,
+            probe_ms,
+        };
+        change
     }
 
     fn status(&self) -> UpstreamStatus {
@@ -256,6 +405,11 @@ impl Tracked {
     }
 }
 
+fn after(at: Moment, pause: Duration) -> u64 {
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    at.now_ms.saturating_add(pause_ms)
+}
+
 /// Makes a failure for the status, its text bounded.
 pub fn failure(reason: FailureReason, message: impl Into<String>) -> UpstreamFailure {
     /// A condition's message is read in a terminal.
@@ -268,141 +422,4 @@ pub fn failure(reason: FailureReason, message: impl Into<String>) -> UpstreamFai
 }
 
 #[cfg(test)]
-mod tests {
-    use postroad_config::{UpstreamLimits, UpstreamTls};
-
-    use super::*;
-
-    fn upstream(name: &str) -> Upstream {
-        Upstream {
-            name: name.into(),
-            host: "smtp.example.com".into(),
-            port: 587,
-            tls: UpstreamTls::Required,
-            ca: None,
-            auth: None,
-            limits: UpstreamLimits {
-                connections: 2,
-                ..UpstreamLimits::default()
-            },
-        }
-    }
-
-    fn two() -> Upstreams {
-        let mut upstreams = Upstreams::default();
-        upstreams.configure(
-            [(&upstream("a"), "1"), (&upstream("b"), "1")].into_iter(),
-            0,
-        );
-        upstreams
-    }
-
-    fn refused() -> UpstreamFailure {
-        failure(FailureReason::ConnectionRefused, "connection refused")
-    }
-
-    #[test]
-    fn an_unknown_upstream_is_tried_with_one_connection() {
-        let mut upstreams = two();
-        assert_eq!(upstreams.choose(0), Some("a"));
-        upstreams.opened("a");
-        assert_eq!(upstreams.choose(0), None);
-        assert_eq!(upstreams.ready("a", "1", 5), Change::Recovered);
-        assert_eq!(upstreams.ready("a", "1", 6), Change::None);
-        assert_eq!(upstreams.choose(0), Some("a"));
-        upstreams.opened("a");
-        assert_eq!(
-            upstreams.choose(0),
-            None,
-            "never more connections than its limit"
-        );
-        upstreams.closed("a");
-        assert_eq!(upstreams.choose(0), Some("a"));
-    }
-
-    #[test]
-    fn the_next_upstream_serves_while_the_first_fails_and_the_first_is_probed() {
-        let mut upstreams = two();
-        upstreams.opened("a");
-        assert_eq!(
-            upstreams.failed("a", "1", refused(), 1000, 0.5),
-            Change::Failed
-        );
-        upstreams.closed("a");
-        assert_eq!(upstreams.choose(1000), Some("b"));
-        upstreams.opened("b");
-        upstreams.ready("b", "1", 1000);
-        assert_eq!(upstreams.next_probe_ms(), Some(2000));
-        assert_eq!(upstreams.choose(1999), Some("b"));
-        assert_eq!(
-            upstreams.choose(2000),
-            Some("a"),
-            "probe of the preferred one"
-        );
-        upstreams.opened("a");
-        assert_eq!(upstreams.choose(2000), Some("b"), "one probe at a time");
-        assert_eq!(
-            upstreams.failed("a", "1", refused(), 2000, 0.5),
-            Change::None
-        );
-        upstreams.closed("a");
-        assert_eq!(upstreams.next_probe_ms(), Some(4000), "the pause doubles");
-    }
-
-    #[test]
-    fn all_failing_names_the_first_reason_and_keeps_the_time_it_began() {
-        let mut upstreams = two();
-        assert_eq!(upstreams.all_failing(), None);
-        upstreams.failed("a", "1", refused(), 7000, 0.5);
-        assert_eq!(upstreams.all_failing(), None);
-        upstreams.failed(
-            "b",
-            "1",
-            failure(FailureReason::TlsFailed, "bad"),
-            8000,
-            0.5,
-        );
-        assert_eq!(upstreams.all_failing(), Some(&refused()));
-        upstreams.failed("a", "1", refused(), 9000, 0.5);
-        assert_eq!(upstreams.status()[0].since, 7);
-        assert_eq!(upstreams.status()[0].failure, Some(refused()));
-    }
-
-    #[test]
-    fn a_changed_login_is_tried_at_once_and_late_reports_of_the_old_one_do_not_count() {
-        let mut upstreams = two();
-        upstreams.failed("a", "1", refused(), 1000, 0.5);
-        let changed = [(&upstream("a"), "2"), (&upstream("b"), "1")];
-        assert!(upstreams.configure(changed.into_iter(), 1001));
-        assert_eq!(upstreams.choose(1001), Some("a"));
-        assert_eq!(
-            upstreams.failed("a", "1", refused(), 1002, 0.5),
-            Change::None
-        );
-        assert_eq!(upstreams.choose(1002), Some("a"));
-        assert_eq!(
-            upstreams.status()[0].state,
-            UpstreamState::Failing,
-            "not mended until seen"
-        );
-        assert!(!upstreams.configure(changed.into_iter(), 1003));
-    }
-
-    #[test]
-    fn an_upstream_that_is_gone_is_forgotten() {
-        let mut upstreams = two();
-        upstreams.configure([(&upstream("b"), "1")].into_iter(), 1);
-        assert_eq!(upstreams.status().len(), 1);
-        assert_eq!(upstreams.ready("a", "1", 1), Change::None);
-    }
-
-    #[test]
-    fn failure_texts_are_bounded() {
-        assert_eq!(
-            failure(FailureReason::Refused, "x".repeat(9999))
-                .message
-                .len(),
-            400
-        );
-    }
-}
+mod tests;

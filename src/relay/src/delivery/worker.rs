@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use postroad_config::status::UpstreamFailure;
 use postroad_smtp::client::{
-    Connection as Afterwards, RecipientOutcome, Transaction, TransactionOutcome,
+    ConnectFailure, Connection as Afterwards, End, RecipientOutcome, Transaction,
 };
 use postroad_smtp::{BodyKind, EnhancedStatus, ForwardPath, Reply, ReversePath};
 use postroad_spool::{BodyType, Message, MessageId};
 
 use super::connect::{Connection, Sent, describe};
+use super::holds::Blame;
 use super::{SharedUpstreams, announce, open_recipients, record};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::context::{Context, Phase};
 use crate::live::LiveUpstream;
 use crate::schedule::Entry;
+use crate::unreadable;
+use crate::upstreams::{Backlog, FailedStage};
 
 /// How long an idle connection is kept for the next message. Postfix keeps one for 2 seconds too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Pause before a message that could not be read from the disk is tried again.
-const UNREADABLE_PAUSE_MS: u64 = 60_000;
 
 /// Serves one connection.
 pub(super) struct Worker {
@@ -65,18 +65,36 @@ impl Worker {
 
     /// Opens the connection and uses it for as long as there is work.
     pub(super) async fn run(self) {
+        if let Some(connection) = self.open().await {
+            self.serve(connection).await;
+        }
+    }
+
+    /// Opens the connection as for mail, and ends it.
+    pub(super) async fn check(self) {
+        if let Some(connection) = self.open().await {
+            connection.quit().await;
+        }
+    }
+
+    async fn open(&self) -> Option<Connection> {
         let hostname = self.context.live().config.hostname.clone();
         let opened = tokio::select! {
             biased;
-            () = self.context.reached(Phase::Stopping) => return,
+            () = self.context.reached(Phase::Stopping) => return None,
             opened = Connection::open(&self.upstream, &hostname) => opened,
         };
         match opened {
             Ok(connection) => {
-                self.report_ready();
-                self.serve(connection).await;
+                self.report_connected();
+                // Mail may have come meanwhile, and waits for what has just become known.
+                self.context.queue.nudge();
+                Some(connection)
             }
-            Err(failure) => self.report_failed(&failure),
+            Err(failure) => {
+                self.report_failed(FailedStage::Connecting, &failure);
+                None
+            }
         }
     }
 
@@ -119,13 +137,10 @@ impl Worker {
     }
 
     async fn deliver(&self, connection: &mut Connection, id: MessageId, entry: Entry) -> Then {
-        let (message, _room) = match self.context.queue.load(id, entry.bytes).await {
+        let (message, _room) = match self.context.queue.load(id, &entry).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!(%id, %error, "cannot load a message; it stays in the queue");
-                self.context
-                    .queue
-                    .release(id, entry, clock::now_ms() + UNREADABLE_PAUSE_MS);
+                unreadable::settle(&self.context, id, entry, error).await;
                 return Then::GoOn;
             }
         };
@@ -157,7 +172,7 @@ impl Worker {
             let outcome = match connection.send(transaction(message, recipients)).await {
                 Sent::Finished(outcome) => outcome,
                 Sent::Held(failure) => {
-                    self.report_failed(&failure);
+                    self.report_failed(FailedStage::Sending, &failure);
                     return (outcomes, Then::Stop);
                 }
                 Sent::Lost(why) => {
@@ -165,26 +180,32 @@ impl Worker {
                     return (outcomes, Then::Stop);
                 }
             };
-            let TransactionOutcome {
-                recipients,
-                connection: afterwards,
-                hold,
-            } = outcome;
-            let judged = indexes.into_iter().zip(recipients);
-            if let Some(hold) = hold {
-                outcomes.extend(judged.filter(|(_, outcome)| is_final(outcome)));
-                // A demand that stands beside an accepted recipient is about the others, not about us.
-                if outcomes.is_empty() {
-                    self.report_failed(&describe(&hold));
+            let judged = indexes.into_iter().zip(outcome.recipients);
+            match outcome.end {
+                End::Held(failure) => {
+                    match self.blame(message.id, &failure) {
+                        Blame::Upstream => outcomes.extend(judged.filter(|(_, one)| is_final(one))),
+                        Blame::Message => outcomes.extend(judged),
+                    }
+                    return (outcomes, Then::Stop);
                 }
-                return (outcomes, Then::Stop);
+                End::Answered => self.report_answered(message.id),
+                End::Unanswered => {}
             }
             outcomes.extend(judged);
-            if afterwards == Afterwards::Closing {
+            if outcome.connection == Afterwards::Closing {
                 return (outcomes, Then::Stop);
             }
         }
         (outcomes, Then::GoOn)
+    }
+
+    /// The upstream takes no mail now. Whether the message has something to do with it.
+    fn blame(&self, id: MessageId, failure: &ConnectFailure) -> Blame {
+        self.report_failed(FailedStage::Sending, &describe(failure));
+        let blame = self.slot.upstreams.lock_holds().count(id);
+        tracing::info!(%id, upstream = self.slot.name, ?blame, "not judged");
+        blame
     }
 
     fn log(&self, message: &Message, outcomes: &[(u32, RecipientOutcome)]) {
@@ -203,26 +224,30 @@ impl Worker {
         }
     }
 
-    fn report_ready(&self) {
-        let now_ms = clock::now_ms();
-        let fingerprint = &self.upstream.fingerprint;
-        let change = self
-            .slot
-            .upstreams
-            .lock()
-            .ready(&self.slot.name, fingerprint, now_ms);
-        announce(&self.slot.name, change, None);
+    fn report_connected(&self) {
+        let backlog = match self.context.queue.totals().0.messages {
+            0 => Backlog::Empty,
+            _ => Backlog::Waiting,
+        };
+        let (name, fingerprint) = (&self.slot.name, &self.upstream.fingerprint);
+        let mut upstreams = self.slot.upstreams.lock();
+        let change = upstreams.connected(name, fingerprint, backlog, Moment::now());
+        announce(name, change, None);
     }
 
-    fn report_failed(&self, failure: &UpstreamFailure) {
-        let change = self.slot.upstreams.lock().failed(
-            &self.slot.name,
-            &self.upstream.fingerprint,
-            failure.clone(),
-            clock::now_ms(),
-            clock::random_unit(),
-        );
-        announce(&self.slot.name, change, Some(failure));
+    fn report_answered(&self, id: MessageId) {
+        self.slot.upstreams.lock_holds().forget(id);
+        let (name, fingerprint) = (&self.slot.name, &self.upstream.fingerprint);
+        let mut upstreams = self.slot.upstreams.lock();
+        let change = upstreams.answered(name, fingerprint, Moment::now());
+        announce(name, change, None);
+    }
+
+    fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
+        let (name, fingerprint) = (&self.slot.name, &self.upstream.fingerprint);
+        let mut upstreams = self.slot.upstreams.lock();
+        let change = upstreams.failed(name, fingerprint, stage, failure.clone(), Moment::now());
+        announce(name, change, Some(failure));
     }
 }
 

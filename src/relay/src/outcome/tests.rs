@@ -116,14 +116,15 @@ fn what_is_deferred_past_its_lifetime_has_failed() {
 }
 
 #[test]
-fn a_recipient_that_was_not_tried_stays_open() {
-    let decision = decide(
-        &message(2),
-        &Entry::default(),
-        vec![(0, taken())],
-        RULES,
-        0,
-        0.5,
-    );
-    assert!(matches!(decision.next, Next::Again { .. }));
+fn a_recipient_that_was_not_tried_stays_open_and_costs_no_attempt() {
+    let entry = Entry {
+        attempts: 2,
+        ..Entry::default()
+    };
+    let decision = decide(&message(2), &entry, vec![(0, taken())], RULES, 7_000, 0.5);
+    let Next::Again { attempt, entry } = decision.next else {
+        panic!("{decision:?}")
+    };
+    assert_eq!((&*entry.settled, entry.attempts), (&[0][..], 2));
+    assert_eq!((attempt.attempts, attempt.next_attempt_ms), (2, 7_000));
 }

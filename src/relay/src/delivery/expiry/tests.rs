@@ -1,0 +1,87 @@
+use postroad_config::status::{FailureReason, UpstreamFailure};
+use tokio_util::sync::CancellationToken;
+
+use super::super::Delivery;
+use super::*;
+use crate::clock::Moment;
+use crate::rig::{LIFETIME_SECONDS, Rig};
+use crate::upstreams::FailedStage;
+
+const MEMORY: u64 = 1 << 20;
+
+/// A manager whose only upstream fails.
+fn failing(rig: &Rig) -> Delivery {
+    let upstreams = SharedUpstreams::default();
+    let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
+    let live = rig.context.live();
+    delivery.configure(&live);
+    let failure = UpstreamFailure {
+        reason: FailureReason::ConnectionRefused,
+        message: "nothing listens".into(),
+    };
+    let fingerprint = &live.upstreams[0].fingerprint;
+    let stage = FailedStage::Connecting;
+    let at = Moment::now();
+    delivery
+        .upstreams
+        .lock()
+        .failed("provider", fingerprint, stage, failure, at);
+    delivery
+}
+
+#[tokio::test]
+async fn a_look_that_waits_for_memory_holds_nothing_up_and_no_second_one_begins() {
+    let rig = Rig::new(MEMORY);
+    let old = rig.message(1, LIFETIME_SECONDS);
+    rig.accept(&old).await.unwrap();
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    let all = rig.context.queue.memory().try_reserve(MEMORY).unwrap();
+    let delivery = failing(&rig);
+    let mut last = None;
+    delivery.start_expiry(&mut last);
+    while !rig.context.queue.memory().has_waiting() {
+        tokio::task::yield_now().await;
+    }
+    let first = last.as_ref().map(tokio::task::JoinHandle::id);
+    delivery.start_expiry(&mut last);
+    assert_eq!(last.as_ref().map(tokio::task::JoinHandle::id), first);
+    drop(all);
+    last.unwrap().await.unwrap();
+    assert!(rig.context.queue.spool().read(old.id).is_err());
+    let (totals, _) = rig.context.queue.totals();
+    assert_eq!(totals.messages, 2, "the young one, and the bounce");
+}
+
+#[tokio::test]
+async fn a_look_ends_with_the_process_whatever_it_waits_for() {
+    let rig = Rig::new(MEMORY);
+    rig.accept(&rig.message(1, LIFETIME_SECONDS)).await.unwrap();
+    let _all = rig.context.queue.memory().try_reserve(MEMORY).unwrap();
+    let delivery = failing(&rig);
+    let mut last = None;
+    delivery.start_expiry(&mut last);
+    rig.phase.send_replace(Phase::Stopping);
+    last.unwrap().await.unwrap();
+    assert!(rig.context.queue.take().is_some(), "it is given back");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_does_not_keep_the_younger_ones_waiting() {
+    let rig = Rig::new(MEMORY);
+    let body = vec![b'x'; 9000];
+    let unreadable = rig.message(1, LIFETIME_SECONDS + 60);
+    let long = postroad_spool::Message {
+        body: body.into(),
+        ..unreadable
+    };
+    let readable = rig.message(1, LIFETIME_SECONDS);
+    rig.accept(&long).await.unwrap();
+    rig.accept(&readable).await.unwrap();
+    rig.disk.fail_reads_beyond(1000);
+    rig.block_corrupt();
+    let delivery = failing(&rig);
+    expire(rig.context.clone(), delivery.upstreams.clone()).await;
+    assert!(rig.context.queue.spool().read(readable.id).is_err());
+    let (totals, _) = rig.context.queue.totals();
+    assert_eq!((totals.messages, totals.unreadable), (2, 1));
+}

@@ -1,0 +1,324 @@
+use postroad_config::{UpstreamLimits, UpstreamTls};
+
+use super::*;
+
+const MINUTE_MS: u64 = 60_000;
+
+fn upstream(name: &str) -> Upstream {
+    Upstream {
+        name: name.into(),
+        host: "smtp.example.com".into(),
+        port: 587,
+        tls: UpstreamTls::Required,
+        ca: None,
+        auth: None,
+        limits: UpstreamLimits {
+            connections: 2,
+            ..UpstreamLimits::default()
+        },
+    }
+}
+
+fn configured(names: &[&str]) -> Upstreams {
+    let mut upstreams = Upstreams::default();
+    let all: Vec<_> = names.iter().map(|name| upstream(name)).collect();
+    upstreams.configure(all.iter().map(|one| (one, "1")), 0);
+    upstreams
+}
+
+fn two() -> Upstreams {
+    configured(&["a", "b"])
+}
+
+/// In the middle of all jitter.
+fn at(now_ms: u64) -> Moment {
+    Moment {
+        now_ms,
+        random: 0.5,
+    }
+}
+
+fn refused() -> UpstreamFailure {
+    failure(FailureReason::ConnectionRefused, "connection refused")
+}
+
+fn goodbye() -> UpstreamFailure {
+    failure(FailureReason::Throttled, "421 enough")
+}
+
+impl Upstreams {
+    fn connects(&mut self, name: &str, now_ms: u64) -> Change {
+        self.connected(name, "1", Backlog::Waiting, at(now_ms))
+    }
+
+    fn cannot_connect(&mut self, name: &str, now_ms: u64) -> Change {
+        self.failed(name, "1", FailedStage::Connecting, refused(), at(now_ms))
+    }
+
+    fn says_goodbye(&mut self, name: &str, now_ms: u64) -> Change {
+        self.failed(name, "1", FailedStage::Sending, goodbye(), at(now_ms))
+    }
+
+    fn state(&self, index: usize) -> UpstreamState {
+        self.status()[index].state
+    }
+
+    /// A connection that ends at once: opened, reported, closed.
+    fn visit(&mut self, name: &str, report: impl FnOnce(&mut Self) -> Change) -> Change {
+        self.opened(name);
+        let change = report(self);
+        self.closed(name);
+        change
+    }
+}
+
+#[test]
+fn an_unknown_upstream_is_tried_with_one_connection() {
+    let mut upstreams = two();
+    assert_eq!(upstreams.choose(0), Some("a"));
+    upstreams.opened("a");
+    assert_eq!(upstreams.choose(0), None);
+    assert_eq!(upstreams.connects("a", 5), Change::Recovered);
+    assert_eq!(upstreams.connects("a", 6), Change::None);
+    assert_eq!(upstreams.choose(0), Some("a"));
+    upstreams.opened("a");
+    assert_eq!(
+        upstreams.choose(0),
+        None,
+        "never more connections than its limit"
+    );
+    upstreams.closed("a");
+    assert_eq!(upstreams.choose(0), Some("a"));
+}
+
+#[test]
+fn the_next_upstream_serves_while_the_first_fails_and_the_first_is_probed() {
+    let mut upstreams = two();
+    let change = upstreams.visit("a", |all| all.cannot_connect("a", 1000));
+    assert_eq!(change, Change::Failed);
+    assert_eq!(upstreams.choose(1000), Some("b"));
+    upstreams.opened("b");
+    upstreams.connects("b", 1000);
+    assert_eq!(upstreams.next_ms(1000), Some(2000));
+    assert_eq!(upstreams.choose(1999), Some("b"));
+    assert_eq!(
+        upstreams.choose(2000),
+        Some("a"),
+        "probe of the preferred one"
+    );
+    upstreams.opened("a");
+    assert_eq!(upstreams.choose(2000), Some("b"), "one probe at a time");
+    assert_eq!(upstreams.cannot_connect("a", 2000), Change::None);
+    upstreams.closed("a");
+    assert_eq!(upstreams.next_ms(2000), Some(4000), "the pause doubles");
+}
+
+#[test]
+fn all_failing_names_the_first_reason_and_keeps_the_time_it_began() {
+    let mut upstreams = two();
+    assert_eq!(upstreams.all_failing(), None);
+    upstreams.cannot_connect("a", 7000);
+    assert_eq!(upstreams.all_failing(), None);
+    let bad = failure(FailureReason::TlsFailed, "bad");
+    upstreams.failed("b", "1", FailedStage::Connecting, bad, at(8000));
+    assert_eq!(upstreams.all_failing(), Some(&refused()));
+    upstreams.cannot_connect("a", 9000);
+    assert_eq!(upstreams.status()[0].since, 7);
+    assert_eq!(upstreams.status()[0].failure, Some(refused()));
+}
+
+#[test]
+fn a_changed_login_is_tried_at_once_and_late_reports_of_the_old_one_do_not_count() {
+    let mut upstreams = two();
+    upstreams.cannot_connect("a", 1000);
+    let (a, b) = (upstream("a"), upstream("b"));
+    let changed = [(&a, "2"), (&b, "1")];
+    assert!(upstreams.configure(changed.into_iter(), 1001));
+    assert_eq!(upstreams.choose(1001), Some("a"));
+    assert_eq!(upstreams.choose_check(1001), Some("a"));
+    assert_eq!(upstreams.cannot_connect("a", 1002), Change::None);
+    assert_eq!(upstreams.choose(1002), Some("a"));
+    assert_eq!(
+        upstreams.state(0),
+        UpstreamState::Failing,
+        "not mended until seen"
+    );
+    assert!(!upstreams.configure(changed.into_iter(), 1003));
+}
+
+#[test]
+fn an_upstream_that_is_gone_is_forgotten() {
+    let mut upstreams = two();
+    upstreams.configure([(&upstream("b"), "1")].into_iter(), 1);
+    assert_eq!(upstreams.status().len(), 1);
+    assert_eq!(upstreams.connects("a", 1), Change::None);
+}
+
+#[test]
+fn every_new_or_changed_upstream_is_due_for_one_check_at_once() {
+    let mut upstreams = two();
+    assert_eq!(upstreams.choose_check(0), Some("a"));
+    upstreams.opened("a");
+    assert_eq!(
+        upstreams.choose_check(0),
+        Some("b"),
+        "one connection each, and a fallback is worth knowing"
+    );
+    upstreams.opened("b");
+    assert_eq!(upstreams.choose_check(0), None);
+    for name in ["a", "b"] {
+        upstreams.connects(name, 0);
+        upstreams.closed(name);
+    }
+    assert_eq!(upstreams.choose_check(1), None);
+    let (a, b) = (upstream("a"), upstream("b"));
+    upstreams.configure([(&a, "1"), (&b, "2")].into_iter(), 9000);
+    assert_eq!(upstreams.choose_check(9000), Some("b"));
+    assert_eq!(upstreams.state(1), UpstreamState::Unknown);
+    assert_eq!(upstreams.status()[1].since, 9);
+}
+
+#[test]
+fn a_check_is_due_when_nothing_was_tried_for_five_minutes() {
+    let mut upstreams = configured(&["a"]);
+    upstreams.visit("a", |all| all.connects("a", 0));
+    assert_eq!(upstreams.next_ms(0), Some(5 * MINUTE_MS));
+    upstreams.visit("a", |all| all.answered("a", "1", at(MINUTE_MS)));
+    assert_eq!(upstreams.choose_check(6 * MINUTE_MS - 1), None);
+    assert_eq!(upstreams.choose_check(6 * MINUTE_MS), Some("a"));
+    upstreams.opened("a");
+    assert_eq!(
+        upstreams.choose_check(6 * MINUTE_MS),
+        None,
+        "a connection for mail makes it unnecessary"
+    );
+}
+
+#[test]
+fn a_failing_first_choice_is_checked_with_the_backoff_and_a_fallback_slowly() {
+    let mut upstreams = two();
+    for name in ["a", "b"] {
+        upstreams.visit(name, |all| all.cannot_connect(name, 0));
+    }
+    assert_eq!(upstreams.choose_check(999), None);
+    assert_eq!(upstreams.choose_check(1000), Some("a"));
+    upstreams.visit("a", |all| all.connects("a", 1000));
+    assert_eq!(upstreams.state(0), UpstreamState::Ready);
+    assert_eq!(upstreams.choose_check(5 * MINUTE_MS - 1), None);
+    assert_eq!(upstreams.choose_check(5 * MINUTE_MS), Some("b"));
+}
+
+#[test]
+fn a_failure_while_sending_is_not_mended_by_connecting_while_mail_waits() {
+    let mut upstreams = configured(&["a"]);
+    upstreams.visit("a", |all| all.connects("a", 0));
+    let (mut now_ms, mut pauses) = (0, Vec::new());
+    for _ in 0..8 {
+        upstreams.visit("a", |all| {
+            all.connects("a", now_ms);
+            all.says_goodbye("a", now_ms)
+        });
+        assert_eq!(upstreams.choose(now_ms), None);
+        assert_eq!(upstreams.choose_check(now_ms + MINUTE_MS), None);
+        let next_ms = upstreams.next_ms(now_ms).unwrap();
+        assert_eq!(upstreams.choose(next_ms), Some("a"));
+        assert_eq!(upstreams.connects("a", next_ms), Change::None);
+        assert_eq!(upstreams.state(0), UpstreamState::Failing);
+        pauses.push((next_ms - now_ms) / 1000);
+        now_ms = next_ms;
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    assert_eq!(upstreams.answered("a", "1", at(now_ms)), Change::Recovered);
+    upstreams.says_goodbye("a", now_ms);
+    assert_eq!(upstreams.next_ms(now_ms), Some(now_ms + 1000));
+}
+
+#[test]
+fn a_failure_while_sending_stays_when_it_cannot_even_be_connected_to() {
+    let mut upstreams = configured(&["a"]);
+    upstreams.says_goodbye("a", 0);
+    assert_eq!(upstreams.cannot_connect("a", 1000), Change::Failed);
+    assert_eq!(upstreams.connects("a", 3000), Change::None);
+    assert_eq!(upstreams.state(0), UpstreamState::Failing);
+}
+
+#[test]
+fn a_failure_while_sending_is_mended_by_a_check_when_nothing_waits() {
+    let mut upstreams = configured(&["a"]);
+    upstreams.says_goodbye("a", 0);
+    upstreams.says_goodbye("a", 1000);
+    let idle_ms = 1000 + 5 * MINUTE_MS;
+    assert_eq!(upstreams.choose_check(idle_ms - 1), None);
+    assert_eq!(upstreams.choose_check(idle_ms), Some("a"));
+    let change = upstreams.connected("a", "1", Backlog::Empty, at(idle_ms));
+    assert_eq!(change, Change::Recovered);
+    upstreams.says_goodbye("a", idle_ms);
+    assert_eq!(
+        upstreams.next_ms(idle_ms),
+        Some(idle_ms + 1000),
+        "the backoff begins anew"
+    );
+}
+
+#[test]
+fn a_failure_while_sending_is_mended_by_a_check_of_the_changed_upstream() {
+    let mut upstreams = configured(&["a"]);
+    upstreams.says_goodbye("a", 0);
+    upstreams.configure([(&upstream("a"), "2")].into_iter(), 1);
+    assert_eq!(upstreams.choose_check(1), Some("a"));
+    let change = upstreams.connected("a", "2", Backlog::Waiting, at(1));
+    assert_eq!(change, Change::Recovered);
+}
+
+#[test]
+fn connecting_does_not_reset_the_backoff() {
+    let mut upstreams = configured(&["a"]);
+    upstreams.cannot_connect("a", 0);
+    upstreams.cannot_connect("a", 1000);
+    upstreams.connects("a", 3000);
+    assert_eq!(upstreams.state(0), UpstreamState::Ready);
+    upstreams.cannot_connect("a", 3000);
+    assert_eq!(upstreams.next_ms(3000), Some(7000));
+}
+
+#[test]
+fn connections_that_fail_together_are_one_failure() {
+    let mut upstreams = configured(&["a"]);
+    for _ in 0..20 {
+        upstreams.cannot_connect("a", 0);
+    }
+    assert_eq!(upstreams.next_ms(0), Some(1000));
+}
+
+#[test]
+fn a_connection_too_many_is_no_failure_of_the_upstream() {
+    let mut upstreams = two();
+    upstreams.opened("a");
+    upstreams.connects("a", 0);
+    upstreams.opened("a");
+    assert_eq!(upstreams.says_goodbye("a", 0), Change::Crowded);
+    upstreams.closed("a");
+    assert_eq!(upstreams.state(0), UpstreamState::Ready);
+    assert_eq!(
+        upstreams.choose(999),
+        None,
+        "no more for now, and no fallback"
+    );
+    assert_eq!(upstreams.next_ms(0), Some(1000));
+    assert_eq!(upstreams.choose(1000), Some("a"));
+    assert_eq!(
+        upstreams.says_goodbye("a", 1000),
+        Change::Failed,
+        "the only connection speaks for the upstream"
+    );
+}
+
+#[test]
+fn failure_texts_are_bounded() {
+    assert_eq!(
+        failure(FailureReason::Refused, "x".repeat(9999))
+            .message
+            .len(),
+        400
+    );
+}
