@@ -28,14 +28,18 @@ pub use crd::crds;
 pub use credential::{Binding, RelayRef, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus};
 pub use refs::{SecretKeyRef, SecretRef};
 pub use relay::{
-    Access, AuthMode, Delivery, Endpoint, EndpointPort, Limits, Listener, ListenerTls, Listeners,
-    Network, QueueSummary, ReplicaState, ReplicaStatus, Retry, Service, ServiceType, SmtpRelay,
-    SmtpRelaySpec, SmtpRelayStatus, Storage, StorageType, TlsSource, TlsStatus, Upstream,
-    UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
+    Access, Amounts, AuthMode, Delivery, Endpoint, EndpointPort, Limits, Listener, ListenerTls,
+    Listeners, Network, QueueSummary, ReplicaState, ReplicaStatus, Resources, Retry, Service,
+    ServiceType, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, StorageType, TlsSource,
+    TlsStatus, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
 };
 
 /// The API group.
 pub const GROUP: &str = "postroad.dev";
+
+/// Annotation of a SmtpRelay that its user sets to another value (a time, by custom) to have every
+/// replica replaced, one at a time.
+pub const ANNOTATION_RESTARTED_AT: &str = "postroad.dev/restartedAt";
 
 /// Longest `metadata.name` of a relay. `<name>-<ordinal>-<10>-<5>`, the name of a pod, has to fit
 /// the 63 characters of a host name, with two digits of ordinal.

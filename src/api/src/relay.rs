@@ -3,6 +3,7 @@
 mod access;
 mod delivery;
 mod listeners;
+mod resources;
 mod service;
 mod status;
 mod storage;
@@ -17,6 +18,7 @@ pub use delivery::{
     Delivery, Retry, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
 };
 pub use listeners::{AuthMode, Listener, ListenerTls, Listeners};
+pub use resources::{Amounts, Resources};
 pub use service::{Service, ServiceType};
 pub use status::{
     Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus, SmtpRelayStatus, TlsStatus,
@@ -75,7 +77,8 @@ pub struct SmtpRelaySpec {
     #[schemars(range(min = 0, max = 16))]
     pub replicas: u16,
 
-    /// Image of the relay. The one that belongs to the operator if not set.
+    /// Image of the relay. The one that belongs to the operator if not set: a pod then keeps the one
+    /// it was made with until it is replaced, see the annotation `postroad.dev/restartedAt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^[^\\\\s]+$')")
@@ -108,6 +111,10 @@ pub struct SmtpRelaySpec {
     /// The Service in front of the pods.
     #[serde(default)]
     pub service: Service,
+
+    /// What each pod asks of its node, and what it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
 }
 
 impl SmtpRelaySpec {

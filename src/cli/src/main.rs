@@ -1,5 +1,6 @@
 //! `kubectl postroad`: a file per verb.
 
+mod restart;
 mod status;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +19,11 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Has every replica of a relay replaced, one at a time: also how pods of an earlier operator become those of today.
+    Restart {
+        /// The SmtpRelay.
+        name: String,
+    },
     /// Says of a relay, or of every relay of the namespace, whether mail flows, what waits, and why.
     Status {
         /// The SmtpRelay.
@@ -33,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
         .namespace
         .unwrap_or_else(|| client.default_namespace().to_owned());
     match args.verb {
+        Verb::Restart { name } => restart::run(client, &namespace, &name).await,
         Verb::Status { name } => status::run(client, &namespace, name.as_deref()).await,
     }
 }

@@ -55,9 +55,9 @@ const RELAYS_MAX: usize = 50_000;
 /// Which credentials file the replicas of a relay have in force.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) enum CredentialsInForce {
-    /// Nobody has asked since the operator started.
+    /// Nobody has asked since the operator started, or a ready replica does not answer.
     #[default]
-    NotAsked,
+    Unknown,
     /// Not the same one everywhere, or no replica is ready.
     None,
     /// The one with this digest, in every ready replica.

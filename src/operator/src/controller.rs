@@ -8,6 +8,9 @@
 //! 4. [`apply`] (IO): in a fixed order, workload last;
 //! 5. [`status`] (pure, then IO): what to say about it, written only when it differs.
 //!
+//! A pod is replaced because of what its user has written ([`build`] says what that is), never because
+//! an operator would make it otherwise today.
+//!
 //! A refused relay is left as it is: its pods go on with what they have. A reference that leads
 //! nowhere (a Secret that is missing) is no refusal: the rest is kept, and status names what is missing.
 
@@ -41,7 +44,7 @@ pub(crate) use status::{condition, merge_conditions};
 
 /// While changed files spread: a login that was taken away has to be refused within seconds.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// While anything moves.
+/// While anything moves, is wrong or is not known.
 const SOON: Duration = Duration::from_secs(5);
 /// At rest; what is watched wakes the controller anyway.
 const LATER: Duration = Duration::from_secs(30);

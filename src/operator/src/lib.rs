@@ -8,7 +8,8 @@
 //! - [`admin`] asks relay pods how they are, over mutual TLS.
 //!
 //! Invariants. Nothing in memory matters: the operator may be killed at any point and finishes
-//! after a restart. Secrets are read by name only and never listed. A relay at rest causes no write.
+//! after a restart, and another one, of another version, goes on with the pods that there are: only their
+//! user has them replaced. Secrets are read by name only and never listed. A relay at rest causes no write.
 
 mod admin;
 mod app;

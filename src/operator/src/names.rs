@@ -28,8 +28,10 @@ pub(crate) const LABEL_CREDENTIAL: &str = "postroad.dev/credential";
 /// Label of everything the operator makes.
 pub(crate) const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// Annotation of a Deployment: digest of its pod template as built.
-pub(crate) const ANNOTATION_TEMPLATE: &str = "postroad.dev/template-hash";
+/// Annotation of a Deployment: digest of what its user wrote that shapes the pod.
+pub(crate) const ANNOTATION_INPUTS: &str = "postroad.dev/inputs-hash";
+/// Annotation of a Deployment: its pod template as it was applied (JSON).
+pub(crate) const ANNOTATION_POD_TEMPLATE: &str = "postroad.dev/pod-template";
 /// Annotation of a Deployment: when the drain of its pod began (RFC 3339).
 pub(crate) const ANNOTATION_DRAINING: &str = "postroad.dev/draining-since";
 /// Annotation of a pod: digest of what is mounted into it. Changing it makes the kubelet look.

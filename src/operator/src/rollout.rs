@@ -1,11 +1,16 @@
 //! Which replica is created, replaced, drained or removed next: a pure function of what is seen.
 //!
 //! Invariants, each with a row in the tests:
+//! - A replica that serves is replaced only because its user has written something else (the inputs
+//!   differ), never because a newer operator would make it otherwise (its shape is an earlier one).
 //! - A replica that serves is replaced only while every other wanted one serves, one at a time.
 //!   One that does not serve is replaced at once: it costs nothing, and a mistake that broke them all
-//!   (an image that does not exist) can be mended.
+//!   (an image that does not exist) can be mended. Where its mail is safe it takes a newer shape too.
 //! - A claim is deleted only after its pod has said that nothing waits, [`SETTLE`] after its drain
 //!   began: by then every session that was open at that time has ended.
+//! - A claim is not deleted while its pod reports damaged records or a failing disk: what is kept aside
+//!   may be mail, and somebody has to look. Deleting the claim by hand is how they say that they have;
+//!   the same gives a wanted replica a new volume, after it has delivered what it holds.
 //! - A claim beyond the wanted number with no pod may hold mail (the relay was deleted and applied
 //!   again, smaller): it gets a pod, which is drained like any other.
 //! - The mail of an emptyDir goes with its pod, so such a pod is drained before it is replaced.
@@ -25,6 +30,7 @@ pub(crate) struct Replica {
     pub(crate) workload: Workload,
     pub(crate) claim: Claim,
     pub(crate) report: Report,
+    pub(crate) disk: Disk,
 }
 
 /// The Deployment of a replica.
@@ -32,12 +38,22 @@ pub(crate) struct Replica {
 pub(crate) enum Workload {
     Absent,
     Present {
-        /// Digest of the template it was made from.
-        template: String,
+        /// Digest of what its user had written when it was made; empty if that is not known.
+        inputs: String,
+        shape: Shape,
         /// Whether its controller has caught up and its pod is available.
         serves: bool,
     },
     Terminating,
+}
+
+/// How the pod of a replica is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shape {
+    /// As it would be made now.
+    Current,
+    /// As another operator has made it, of another version or with another default image.
+    Earlier,
 }
 
 /// The PersistentVolumeClaim of a replica.
@@ -47,7 +63,19 @@ pub(crate) enum Claim {
     /// No volume yet, so it has never held mail.
     Unbound,
     Present,
+    /// Somebody has deleted it. It stays until its pod is gone, and cannot be kept.
     Terminating,
+}
+
+/// The disk under the queue, as far as the pod says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Disk {
+    /// Nothing is known against it.
+    Sound,
+    /// Records were damaged when found. They are kept aside and may have been mail.
+    Damaged,
+    /// It does not work now, so what is counted on it may not be all.
+    Failing,
 }
 
 /// What the pod of a replica says.
@@ -92,9 +120,11 @@ pub(crate) enum Durability {
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
+    /// The name of the relay: claims are called by it and their ordinal.
+    pub(crate) relay: &'a str,
     pub(crate) replicas: u32,
-    /// Digest of the template.
-    pub(crate) template: &'a str,
+    /// Digest of what the user has written that shapes a pod.
+    pub(crate) inputs: &'a str,
     pub(crate) durability: Durability,
 }
 
@@ -103,7 +133,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) enum Step {
     /// Make its claim and its Deployment.
     Create(u32),
-    /// Apply the changed template.
+    /// Give it a new pod, made as of today.
     Roll(u32),
     /// Tell it to take no more mail.
     Drain(u32),
@@ -121,7 +151,24 @@ pub(crate) struct Plan {
     pub(crate) waiting: Option<String>,
 }
 
+impl Step {
+    pub(crate) const fn ordinal(self) -> u32 {
+        match self {
+            Self::Create(ordinal)
+            | Self::Roll(ordinal)
+            | Self::Drain(ordinal)
+            | Self::Restart(ordinal)
+            | Self::Remove(ordinal) => ordinal,
+        }
+    }
+}
+
 impl Plan {
+    /// Whether something is done to this replica now.
+    pub(crate) fn touches(&self, ordinal: u32) -> bool {
+        self.steps.iter().any(|step| step.ordinal() == ordinal)
+    }
+
     fn wait(&mut self, for_what: String) {
         self.waiting.get_or_insert(for_what);
     }
@@ -136,36 +183,74 @@ pub(crate) fn plan(wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica>) -> Pla
             Some(replica) => keep(&mut plan, wanted, ordinal, replica),
         }
     }
-    roll(&mut plan, wanted, replicas);
+    replace(&mut plan, wanted, replicas);
     for (&ordinal, replica) in replicas.range(wanted.replicas..) {
         retire(&mut plan, wanted, ordinal, replica);
     }
     plan
 }
 
+/// The wanted replicas that this plan leaves with an earlier shape.
+pub(crate) fn outdated(
+    wanted: Wanted<'_>,
+    replicas: &BTreeMap<u32, Replica>,
+    plan: &Plan,
+) -> Vec<u32> {
+    let kept = replicas.range(..wanted.replicas).filter(|(ordinal, replica)| {
+        let workload = &replica.workload;
+        matches!(workload, Workload::Present { inputs, shape: Shape::Earlier, .. } if inputs == wanted.inputs)
+            && !plan.touches(**ordinal)
+    });
+    kept.map(|(&ordinal, _)| ordinal).collect()
+}
+
 /// A wanted replica, apart from the orderly replacement of those that serve.
 fn keep(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
-    match (&replica.workload, replica.claim) {
-        (_, Claim::Terminating) => {
-            plan.wait(format!("the old volume of replica {ordinal} to be gone"));
-        }
-        (Workload::Terminating, _) => {
-            plan.wait(format!(
-                "the old Deployment of replica {ordinal} to be gone"
-            ));
-        }
-        (Workload::Absent, _) => plan.steps.push(Step::Create(ordinal)),
-        (Workload::Present { template, serves }, _) => {
-            let outdated = template != wanted.template;
-            if outdated && !serves && may_lose_pod(wanted, replica) {
-                plan.steps.push(Step::Roll(ordinal));
-            } else if !outdated && replica.report.is_draining() {
-                revive(plan, wanted, ordinal, replica);
-            } else if !outdated && !serves {
-                plan.wait(format!("replica {ordinal} to become ready"));
-            }
-        }
+    let Workload::Present {
+        inputs,
+        shape,
+        serves,
+    } = &replica.workload
+    else {
+        return create(plan, ordinal, replica);
+    };
+    if replica.claim == Claim::Terminating {
+        return;
     }
+    let is_wanted = inputs == wanted.inputs;
+    if has_lost_its_claim(wanted, replica) {
+        plan.steps.push(Step::Create(ordinal));
+    } else if !is_wanted && !serves && may_lose_pod(wanted, replica) {
+        plan.steps.push(Step::Roll(ordinal));
+    } else if is_wanted && replica.report.is_draining() {
+        revive(plan, wanted, ordinal, replica);
+    } else if is_wanted && *shape == Shape::Earlier && is_idle(wanted, replica) {
+        plan.steps.push(Step::Roll(ordinal));
+    } else if is_wanted && !serves {
+        plan.wait(format!("replica {ordinal} to become ready"));
+    }
+}
+
+fn create(plan: &mut Plan, ordinal: u32, replica: &Replica) {
+    if replica.claim == Claim::Terminating {
+        plan.wait(format!("the old volume of replica {ordinal} to be gone"));
+    } else if replica.workload == Workload::Terminating {
+        plan.wait(format!(
+            "the old Deployment of replica {ordinal} to be gone"
+        ));
+    } else {
+        plan.steps.push(Step::Create(ordinal));
+    }
+}
+
+/// Whether the pod neither serves nor does anything else, and no mail is in it.
+fn is_idle(wanted: Wanted<'_>, replica: &Replica) -> bool {
+    wanted.durability == Durability::Claim && replica.report == Report::Unknown && !serves(replica)
+}
+
+/// Whether the pod waits for a claim that there is none of.
+fn has_lost_its_claim(wanted: Wanted<'_>, replica: &Replica) -> bool {
+    replica.claim == Claim::Absent && is_idle(wanted, replica)
 }
 
 fn revive(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
@@ -178,21 +263,23 @@ fn revive(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
 
 /// Whether the pod can go without mail going with it.
 fn may_lose_pod(wanted: Wanted<'_>, replica: &Replica) -> bool {
-    match wanted.durability {
-        Durability::Claim => true,
+    match (wanted.durability, replica.claim) {
+        // The volume goes with the pod.
+        (Durability::Claim, Claim::Terminating) => replica.report.is_empty(),
+        (Durability::Claim, _) => true,
         // What neither answers nor serves cannot be emptied either; what serves and missed one question can.
-        Durability::Pod => {
+        (Durability::Pod, _) => {
             replica.report.is_empty() || (replica.report == Report::Unknown && !serves(replica))
         }
     }
 }
 
-/// Replaces the first outdated replica that serves, or is being emptied for it, if all others serve.
-fn roll(plan: &mut Plan, wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica>) {
+/// Replaces the first replica that has to be and serves, or is being emptied for it, if all others serve.
+fn replace(plan: &mut Plan, wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica>) {
     let kept = || replicas.range(..wanted.replicas);
     let Some((&ordinal, replica)) = kept()
         .filter(|(ordinal, replica)| {
-            is_outdated(wanted, replica) && !plan.steps.contains(&Step::Roll(**ordinal))
+            replacement(wanted, **ordinal, replica).is_some() && !plan.touches(**ordinal)
         })
         // One whose drain has begun comes first: otherwise two would be out of service.
         .max_by_key(|(ordinal, replica)| {
@@ -208,15 +295,22 @@ fn roll(plan: &mut Plan, wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica>) 
             "the other replicas to be ready before replica {ordinal} is replaced"
         ));
     } else if may_lose_pod(wanted, replica) {
-        plan.steps.push(Step::Roll(ordinal));
+        plan.steps.extend(replacement(wanted, ordinal, replica));
     } else {
         drain(plan, ordinal, replica);
     }
 }
 
-fn is_outdated(wanted: Wanted<'_>, replica: &Replica) -> bool {
-    matches!(&replica.workload, Workload::Present { template, .. } if template != wanted.template)
-        && replica.claim != Claim::Terminating
+/// The step that replaces the pod of a replica, if it has to be.
+fn replacement(wanted: Wanted<'_>, ordinal: u32, replica: &Replica) -> Option<Step> {
+    match (&replica.workload, replica.claim) {
+        // Nothing else lets go of the volume that somebody has deleted.
+        (Workload::Present { .. }, Claim::Terminating) => Some(Step::Restart(ordinal)),
+        (Workload::Present { inputs, .. }, _) if inputs != wanted.inputs => {
+            Some(Step::Roll(ordinal))
+        }
+        _ => None,
+    }
 }
 
 const fn serves(replica: &Replica) -> bool {
@@ -226,9 +320,9 @@ const fn serves(replica: &Replica) -> bool {
 /// A replica that is not wanted any more.
 fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
     match (&replica.workload, replica.claim) {
-        // Claims are seen later than pods: one that serves has a volume, whatever was last heard of its claim.
+        // Claims are seen later than pods: one that serves or answers has a volume, whatever was last heard of its claim.
         (Workload::Absent, Claim::Unbound) => plan.steps.push(Step::Remove(ordinal)),
-        (Workload::Present { serves: false, .. }, Claim::Unbound) => {
+        (Workload::Present { .. }, Claim::Unbound | Claim::Absent) if is_idle(wanted, replica) => {
             plan.steps.push(Step::Remove(ordinal));
         }
         (Workload::Absent, Claim::Present) => plan.steps.push(Step::Create(ordinal)),
@@ -237,17 +331,35 @@ fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
             plan.wait(format!("replica {ordinal} to be gone"));
         }
         (Workload::Present { .. }, _) if replica.report.is_empty() => {
-            plan.steps.push(Step::Remove(ordinal));
+            remove(plan, wanted, ordinal, replica);
         }
-        // Broken, and the template that would mend it is there: it cannot be emptied before.
-        (Workload::Present { template, .. }, _)
-            if template != wanted.template
-                && replica.report == Report::Unknown
-                && may_lose_pod(wanted, replica) =>
+        // Broken, and what would mend it is there: it cannot be emptied before.
+        (Workload::Present { inputs, shape, .. }, _)
+            if replica.report == Report::Unknown
+                && may_lose_pod(wanted, replica)
+                && (inputs != wanted.inputs
+                    || *shape == Shape::Earlier && is_idle(wanted, replica)) =>
         {
             plan.steps.push(Step::Roll(ordinal));
         }
         (Workload::Present { .. }, _) => drain(plan, ordinal, replica),
+    }
+}
+
+/// An empty replica goes, unless its volume holds what somebody should see.
+fn remove(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
+    let claim = format!("{}-{ordinal}", wanted.relay);
+    match (replica.claim, replica.disk) {
+        (Claim::Present | Claim::Unbound, Disk::Damaged) => plan.wait(format!(
+            "somebody to look at the damaged records of replica {ordinal} (corrupt/ on claim {claim}) and to delete \
+             that claim when done with them"
+        )),
+        (Claim::Present | Claim::Unbound, Disk::Failing) => plan.wait(format!(
+            "the disk of replica {ordinal} to work again (claim {claim} may hold mail; delete it if it is of no use)"
+        )),
+        (Claim::Absent | Claim::Terminating, _) | (_, Disk::Sound) => {
+            plan.steps.push(Step::Remove(ordinal));
+        }
     }
 }
 
@@ -256,6 +368,10 @@ fn drain(plan: &mut Plan, ordinal: u32, replica: &Replica) {
         plan.steps.push(Step::Drain(ordinal));
     }
     plan.wait(match replica.report.queued() {
+        None if replica.claim == Claim::Terminating => format!(
+            "replica {ordinal} to answer, so that it can be drained: its volume is deleted with its pod (if what it \
+             holds is of no use, delete its Deployment too)"
+        ),
         None => format!("replica {ordinal} to answer, so that it can be drained"),
         Some(0) => format!("replica {ordinal} to end its sessions"),
         Some(_) => format!("replica {ordinal} to deliver what it holds"),

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// Networks whose clients may relay without AUTH, as CIDR, IPv4 or IPv6. Nobody if empty.
+    /// Networks whose clients may relay without AUTH, as CIDR, IPv4 or IPv6. Nobody if empty. A client
+    /// is known by the address that its connection comes from: where a load balancer or proxy puts
+    /// its own in place, everybody looks like it. So name none that holds such an address; the
+    /// Service keeps the addresses of clients from outside (`externalTrafficPolicy: Local`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Set)]

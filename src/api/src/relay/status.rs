@@ -35,7 +35,7 @@ pub struct SmtpRelayStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub endpoints: Vec<Endpoint>,
 
-    /// `Ready` is the sum of the rest: `Accepted`, `Available`, `Progressing`, `TLSReady`,
+    /// `Ready` is the sum of the rest, unknown while something in it is: `Accepted`, `Available`, `Progressing`, `TLSReady`,
     /// `UpstreamReady`, `QueueHealthy`, `Durable`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

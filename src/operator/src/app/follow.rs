@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector;
 use kube::runtime::reflector::store::Writer;
 use kube::{Api, Client, Resource};
+use postroad_api::ANNOTATION_RESTARTED_AT;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
@@ -140,28 +141,48 @@ fn credential_targets(_: Change, credential: &Credential) -> Vec<Target> {
     targets
 }
 
-/// Relays whose generation is remembered; past it all are looked at once more.
+/// Relays whose wishes are remembered; past it all are looked at once more.
 const REMEMBERED_MAX: usize = 100_000;
+
+/// What matters of a relay: without a change of these, only its status has changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Wish {
+    generation: Option<i64>,
+    is_leaving: bool,
+    restarted_at: Option<String>,
+}
+
+impl Wish {
+    fn of(meta: &ObjectMeta) -> Self {
+        let annotations = meta.annotations.as_ref();
+        Self {
+            generation: meta.generation,
+            is_leaving: meta.deletion_timestamp.is_some(),
+            restarted_at: annotations
+                .and_then(|annotations| annotations.get(ANNOTATION_RESTARTED_AT).cloned()),
+        }
+    }
+}
 
 /// A relay: itself and its credentials, unless only its status has changed.
 fn relay_targets(
     credentials: Cache<Credential>,
 ) -> impl FnMut(Change, &Relay) -> Vec<Target> + Send {
-    let mut generations: HashMap<String, (Option<i64>, bool)> = HashMap::new();
+    let mut wishes: HashMap<String, Wish> = HashMap::new();
     move |change, relay| {
         let meta = relay.meta();
         let (Some(namespace), Some(name), Some(uid)) = (&meta.namespace, &meta.name, &meta.uid)
         else {
             return Vec::new();
         };
-        let known = generations.remove(uid);
-        let state = (meta.generation, meta.deletion_timestamp.is_some());
-        if generations.len() >= REMEMBERED_MAX {
-            generations.clear();
+        let known = wishes.remove(uid);
+        let wish = Wish::of(meta);
+        if wishes.len() >= REMEMBERED_MAX {
+            wishes.clear();
         }
         if change == Change::Here {
-            generations.insert(uid.clone(), state);
-            if known == Some(state) {
+            wishes.insert(uid.clone(), wish.clone());
+            if known == Some(wish) {
                 return Vec::new();
             }
         }
@@ -184,5 +205,41 @@ fn relay_targets(
             })
         }));
         targets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::DeserializeGuard;
+    use serde_json::json;
+
+    use super::*;
+
+    fn relay(generation: i64, annotation: (&str, &str)) -> Relay {
+        let (key, value) = annotation;
+        let relay = json!({
+            "apiVersion": "postroad.dev/v1alpha1", "kind": "SmtpRelay",
+            "metadata": {"name": "mail", "namespace": "infra", "uid": "1",
+                "generation": generation, "annotations": {key: value}},
+            "spec": {"delivery": {"upstreams": []}},
+        });
+        DeserializeGuard(Ok(serde_json::from_value(relay).unwrap()))
+    }
+
+    #[test]
+    fn a_relay_is_looked_at_when_its_user_wants_something_else() {
+        let mut targets = relay_targets(Cache::new(Vec::new()));
+        let restart = ANNOTATION_RESTARTED_AT;
+        for (relay, looked_at) in [
+            (relay(1, ("other", "1")), true),
+            (relay(1, ("other", "1")), false),
+            (relay(1, ("other", "2")), false),
+            (relay(2, ("other", "2")), true),
+            (relay(2, (restart, "1")), true),
+            (relay(2, (restart, "1")), false),
+            (relay(2, (restart, "2")), true),
+        ] {
+            assert_eq!(!targets(Change::Here, &relay).is_empty(), looked_at);
+        }
     }
 }

@@ -5,19 +5,23 @@
 //! this relay is never touched ([`Error::Taken`]).
 //!
 //! Before anything is disrupted, the API server is asked whether the cache is up to date: a decision
-//! on old news could take two replicas out of service. If it is not, the next visit decides anew.
+//! on old news could take two replicas out of service. Deletes, and all writes to Deployments, name the
+//! very version that was seen. If it is not that any more, the next visit decides anew.
 
 mod ensure;
+mod fresh;
 mod replicas;
 
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::build::{self, Digests, Identity, Objects, Prepared};
-use super::dereference::{Found, FoundPod};
-use super::validate::{Refusal, Validated};
+use super::build::{self, Digests, Identity, Objects, Outdated, Prepared};
+use super::dereference::{Found, FoundPod, owned_by};
+use super::validate::{Certificate, Refusal, Validated};
 use crate::context::Context;
 use crate::events::Notice;
 use crate::names::{ANNOTATION_CONTENT, MANAGER_RELAY, RelayId};
@@ -66,6 +70,7 @@ pub(super) struct Applied {
     pub(super) validated: Validated,
     pub(super) identity: Identity,
     pub(super) plan: Plan,
+    pub(super) outdated: Outdated,
     pub(super) digests: Digests,
     pub(super) notices: Vec<Notice>,
 }
@@ -81,14 +86,19 @@ pub(super) async fn apply(
         objects,
         identity,
         plan,
+        outdated,
         digests,
         mut notices,
     } = prepared;
     let id = &validated.id;
     base(context, id, &objects, found).await?;
+    if let Some(left) = leftover(&validated, found) {
+        let api: Api<Secret> = Api::namespaced(context.client.clone(), &id.namespace);
+        ensure::delete(context, &api, &left.metadata).await?;
+    }
     let steps = replicas::Steps {
         context,
-        id,
+        validated: &validated,
         found,
         authority: build::authority(&identity),
         replicas: &objects.replicas,
@@ -99,9 +109,38 @@ pub(super) async fn apply(
         validated,
         identity,
         plan,
+        outdated,
         digests,
         notices,
     })
+}
+
+/// The certificate that the relay no longer uses, since its user provides one. It goes when the last
+/// pod that has it mounted is replaced: until then that pod could not start again without it.
+fn leftover<'a>(validated: &Validated, found: &'a Found) -> Option<&'a Secret> {
+    let name = validated.id.tls();
+    match &validated.certificate {
+        Certificate::Provided { secret } if *secret != name => {}
+        // The user may well have named the one that was there.
+        Certificate::Provided { .. } | Certificate::SelfSigned { .. } => return None,
+    }
+    let left = found.secret(&name)?;
+    let is_ours = owned_by(&left.metadata, &validated.id.uid)
+        && Seen::of_relay(&validated.id).is_ours(&left.metadata);
+    let mut deployments = found.deployments.values();
+    (is_ours && !deployments.any(|deployment| mounts(deployment, &name))).then_some(left)
+}
+
+fn mounts(deployment: &Deployment, secret: &str) -> bool {
+    let pod = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let volumes = pod
+        .and_then(|pod| pod.volumes.as_deref())
+        .unwrap_or_default();
+    let mut secrets = volumes.iter().filter_map(|volume| volume.secret.as_ref());
+    secrets.any(|source| source.secret_name.as_deref() == Some(secret))
 }
 
 /// Everything but the workload.
@@ -138,10 +177,12 @@ async fn base(
     match (budget, existing) {
         (Some(budget), existing) => ensure(context, budget, ours.meta(existing.as_deref())).await,
         // Only one of ours is in the cache under our label.
-        (None, Some(_)) => {
+        (None, Some(budget)) => {
             let api: Api<PodDisruptionBudget> =
                 Api::namespaced(context.client.clone(), &id.namespace);
-            ensure::delete(context, &api, &id.name).await
+            ensure::delete(context, &api, &budget.metadata)
+                .await
+                .map(drop)
         }
         (None, None) => Ok(()),
     }
@@ -204,51 +245,4 @@ fn mark(digests: &Digests, pod: &FoundPod) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn pod(mark: Option<&str>, config: &str, refused: Option<&str>) -> FoundPod {
-        let status = json!({
-            "version": "1", "draining": false,
-            "config": {"hash": config, "credentialsHash": "credentials", "refused": refused},
-            "queue": {"messages": 0, "bytes": 0, "deferred": 0, "oldestArrival": null},
-            "totals": {"accepted": 0, "delivered": 0, "deferred": 0, "failed": 0},
-            "upstreams": [], "certificate": null,
-            "spool": {"persistent": true, "failure": null, "corrupt": 0},
-        });
-        let mut pod = k8s_openapi::api::core::v1::Pod::default();
-        pod.metadata.annotations =
-            mark.map(|mark| [(ANNOTATION_CONTENT.to_owned(), mark.to_owned())].into());
-        FoundPod {
-            pod: Arc::new(pod),
-            ordinal: 0,
-            address: None,
-            ready: true,
-            status: Some(serde_json::from_value(status).unwrap()),
-        }
-    }
-
-    #[test]
-    fn a_pod_is_touched_until_it_has_the_files_in_force() {
-        let digests = Digests {
-            content: "content".into(),
-            config: "config".into(),
-            credentials: "credentials".into(),
-            certificate: None,
-        };
-        for (pod, expected) in [
-            (pod(None, "config", None), Some("content")),
-            (pod(Some("other"), "config", None), Some("content")),
-            (pod(Some("content"), "config", None), None),
-            (pod(Some("content"), "old", None), Some("content.")),
-            (pod(Some("content."), "old", None), Some("content..")),
-            (pod(Some("content.."), "old", None), Some("content")),
-            (pod(Some("content."), "config", None), None),
-            (pod(Some("content"), "old", Some("cannot parse")), None),
-        ] {
-            assert_eq!(mark(&digests, &pod).as_deref(), expected);
-        }
-    }
-}
+mod tests;

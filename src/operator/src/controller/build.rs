@@ -8,6 +8,7 @@ mod config_map;
 mod credentials;
 mod deployment;
 mod identity;
+mod inputs;
 mod observed;
 mod pod;
 mod secret;
@@ -17,12 +18,12 @@ mod service_account;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use postroad_config::status::RelayStatus;
+use serde_json::Value;
 
 use super::dereference::{Found, string_at};
 use super::validate::{Certificate, Storage, UpstreamFiles, Validated};
@@ -30,7 +31,9 @@ use crate::certificate::{Inspected, Pair, inspect};
 use crate::digest;
 use crate::events::Notice;
 use crate::names::KEY_CERTIFICATE;
-use crate::rollout::{self, Durability, Plan, Wanted};
+use crate::rollout::{self, Durability, Plan, Replica, Wanted};
+use deployment::Made;
+use inputs::Inputs;
 
 pub(super) use identity::Identity;
 
@@ -43,7 +46,7 @@ pub(crate) enum Error {
     Credentials(#[from] postroad_config::Error),
     #[error("no randomness for a password salt")]
     Randomness,
-    #[error("cannot encode the pod template")]
+    #[error("cannot encode a Deployment")]
     Encode(#[from] serde_json::Error),
     #[error("building was broken off")]
     BrokenOff(#[from] tokio::task::JoinError),
@@ -55,8 +58,20 @@ pub(crate) struct Prepared {
     pub(super) objects: Objects,
     pub(super) identity: Identity,
     pub(super) plan: Plan,
+    pub(super) outdated: Outdated,
     pub(super) digests: Digests,
     pub(super) notices: Vec<Notice>,
+}
+
+/// Replicas that are as their user wants them, and that this operator would make otherwise today.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Outdated {
+    /// Sorted.
+    pub(super) ordinals: Vec<u32>,
+    /// The images that they run, each once, sorted.
+    pub(super) images: Vec<String>,
+    /// The image that a new one would run.
+    pub(super) image: String,
 }
 
 /// Every object as it should be.
@@ -73,7 +88,11 @@ pub(super) struct Objects {
 
 /// The objects of one replica.
 pub(super) struct ReplicaObjects {
-    pub(super) deployment: Deployment,
+    /// As it is made today, with a new pod.
+    pub(super) deployment: Value,
+    /// As it was made, whatever has been changed by hand since: with the pod that it has. `None` if
+    /// there is none, or none that says how it was made.
+    pub(super) kept: Option<Value>,
     pub(super) claim: Option<PersistentVolumeClaim>,
 }
 
@@ -131,28 +150,28 @@ pub(super) fn build(
     let mut secrets = identity::secrets(&validated, &identity);
     secrets.push(secret::credentials(&validated.id, &credentials));
 
-    let shape = pod::template(&validated, 0);
-    let template = digest::of_json(&shape)?;
+    let inputs = Inputs::of(&validated);
+    let digest = inputs.digest()?;
+    let mut made = BTreeMap::new();
+    for ordinal in (0..validated.replicas).chain(observed::ordinals(found)) {
+        let template = pod::template(&validated.id, ordinal, &inputs, &validated.defaults);
+        let template = serde_json::to_value(template)?;
+        let inputs = digest.clone();
+        made.insert(ordinal, Made { inputs, template });
+    }
     let wanted = Wanted {
+        relay: &validated.id.name,
         replicas: validated.replicas,
-        template: &template,
+        inputs: &digest,
         durability: match validated.storage {
             Storage::Persistent { .. } => Durability::Claim,
             Storage::Ephemeral { .. } => Durability::Pod,
         },
     };
-    let observed = observed::replicas(found, now);
+    let observed = observed::replicas(found, &made, now);
     let plan = rollout::plan(wanted, &observed);
-    let ordinals = (0..validated.replicas).chain(observed.keys().copied());
-    let replicas = ordinals
-        .map(|ordinal| {
-            let objects = ReplicaObjects {
-                deployment: deployment::build(&validated, ordinal, &template),
-                claim: claim::build(&validated, ordinal),
-            };
-            (ordinal, objects)
-        })
-        .collect();
+    let outdated = outdated(wanted, &observed, &plan, found, &made);
+    let replicas = replica_objects(&validated, found, &made)?;
 
     let digests = Digests {
         content: content(&validated, found, &secrets, &credentials),
@@ -173,9 +192,55 @@ pub(super) fn build(
         objects,
         identity,
         plan,
+        outdated,
         digests,
         notices,
     })
+}
+
+fn replica_objects(
+    validated: &Validated,
+    found: &Found,
+    made: &BTreeMap<u32, Made>,
+) -> Result<BTreeMap<u32, ReplicaObjects>, serde_json::Error> {
+    let id = &validated.id;
+    let mut replicas = BTreeMap::new();
+    for (&ordinal, made) in made {
+        let existing = found.deployments.get(&ordinal);
+        let existing = existing.and_then(|existing| Made::of(existing));
+        let kept = existing.map(|existing| existing.deployment(id, ordinal));
+        let objects = ReplicaObjects {
+            deployment: made.deployment(id, ordinal)?,
+            kept: kept.transpose()?,
+            claim: claim::build(validated, ordinal),
+        };
+        replicas.insert(ordinal, objects);
+    }
+    Ok(replicas)
+}
+
+/// What stays as an earlier operator has made it.
+fn outdated(
+    wanted: Wanted<'_>,
+    observed: &BTreeMap<u32, Replica>,
+    plan: &Plan,
+    found: &Found,
+    made: &BTreeMap<u32, Made>,
+) -> Outdated {
+    let ordinals = rollout::outdated(wanted, observed, plan);
+    let mut images: Vec<_> = ordinals
+        .iter()
+        .filter_map(|ordinal| Made::of(found.deployments.get(ordinal)?))
+        .map(|existing| existing.image().to_owned())
+        .collect();
+    images.sort();
+    images.dedup();
+    let image = made.values().next().map(|made| made.image().to_owned());
+    Outdated {
+        ordinals,
+        images,
+        image: image.unwrap_or_default(),
+    }
 }
 
 /// Digest of what the pods see on disk, own or the user's.

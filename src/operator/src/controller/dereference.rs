@@ -46,10 +46,10 @@ pub(crate) struct Found {
     pub(crate) deployments: BTreeMap<u32, Arc<Deployment>>,
     /// By ordinal.
     pub(crate) claims: BTreeMap<u32, Arc<PersistentVolumeClaim>>,
-    /// Those that are not on their way out.
+    /// Those that are neither on their way out nor at their end.
     pub(crate) pods: Vec<FoundPod>,
-    /// Ordinals of which there is any pod, also one on its way out.
-    pub(crate) lingering: BTreeSet<u32>,
+    /// Every pod there is, also those on their way out or at their end.
+    pub(crate) all_pods: Vec<Arc<Pod>>,
     /// The Service, if its load balancer is of interest.
     pub(crate) service: Option<Service>,
 }
@@ -66,6 +66,12 @@ pub(crate) struct FoundPod {
 impl Found {
     pub(crate) fn secret(&self, name: &str) -> Option<&Secret> {
         self.secrets.get(name)?.as_ref()
+    }
+
+    /// Ordinals of which any pod may still run, also one on its way out.
+    pub(crate) fn lingering(&self) -> impl Iterator<Item = u32> {
+        let pods = self.all_pods.iter().filter(|pod| !has_ended(pod));
+        pods.filter_map(|pod| names::ordinal(&pod.metadata))
     }
 
     /// The certificate and key in a Secret, if it exists; empty where a key is missing.
@@ -88,14 +94,11 @@ pub(crate) async fn dereference(
     let all_pods = caches.pods.of_relay(&id.namespace, &id.name);
     let mut found = Found {
         secrets,
-        lingering: all_pods
-            .iter()
-            .filter_map(|pod| names::ordinal(&pod.metadata))
-            .collect(),
         logins: logins(context, relay, id).await?,
         deployments: by_ordinal(caches.deployments.of_relay(&id.namespace, &id.name)),
         claims: by_ordinal(caches.claims.of_relay(&id.namespace, &id.name)),
-        pods: pods(all_pods),
+        pods: pods(&all_pods),
+        all_pods,
         service: service(context, relay, id).await?,
     };
     if let Some(authority) = found.pair(&id.authority()) {
@@ -107,11 +110,11 @@ pub(crate) async fn dereference(
 
 /// The Secrets that make the relay up, and those that its spec refers to.
 fn secret_names(relay: &SmtpRelay, id: &RelayId) -> BTreeSet<String> {
-    let mut names = BTreeSet::from([id.authority(), id.admin(), id.credentials()]);
-    names.insert(match &relay.spec.tls.secret_ref {
-        Some(provided) => provided.name.clone(),
-        None => id.tls(),
-    });
+    // The own certificate also where it is not used: it may have been, and be left over.
+    let own = [id.authority(), id.admin(), id.credentials(), id.tls()];
+    let mut names = BTreeSet::from(own);
+    let provided = relay.spec.tls.secret_ref.as_ref();
+    names.extend(provided.map(|provided| provided.name.clone()));
     for upstream in &relay.spec.delivery.upstreams {
         names.extend(upstream.login_secret().map(str::to_owned));
         names.extend(upstream.ca_secret().map(|reference| reference.name.clone()));
@@ -234,10 +237,10 @@ fn by_ordinal<K: kube::Resource>(objects: Vec<Arc<K>>) -> BTreeMap<u32, Arc<K>> 
         .collect()
 }
 
-fn pods(pods: Vec<Arc<Pod>>) -> Vec<FoundPod> {
+pub(super) fn pods(pods: &[Arc<Pod>]) -> Vec<FoundPod> {
     let mut pods: Vec<_> = pods
-        .into_iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod))
         .filter_map(|pod| {
             let status = pod.status.as_ref();
             let conditions = status.and_then(|status| status.conditions.as_deref());
@@ -249,12 +252,21 @@ fn pods(pods: Vec<Arc<Pod>>) -> Vec<FoundPod> {
                     .iter()
                     .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
                 status: None,
-                pod,
+                pod: Arc::clone(pod),
             })
         })
         .collect();
     pods.sort_by(|a, b| (a.ordinal, &a.pod.metadata.name).cmp(&(b.ordinal, &b.pod.metadata.name)));
     pods
+}
+
+/// Whether nothing runs in a pod any more. One that was evicted stays like this for days, beside its successor.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 /// Asks every pod that has an address. One that does not answer has no status.
@@ -265,26 +277,35 @@ async fn ask(
     pods: Vec<FoundPod>,
 ) -> Vec<FoundPod> {
     let asked = pods.into_iter().map(|pod| async move {
-        let Some(address) = pod.address else {
-            return pod;
-        };
-        let status = match context.admin.status(id, authority, address).await {
-            Ok(status) => Some(status),
-            Err(error) => {
-                tracing::debug!(
-                    pod = pod.pod.metadata.name,
-                    error = &error as &dyn std::error::Error,
-                    "a pod does not say how it is"
-                );
-                None
-            }
-        };
+        let mut status = ask_once(context, id, authority, &pod).await;
+        // One lost packet is no silence: much is put off, and people are told, while a ready pod is silent.
+        if status.is_none() && pod.ready {
+            status = ask_once(context, id, authority, &pod).await;
+        }
         FoundPod { status, ..pod }
     });
     futures::stream::iter(asked)
         .buffered(CONCURRENCY)
         .collect()
         .await
+}
+
+async fn ask_once(
+    context: &Context,
+    id: &RelayId,
+    authority: &Pair,
+    pod: &FoundPod,
+) -> Option<RelayStatus> {
+    let answer = context.admin.status(id, authority, pod.address?).await;
+    answer
+        .inspect_err(|error| {
+            tracing::debug!(
+                pod = pod.pod.metadata.name,
+                error = error as &dyn std::error::Error,
+                "a pod does not say how it is"
+            );
+        })
+        .ok()
 }
 
 /// Load balancers report their address in the status of the Service, which the cache does not hold.

@@ -15,8 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _};
 use postroad_api::{
-    Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus, SmtpRelay, SmtpRelayStatus,
-    TlsStatus,
+    ANNOTATION_RESTARTED_AT, Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus,
+    SmtpRelay, SmtpRelayStatus, TlsStatus,
 };
 use serde_json::json;
 
@@ -51,7 +51,7 @@ pub(super) struct Summary {
 pub(super) enum Pace {
     /// Nothing moves.
     AtRest,
-    /// Mail waits, replicas come or go, or something is wrong.
+    /// Mail waits, replicas come or go, or something is wrong or not known.
     Moving,
     /// Changed files are on their way into the pods, and a kubelet may need another nudge.
     Spreading,
@@ -97,8 +97,13 @@ pub(super) fn summarize(
         tls: Some(tls(applied, found, &voices)),
         replica_statuses: replicas,
     };
+    let seen_before = previous.and_then(|status| status.observed_generation);
+    let mut notices = notices::of(earlier, &status.conditions);
+    if seen_before != status.observed_generation {
+        notices.extend(notices::trust(&applied.validated));
+    }
     Summary {
-        notices: notices::of(earlier, &status.conditions),
+        notices,
         in_force: voices.credentials_in_force(wanted),
         status,
         pace,
@@ -290,6 +295,13 @@ async fn write(
             source,
         }),
     }
+}
+
+/// The command that has every replica of a relay replaced.
+fn restart(name: &str, namespace: &str) -> String {
+    format!(
+        "kubectl --namespace {namespace} annotate smtprelay {name} {ANNOTATION_RESTARTED_AT}=$(date +%s) --overwrite"
+    )
 }
 
 /// The status of one condition.

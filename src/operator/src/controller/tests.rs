@@ -2,22 +2,28 @@
 //!
 //! `UPDATE_TESTDATA=1 cargo test -p postroad-operator` writes `testdata/*/objects.yaml` anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use postroad_api::SmtpRelay;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use postroad_api::{ANNOTATION_RESTARTED_AT, SecretRef, SmtpRelay};
 use postroad_config::RelayConfig;
 use serde_json::{Value, json};
 
 use super::build::{self, Identity, Objects, Prepared};
-use super::dereference::Found;
-use super::validate::{self, Missing, Refusal, Validated};
+use super::dereference::{self, Found};
+use super::validate::{self, Missing, PodDefaults, Refusal, Validated};
 use crate::args::Settings;
-use crate::names::RelayId;
+use crate::names::{LABEL_ORDINAL, RelayId};
 use crate::rollout::Step;
+
+mod upgrade;
+
+pub(super) use upgrade::serving;
 
 pub(super) const NOW: i64 = 1_800_000_000;
 
@@ -25,7 +31,7 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_second(NOW).unwrap()
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         relay_image: "postroad:test".into(),
         image_pull_policy: Some("IfNotPresent".into()),
@@ -53,7 +59,7 @@ pub(super) fn nothing() -> Found {
         deployments: BTreeMap::new(),
         claims: BTreeMap::new(),
         pods: Vec::new(),
-        lingering: BTreeSet::new(),
+        all_pods: Vec::new(),
         service: None,
     }
 }
@@ -67,7 +73,7 @@ pub(super) fn prepare(relay: &SmtpRelay, found: &Found) -> Prepared {
     build::build(validate(relay, found).unwrap(), found, now()).unwrap()
 }
 
-fn secret(pairs: &[(&str, &str)]) -> Secret {
+pub(super) fn secret(pairs: &[(&str, &str)]) -> Secret {
     let data = pairs
         .iter()
         .map(|&(key, value)| (key.to_owned(), ByteString(value.into())))
@@ -106,9 +112,19 @@ fn rendered(objects: &Objects) -> Vec<Value> {
     rendered.extend(budget.iter().map(|budget| json!(budget)));
     for replica in replicas.values() {
         rendered.extend(replica.claim.iter().map(|claim| json!(claim)));
-        rendered.push(json!(replica.deployment));
+        rendered.push(with_one_template(&replica.deployment));
     }
     rendered
+}
+
+/// The template stands in a Deployment twice; once is enough to review.
+fn with_one_template(deployment: &Value) -> Value {
+    let mut shown = deployment.clone();
+    let text = &mut shown["metadata"]["annotations"]["postroad.dev/pod-template"];
+    let template: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    assert_eq!(template, deployment["spec"]["template"]);
+    *text = json!("(the one below)");
+    shown
 }
 
 fn without_values(secret: &Secret) -> Value {
@@ -176,73 +192,93 @@ fn what_has_been_applied_is_built_again_to_the_byte() {
     assert_eq!(second.notices, []);
 }
 
+/// What decides about a replacement, and the pod template, of a relay with a change.
+fn shape(change: fn(&mut SmtpRelay)) -> (Value, Value) {
+    let mut relay = sample("full");
+    change(&mut relay);
+    let prepared = prepare(&relay, &nothing());
+    let deployment = &prepared.objects.replicas[&0].deployment;
+    let annotations = &deployment["metadata"]["annotations"];
+    (
+        annotations["postroad.dev/inputs-hash"].clone(),
+        deployment["spec"]["template"].clone(),
+    )
+}
+
+type Change = fn(&mut SmtpRelay);
+
 #[test]
 fn what_the_relay_reloads_replaces_no_pod() {
-    let relay = sample("full");
-    let template = |relay: &SmtpRelay| {
-        let prepared = prepare(relay, &nothing());
-        json!(
-            prepared.objects.replicas[&0]
-                .deployment
-                .spec
-                .as_ref()
-                .unwrap()
-                .template
-        )
-    };
-    let before = template(&relay);
-    let with = |change: fn(&mut SmtpRelay)| {
-        let mut relay = relay.clone();
-        change(&mut relay);
-        template(&relay)
-    };
-    for (what, changed) in [
-        (
-            "limits",
-            with(|relay| relay.spec.limits.message_size = "10Mi".into()),
-        ),
-        (
-            "host",
-            with(|relay| relay.spec.delivery.upstreams[0].host = "other".into()),
-        ),
-        (
-            "retry",
-            with(|relay| relay.spec.delivery.retry.initial_seconds = 1),
-        ),
-        (
-            "networks",
-            with(|relay| relay.spec.access.trusted_networks.clear()),
-        ),
-        ("hostname", with(|relay| relay.spec.hostname = None)),
-        (
-            "ports",
-            with(|relay| relay.spec.listeners.submission.port = 1587),
-        ),
-        (
-            "listeners",
-            with(|relay| relay.spec.listeners.smtp.enabled = true),
-        ),
-        (
-            "upstream",
-            with(|relay| drop(relay.spec.delivery.upstreams.pop())),
-        ),
-        ("replicas", with(|relay| relay.spec.replicas = 5)),
-        (
-            "service",
-            with(|relay| relay.spec.service.annotations.clear()),
-        ),
-    ] {
-        assert_eq!(before, changed, "{what}");
+    let rows: [(&str, Change); 13] = [
+        ("limits", |relay| {
+            relay.spec.limits.message_size = "10Mi".into()
+        }),
+        ("host", |relay| {
+            relay.spec.delivery.upstreams[0].host = "other".into()
+        }),
+        ("retry", |relay| {
+            relay.spec.delivery.retry.initial_seconds = 1
+        }),
+        ("networks", |relay| {
+            relay.spec.access.trusted_networks.clear()
+        }),
+        ("hostname", |relay| relay.spec.hostname = None),
+        ("ports", |relay| relay.spec.listeners.submission.port = 1587),
+        ("listeners", |relay| {
+            relay.spec.listeners.smtp.enabled = true
+        }),
+        ("upstream", |relay| {
+            drop(relay.spec.delivery.upstreams.pop())
+        }),
+        ("preference", |relay| {
+            relay.spec.delivery.upstreams.reverse()
+        }),
+        ("replicas", |relay| relay.spec.replicas = 5),
+        ("size", |relay| relay.spec.storage.size = "20Gi".into()),
+        ("service", |relay| relay.spec.service.annotations.clear()),
+        ("annotations", |relay| {
+            relay.metadata.annotations = Some([("a".into(), "b".into())].into());
+        }),
+    ];
+    let before = shape(|_| ());
+    for (what, change) in rows {
+        assert_eq!(before, shape(change), "{what}");
     }
-    for (what, changed) in [
-        ("image", with(|relay| relay.spec.image = None)),
-        (
-            "login",
-            with(|relay| relay.spec.delivery.upstreams[0].auth = None),
-        ),
-    ] {
-        assert_ne!(before, changed, "{what}");
+}
+
+#[test]
+fn what_its_user_writes_into_the_pod_replaces_it() {
+    let rows: [(&str, Change); 7] = [
+        ("image", |relay| relay.spec.image = None),
+        ("login", |relay| {
+            relay.spec.delivery.upstreams[0].auth = None
+        }),
+        ("authority", |relay| {
+            relay.spec.delivery.upstreams[1].tls = None
+        }),
+        ("certificate", |relay| {
+            relay.spec.tls.secret_ref = Some(SecretRef { name: "x".into() });
+        }),
+        ("resources", |relay| {
+            relay.spec.resources = None;
+        }),
+        ("restart", |relay| restart(relay, "1800000000")),
+        ("restart at a long time", |relay| {
+            restart(relay, &"x".repeat(70_000))
+        }),
+    ];
+    let before = shape(|_| ());
+    for (what, change) in rows {
+        let changed = shape(change);
+        assert_ne!(before.0, changed.0, "{what}");
+        assert_ne!(before.1, changed.1, "{what}");
+        assert!(changed.1.to_string().len() < 10_000, "{what}");
     }
+}
+
+pub(super) fn restart(relay: &mut SmtpRelay, value: &str) {
+    let pair = (ANNOTATION_RESTARTED_AT.to_owned(), value.to_owned());
+    relay.metadata.annotations = Some([pair].into());
 }
 
 #[test]
@@ -380,11 +416,32 @@ fn a_new_relay_is_created_whole() {
     assert_eq!(reasons, ["CertificateIssued", "CertificateIssued"]);
 }
 
+fn pod(phase: &str) -> Arc<Pod> {
+    let pod = json!({
+        "metadata": {"name": "mail-0-x", "labels": {LABEL_ORDINAL: "0"}},
+        "status": {"phase": phase},
+    });
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
 #[test]
-fn a_pod_that_has_outlived_its_deployment_is_waited_for() {
-    let mut found = nothing();
-    found.lingering.insert(0);
-    let prepared = prepare(&sample("minimal"), &found);
-    assert_eq!(prepared.plan.steps, [Step::Create(1)]);
-    assert!(prepared.plan.waiting.is_some());
+fn a_pod_that_has_outlived_its_deployment_is_waited_for_while_it_may_run() {
+    for (phase, steps) in [
+        ("Running", &[Step::Create(1)][..]),
+        ("Pending", &[Step::Create(1)]),
+        ("Failed", &[Step::Create(0), Step::Create(1)]),
+        ("Succeeded", &[Step::Create(0), Step::Create(1)]),
+    ] {
+        let mut found = nothing();
+        found.all_pods.push(pod(phase));
+        let plan = prepare(&sample("minimal"), &found).plan;
+        assert_eq!(plan.steps, steps, "{phase}");
+        assert_eq!(plan.waiting.is_some(), steps.len() == 1, "{phase}");
+    }
+}
+
+#[test]
+fn a_pod_that_was_evicted_does_not_speak_for_its_replica() {
+    let pods = dereference::pods(&[pod("Failed"), pod("Running")]);
+    assert_eq!(pods.len(), 1);
 }

@@ -7,13 +7,22 @@ mod config;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
-use postroad_api::{ServiceType, SmtpRelay, SmtpRelaySpec, StorageType, Upstream};
+use postroad_api::{
+    ANNOTATION_RESTARTED_AT, Resources, ServiceType, SmtpRelay, SmtpRelaySpec, StorageType,
+    Upstream,
+};
 use postroad_config::ListenerName;
+use serde::Serialize;
 
 use super::dereference::{Found, string_at};
 use crate::args::Settings;
+use crate::digest;
 use crate::names::{KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LISTENERS, RelayId};
+
+/// It becomes an annotation of pods. An annotation may be 256 KiB long, a time is not.
+const RESTARTED_AT_MAX: usize = 64;
 
 /// Why a relay is left as it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,18 +48,32 @@ pub(crate) struct Validated {
     /// The name of the Service inside the cluster.
     pub(crate) host: String,
     pub(crate) replicas: u32,
-    pub(crate) image: String,
-    pub(crate) image_pull_policy: Option<String>,
+    /// As written; `None` for the operator's own.
+    pub(crate) image: Option<String>,
+    pub(crate) defaults: PodDefaults,
+    /// [`ANNOTATION_RESTARTED_AT`] as written, or its digest if it is longer than a time is.
+    pub(crate) restarted_at: Option<String>,
     /// The configuration file, checked.
     pub(crate) config: String,
     /// Listeners that are served, with the port of the Service.
     pub(crate) listeners: Vec<(ListenerName, u16)>,
     pub(crate) service_type: ServiceType,
     pub(crate) service_annotations: BTreeMap<String, String>,
+    /// Whether clients are let in by their address.
+    pub(crate) trusts_networks: bool,
     pub(crate) certificate: Certificate,
     pub(crate) upstreams: Vec<UpstreamFiles>,
     pub(crate) storage: Storage,
+    /// As written; `None` if nothing is.
+    pub(crate) resources: Option<Resources>,
     pub(crate) missing: Vec<Missing>,
+}
+
+/// What this operator gives a pod where its user has said nothing. None of it replaces a pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct PodDefaults {
+    pub(crate) image: String,
+    pub(crate) image_pull_policy: Option<String>,
 }
 
 /// Where the certificate for clients comes from.
@@ -63,12 +86,14 @@ pub(crate) enum Certificate {
 }
 
 /// What a pod needs on disk for an upstream.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct UpstreamFiles {
     pub(crate) name: String,
     /// Secret with the login.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) login: Option<String>,
     /// Secret and key with the authorities to trust.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authority: Option<(String, String)>,
 }
 
@@ -92,11 +117,12 @@ pub(crate) fn validate(
         image,
         listeners,
         tls,
-        access: _,
+        access,
         limits: _,
         delivery,
         storage,
         service,
+        resources,
     } = &relay.spec;
     check_name(&id.name)?;
     let host = id.host(&settings.cluster_domain);
@@ -114,10 +140,12 @@ pub(crate) fn validate(
         generation: relay.meta().generation.unwrap_or_default(),
         host,
         replicas: u32::from(*replicas),
-        image: image
-            .clone()
-            .unwrap_or_else(|| settings.relay_image.clone()),
-        image_pull_policy: settings.image_pull_policy.clone(),
+        image: image.clone(),
+        defaults: PodDefaults {
+            image: settings.relay_image.clone(),
+            image_pull_policy: settings.image_pull_policy.clone(),
+        },
+        restarted_at: restarted_at(relay.meta()),
         config,
         listeners: LISTENERS
             .into_iter()
@@ -126,6 +154,10 @@ pub(crate) fn validate(
             .collect(),
         service_type: service.kind,
         service_annotations: service.annotations.clone(),
+        trusts_networks: !access.trusted_networks.is_empty(),
+        resources: resources
+            .clone()
+            .filter(|written| *written != Resources::default()),
         missing: missing(found, &certificate, &upstreams),
         certificate,
         upstreams,
@@ -139,6 +171,17 @@ pub(crate) fn validate(
             },
         },
         id,
+    })
+}
+
+/// When the user last wanted a relay to restart, in a form that fits into an annotation of a pod.
+pub(super) fn restarted_at(meta: &ObjectMeta) -> Option<String> {
+    let annotations = meta.annotations.as_ref()?;
+    let value = annotations.get(ANNOTATION_RESTARTED_AT)?;
+    Some(if value.len() <= RESTARTED_AT_MAX {
+        value.clone()
+    } else {
+        digest::of(value.as_bytes())
     })
 }
 

@@ -40,8 +40,8 @@ enum Honoured {
     Everywhere,
     /// Not yet.
     NotYet,
-    /// Nobody has asked the replicas since the operator started.
-    NotAsked,
+    /// Not every replica has been asked or has answered.
+    Unknown,
 }
 
 /// For a credential whose Secret is there.
@@ -60,8 +60,8 @@ pub(super) fn applied(credential: &SmtpCredential, applied: &Applied, found: &Fo
             let message = "the Secret is there, and every ready replica of the relay honours it";
             condition("Ready", Some(true), "Honoured", message, generation)
         }
-        // What was true before the operator started is true until somebody has asked.
-        (Honoured::NotAsked, Some(before)) if before.status == "True" => condition(
+        // What was true is true until a replica says otherwise.
+        (Honoured::Unknown, Some(before)) if before.status == "True" => condition(
             "Ready",
             Some(true),
             &before.reason,
@@ -104,7 +104,7 @@ fn honoured(applied: &Applied, relay: Option<&FoundRelay>) -> Honoured {
     });
     match &relay.in_force {
         _ if !is_proven => Honoured::NotYet,
-        CredentialsInForce::NotAsked => Honoured::NotAsked,
+        CredentialsInForce::Unknown => Honoured::Unknown,
         CredentialsInForce::Everywhere(file) if *file == digest::of(text.as_bytes()) => {
             Honoured::Everywhere
         }

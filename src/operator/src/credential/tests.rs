@@ -69,7 +69,7 @@ fn found(spec: &str, certificate: Option<Secret>, secret: Option<Secret>) -> Fou
             relay,
             certificate,
             credentials: None,
-            in_force: CredentialsInForce::NotAsked,
+            in_force: CredentialsInForce::Unknown,
         }),
         secret,
     }

@@ -3,11 +3,14 @@ use super::*;
 const LONG: Duration = SETTLE;
 const SHORT: Duration = Duration::from_secs(5);
 
-/// `new`/`old` template, `+` serves or `-` not, then what the pod says: `s3` serving with 3 queued,
-/// `d3` draining for a short time, `D0` draining for a long time, `?` unknown. `.` is no Deployment, `x`
-/// one that terminates. A second word is the claim: `c` (default), `none`, `new` or `gone`.
+/// `new` as wanted, `old` of other inputs, `was` as wanted of an earlier shape; `+` serves or `-` not; then
+/// what the pod says: `s3` serving with 3 queued, `d3` draining for a short time, `D0` draining for a long
+/// time, `?` unknown. `.` is no Deployment, `x` one that terminates. A second word is the claim: `c`
+/// (default), `none`, `new` or `gone`. A third is the disk: `bad` is damaged, `ill` failing.
 fn replica(text: &str) -> Replica {
-    let (workload, claim) = text.split_once(' ').unwrap_or((text, "c"));
+    let words: Vec<_> = text.split(' ').collect();
+    let word = |index: usize, default| words.get(index).copied().unwrap_or(default);
+    let (workload, claim, disk) = (word(0, "."), word(1, "c"), word(2, "well"));
     let report = |text: &str| match text.split_at(1) {
         ("?", "") => Report::Unknown,
         ("s", n) => Report::Serving {
@@ -28,7 +31,12 @@ fn replica(text: &str) -> Replica {
         "x" => (Workload::Terminating, Report::Unknown),
         text => (
             Workload::Present {
-                template: text[..3].into(),
+                inputs: if &text[..3] == "old" { "old" } else { "new" }.into(),
+                shape: if &text[..3] == "new" {
+                    Shape::Current
+                } else {
+                    Shape::Earlier
+                },
                 serves: &text[3..4] == "+",
             },
             report(&text[4..]),
@@ -41,31 +49,45 @@ fn replica(text: &str) -> Replica {
         "gone" => Claim::Terminating,
         other => panic!("{other:?}"),
     };
+    let disk = match disk {
+        "well" => Disk::Sound,
+        "bad" => Disk::Damaged,
+        "ill" => Disk::Failing,
+        other => panic!("{other:?}"),
+    };
     Replica {
         workload,
         claim,
         report,
+        disk,
     }
 }
 
-fn decide(durability: Durability, wanted: u32, replicas: &[&str]) -> (Vec<Step>, bool) {
-    let replicas = (0..)
+fn decide(durability: Durability, number: u32, replicas: &[&str]) -> Plan {
+    plan(wanted(durability, number), &numbered(replicas))
+}
+
+fn numbered(replicas: &[&str]) -> BTreeMap<u32, Replica> {
+    (0..)
         .zip(replicas.iter().map(|text| replica(text)))
-        .collect();
-    let wanted = Wanted {
-        replicas: wanted,
-        template: "new",
+        .collect()
+}
+
+fn wanted(durability: Durability, replicas: u32) -> Wanted<'static> {
+    Wanted {
+        relay: "mail",
+        replicas,
+        inputs: "new",
         durability,
-    };
-    let Plan { steps, waiting } = plan(wanted, &replicas);
-    (steps, waiting.is_some())
+    }
 }
 
 #[track_caller]
 fn check(durability: Durability, rows: &[(u32, &[&str], &[Step], bool)]) {
     for (wanted, replicas, steps, waiting) in rows {
+        let plan = decide(durability, *wanted, replicas);
         assert_eq!(
-            decide(durability, *wanted, replicas),
+            (plan.steps, plan.waiting.is_some()),
             (steps.to_vec(), *waiting),
             "{wanted} of {replicas:?}"
         );
@@ -213,5 +235,116 @@ fn one_missed_answer_costs_no_mail_while_the_pod_serves() {
     check(
         Durability::Claim,
         &[(0, &["new-? new"], &[Remove(0)], false)],
+    );
+}
+
+#[test]
+fn a_newer_operator_replaces_no_replica_that_serves() {
+    check(
+        Durability::Claim,
+        &[
+            (2, &["was+s0", "was+s7"], &[], false),
+            (2, &["was+?", "was+s7"], &[], false),
+            (2, &["new+s0", "was+s7"], &[], false),
+            (3, &["was+s0", "was+s7"], &[Create(2)], false),
+            // It does not serve, yet it is at work: it reads its queue, delivers, or is about to serve.
+            (1, &["was-s0"], &[], true),
+            (1, &["new+s0", "was-d3"], &[], true),
+            (1, &["new+s0", "was-D0"], &[Remove(1)], false),
+            // It does nothing at all.
+            (2, &["was-?", "was+s0"], &[Roll(0)], false),
+            (1, &["new+s0", "was-?"], &[Roll(1)], false),
+            // What its user writes replaces it, in order.
+            (2, &["old+s0", "was+s7"], &[Roll(0)], false),
+        ],
+    );
+    check(
+        Durability::Pod,
+        &[
+            (1, &["was+s7 none"], &[], false),
+            // Its container may come up again, with the mail that is in its pod.
+            (1, &["was-? none"], &[], true),
+            (0, &["was-? none"], &[], true),
+        ],
+    );
+}
+
+#[test]
+fn what_keeps_an_earlier_shape_is_known() {
+    for (replicas, expected) in [
+        (&["new+s0", "new+s0"][..], &[][..]),
+        (&["was+s0", "was+s0"], &[0, 1]),
+        (&["new+s0", "was+s0"], &[1]),
+        // These are replaced now or soon, for another reason.
+        (&["new+s0", "was-?"], &[]),
+        (&["new+s0", "old+s0"], &[]),
+        // It is on its way out.
+        (&["new+s0", "new+s0", "was+s0"], &[]),
+    ] {
+        let (wanted, replicas) = (wanted(Durability::Claim, 2), numbered(replicas));
+        let plan = plan(wanted, &replicas);
+        assert_eq!(outdated(wanted, &replicas, &plan), expected, "{replicas:?}");
+    }
+}
+
+#[test]
+fn a_claim_with_damage_is_kept_until_somebody_deletes_it() {
+    check(
+        Durability::Claim,
+        &[
+            (1, &["new+s0", "new-D0 c bad"], &[], true),
+            (1, &["new+s0", "new-D0 c ill"], &[], true),
+            (1, &["new+s0", "new-D0 new bad"], &[], true),
+            (1, &["new+s0", "new-D0 gone bad"], &[Remove(1)], false),
+            (1, &["new+s0", "new-D0 gone ill"], &[Remove(1)], false),
+            // It keeps nobody from being drained or replaced.
+            (1, &["new+s0", "new+s3 c bad"], &[Drain(1)], true),
+            (1, &["old+s0 c bad"], &[Roll(0)], false),
+        ],
+    );
+    // There is nothing to keep.
+    check(
+        Durability::Pod,
+        &[(1, &["new+s0 none", "new-D0 none bad"], &[Remove(1)], false)],
+    );
+    let plan = decide(Durability::Claim, 1, &["new+s0", "new-D0 c bad"]);
+    let waiting = plan.waiting.unwrap();
+    assert!(waiting.contains("corrupt/ on claim mail-1"), "{waiting}");
+}
+
+#[test]
+fn a_volume_that_somebody_deletes_is_emptied_and_replaced() {
+    check(
+        Durability::Claim,
+        &[
+            (2, &["new+s0", "new+s3 gone"], &[Drain(1)], true),
+            (2, &["new+s0", "new-d0 gone"], &[], true),
+            (2, &["new+s0", "new-D3 gone"], &[], true),
+            (2, &["new+s0", "new-D0 gone"], &[Restart(1)], false),
+            (2, &["new+s0", "old-D0 gone"], &[Restart(1)], false),
+            (2, &["new+s0", "x gone"], &[], true),
+            (2, &["new+s0", ". gone"], &[], true),
+            (2, &["new+s0", ". none"], &[Create(1)], false),
+            // One at a time, and not while another is down.
+            (2, &["new+s0 gone", "new+s3 gone"], &[Drain(0)], true),
+            (2, &["new-d0", "new+s3 gone"], &[Restart(0)], true),
+            // What it holds would go with its pod.
+            (2, &["new+s0", "old-? gone"], &[], true),
+            (1, &["new+s0", "old-? gone"], &[], true),
+        ],
+    );
+}
+
+#[test]
+fn a_pod_without_its_claim_gets_another() {
+    check(
+        Durability::Claim,
+        &[
+            (2, &["new+s0", "new-? none"], &[Create(1)], false),
+            (1, &["new+s0", "new-? none"], &[Remove(1)], false),
+            // It has one, which has not been heard of yet.
+            (2, &["new+s0", "new+s0 none"], &[], false),
+            (1, &["new+s0", "new+s3 none"], &[Drain(1)], true),
+        ],
     );
 }

@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::Error;
 use crate::context::Context;
@@ -53,7 +54,7 @@ impl Seen {
         Self { meta, ..self }
     }
 
-    fn is_ours(&self, meta: &ObjectMeta) -> bool {
+    pub(super) fn is_ours(&self, meta: &ObjectMeta) -> bool {
         let has = |key: &str, value: &str| {
             meta.labels
                 .as_ref()
@@ -62,6 +63,23 @@ impl Seen {
         };
         has(self.label.0, &self.label.1) && has(LABEL_MANAGED_BY, OPERATOR)
     }
+}
+
+/// Whether something could be done on what was seen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outcome {
+    Done,
+    /// The object is not what was seen: it is left alone, and the next visit decides anew.
+    Behind,
+}
+
+/// What may be written over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Over {
+    /// Whatever is there: it is made what it should be, come what may.
+    Anything,
+    /// The very object and version that was seen, or nothing if none was.
+    Seen,
 }
 
 /// Makes an object what it should be, unless it already is.
@@ -73,63 +91,154 @@ where
         + DeserializeOwned
         + Serialize,
 {
-    let name = desired.meta().name.as_deref().unwrap_or_default();
-    let namespace = desired.meta().namespace.as_deref().unwrap_or_default();
-    let kind = K::kind(&());
-    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
-    let digest = digest::of_json(desired).map_err(|source| Error::Encode {
-        kind: kind.to_string(),
+    let meta = desired.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let desired = serde_json::to_value(desired).map_err(|source| Error::Encode {
+        kind: K::kind(&()).into_owned(),
         name: name.to_owned(),
         source,
     })?;
-    let object = format!("{kind}/{namespace}/{name}");
-    let live = match &seen.meta {
-        Some(meta) => Some(meta.clone()),
-        None => match api.get_metadata_opt(name).await {
-            Ok(live) => live.map(|live| live.metadata),
-            Err(source) => return Err(failed::<K>("get", name, source)),
-        },
-    };
-    if let Some(live) = &live {
-        if !seen.is_ours(live) {
-            return Err(Error::Taken {
-                kind: kind.into_owned(),
-                name: name.to_owned(),
-            });
-        }
-        let version = live.resource_version.as_deref().unwrap_or_default();
-        if context.applied.is_current(&object, &digest, version) {
-            return Ok(());
-        }
-    }
-    let params = PatchParams::apply(seen.manager).force();
-    let applied = api
-        .patch(name, &params, &Patch::Apply(desired))
-        .await
-        .map_err(|source| failed::<K>("apply", name, source))?;
-    let version = applied.meta().resource_version.clone().unwrap_or_default();
-    if live.and_then(|live| live.resource_version).as_deref() != Some(version.as_str()) {
-        tracing::info!(%kind, namespace, name, "applied");
-        context.metrics.wrote(&kind);
-    }
-    context.applied.record(object, digest, version);
-    Ok(())
+    let target = Target::<K>::new(context, namespace, name);
+    target.apply(desired, seen, Over::Anything).await.map(drop)
 }
 
-/// Deletes an object; one that is gone already is fine.
-pub(super) async fn delete<K>(context: &Context, api: &Api<K>, name: &str) -> Result<(), Error>
+/// Makes an object what it should be, if it still is what was seen: for objects of which an older
+/// state, written by mistake, would do harm.
+pub(super) async fn ensure_seen<K>(
+    context: &Context,
+    (namespace, name): (&str, &str),
+    desired: Value,
+    seen: Seen,
+) -> Result<Outcome, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let target = Target::<K>::new(context, namespace, name);
+    target.apply(desired, seen, Over::Seen).await
+}
+
+/// An object to write to.
+struct Target<'a, K> {
+    context: &'a Context,
+    api: Api<K>,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl<'a, K> Target<'a, K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    fn new(context: &'a Context, namespace: &'a str, name: &'a str) -> Self {
+        Self {
+            context,
+            api: Api::namespaced(context.client.clone(), namespace),
+            namespace,
+            name,
+        }
+    }
+
+    async fn apply(&self, mut desired: Value, seen: Seen, over: Over) -> Result<Outcome, Error> {
+        let Self {
+            context,
+            api,
+            namespace,
+            name,
+        } = self;
+        let kind = K::kind(&());
+        let digest = digest::of(desired.to_string().as_bytes());
+        let object = format!("{kind}/{namespace}/{name}");
+        let live = self.live(&seen).await?;
+        if let Some(live) = &live {
+            if !seen.is_ours(live) {
+                return Err(Error::Taken {
+                    kind: kind.into_owned(),
+                    name: (*name).to_owned(),
+                });
+            }
+            let version = live.resource_version.as_deref().unwrap_or_default();
+            if context.applied.is_current(&object, &digest, version) {
+                return Ok(Outcome::Done);
+            }
+        }
+        if over == Over::Seen {
+            match (&seen.meta, &live) {
+                (None, Some(_)) => return Ok(Outcome::Behind),
+                (None, None) => {}
+                // The API server refuses with 409 if the object is another one by now, or gone.
+                (Some(meta), _) => {
+                    desired["metadata"]["uid"] = json!(meta.uid);
+                    desired["metadata"]["resourceVersion"] = json!(meta.resource_version);
+                }
+            }
+        }
+        let params = PatchParams::apply(seen.manager).force();
+        let applied = match api.patch(name, &params, &Patch::Apply(desired)).await {
+            Ok(applied) => applied,
+            Err(kube::Error::Api(status)) if over == Over::Seen && status.is_conflict() => {
+                tracing::debug!(%kind, namespace, name, "put off: the cache is behind");
+                return Ok(Outcome::Behind);
+            }
+            Err(source) => return Err(failed::<K>("apply", name, source)),
+        };
+        let version = applied.meta().resource_version.clone().unwrap_or_default();
+        if live.and_then(|live| live.resource_version).as_deref() != Some(version.as_str()) {
+            tracing::info!(%kind, namespace, name, "applied");
+            context.metrics.wrote(&kind);
+        }
+        context.applied.record(object, digest, version);
+        Ok(Outcome::Done)
+    }
+
+    /// What is there: as it was seen, or else as the API server says.
+    async fn live(&self, seen: &Seen) -> Result<Option<ObjectMeta>, Error> {
+        if let Some(meta) = &seen.meta {
+            return Ok(Some(meta.clone()));
+        }
+        match self.api.get_metadata_opt(self.name).await {
+            Ok(live) => Ok(live.map(|live| live.metadata)),
+            Err(source) => Err(failed::<K>("get", self.name, source)),
+        }
+    }
+}
+
+/// Deletes an object if it still is what was seen. Gone or changed since: the cache is behind.
+pub(super) async fn delete<K>(
+    context: &Context,
+    api: &Api<K>,
+    seen: &ObjectMeta,
+) -> Result<Outcome, Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    match api.delete(name, &DeleteParams::background()).await {
+    let name = seen.name.as_deref().unwrap_or_default();
+    match api.delete(name, &only(seen)).await {
         Ok(_) => {
             tracing::info!(kind = %K::kind(&()), name, "deleted");
             context.metrics.wrote(&K::kind(&()));
-            Ok(())
+            Ok(Outcome::Done)
         }
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            tracing::debug!(kind = %K::kind(&()), name, "put off: the cache is behind");
+            Ok(Outcome::Behind)
+        }
         Err(source) => Err(failed::<K>("delete", name, source)),
     }
+}
+
+/// Deletes this version of this object and no other.
+fn only(seen: &ObjectMeta) -> DeleteParams {
+    DeleteParams::background().preconditions(Preconditions {
+        uid: seen.uid.clone(),
+        resource_version: seen.resource_version.clone(),
+    })
 }
 
 pub(super) fn failed<K: Resource<DynamicType = ()>>(

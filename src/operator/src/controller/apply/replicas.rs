@@ -1,28 +1,42 @@
 //! The steps of a rollout.
+//!
+//! A step is taken only on what it was decided on. Deployments are written and deleted, and claims
+//! deleted, with the uid and the version that were seen; before anything is disrupted the whole
+//! picture is compared ([`fresh`]), what is wanted included; and before mail could go with a pod or a
+//! claim, the pod is asked once more. What has changed since is no error: the next visit decides anew.
+//!
+//! So two operators at once (a node that was lost comes back, an old one ends while a new one starts)
+//! lose no mail and undo nothing of each other. They agree on what is wanted, because nothing of an
+//! operator is in it, and both keep the pods that are there as they are. Of two that decide alike, the
+//! second one comes too late. Two that hear different things of the pods may each replace another
+//! replica in the moment between comparison and write: both are out of service for the time of a
+//! restart, and no mail goes with that. Neither can delete a claim into which mail may have come since it
+//! was found empty: its Deployment would be another one by then, or another version.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::ensure::{delete, failed};
-use super::{Error, Seen, ensure};
+use super::ensure::{Outcome, delete, ensure_seen, failed};
+use super::{Error, Seen, ensure, fresh};
 use crate::certificate::Pair;
 use crate::context::Context;
 use crate::controller::build::ReplicaObjects;
 use crate::controller::dereference::Found;
+use crate::controller::validate::Validated;
 use crate::events::Notice;
-use crate::names::{ANNOTATION_DRAINING, ANNOTATION_TEMPLATE, LABEL_RELAY, MANAGER_RELAY, RelayId};
+use crate::names::{ANNOTATION_DRAINING, MANAGER_RELAY, RelayId};
 use crate::quantity;
 use crate::rollout::{Plan, Step};
 
 pub(super) struct Steps<'a> {
     pub(super) context: &'a Context,
-    pub(super) id: &'a RelayId,
+    pub(super) validated: &'a Validated,
     pub(super) found: &'a Found,
     /// `None` if it cannot be read: then no pod can be asked for anything.
     pub(super) authority: Option<&'a Pair>,
@@ -32,79 +46,108 @@ pub(super) struct Steps<'a> {
 impl Steps<'_> {
     /// Takes the steps of a plan, and mends what was changed by hand in replicas that stay.
     pub(super) async fn take(&self, plan: &Plan) -> Result<Vec<Notice>, Error> {
-        self.mend().await?;
-        let disrupts =
-            |step: &Step| matches!(step, Step::Roll(_) | Step::Restart(_) | Step::Remove(_));
-        let may_disrupt = !plan.steps.iter().any(disrupts) || self.is_fresh().await?;
+        self.mend(plan).await?;
+        let is_creation = |step: &Step| matches!(step, Step::Create(_));
+        let is_fresh = plan.steps.iter().all(is_creation) || self.is_fresh().await?;
         let mut notices = Vec::new();
-        for step in &plan.steps {
-            if disrupts(step) && !may_disrupt {
-                tracing::debug!(?step, "put off: the cache is behind");
-                continue;
+        for &step in &plan.steps {
+            let may_be_taken = match step {
+                Step::Create(_) => true,
+                Step::Drain(_) => is_fresh,
+                Step::Roll(_) | Step::Restart(_) | Step::Remove(_) => {
+                    is_fresh && self.costs_no_mail(step).await
+                }
+            };
+            if may_be_taken {
+                notices.extend(self.step(step).await?);
+            } else {
+                tracing::debug!(?step, "put off: the cache is behind, or mail has come");
             }
-            notices.extend(self.step(*step).await?);
         }
         Ok(notices)
     }
 
+    /// Takes a step. Nothing is said of one that is put off.
     async fn step(&self, step: Step) -> Result<Option<Notice>, Error> {
-        match step {
+        let (outcome, notice) = match step {
             Step::Create(ordinal) => {
                 self.claim(ordinal).await?;
-                self.deployment(ordinal).await?;
                 let note = format!("Created replica {ordinal}");
-                Ok(Some(Notice::normal("ReplicaCreated", "Create", note)))
+                (
+                    self.deployment(ordinal).await?,
+                    Notice::normal("ReplicaCreated", "Create", note),
+                )
             }
             Step::Roll(ordinal) => {
-                self.deployment(ordinal).await?;
                 let note = format!("Replacing the pod of replica {ordinal}");
-                Ok(Some(Notice::normal("ReplicaRolled", "Roll", note)))
+                (
+                    self.deployment(ordinal).await?,
+                    Notice::normal("ReplicaRolled", "Roll", note),
+                )
             }
-            Step::Drain(ordinal) => self.drain(ordinal).await,
+            Step::Drain(ordinal) => return self.drain(ordinal).await,
             Step::Restart(ordinal) => {
-                self.restart(ordinal).await?;
-                let note = format!("Replica {ordinal} is wanted again: starting it anew");
-                Ok(Some(Notice::normal("ReplicaRestarted", "Restart", note)))
+                let note = format!("Replica {ordinal} starts anew");
+                (
+                    self.restart(ordinal).await?,
+                    Notice::normal("ReplicaRestarted", "Restart", note),
+                )
             }
             Step::Remove(ordinal) => {
-                self.remove(ordinal).await?;
                 let note = format!("Replica {ordinal} holds no mail and is removed");
-                Ok(Some(Notice::normal("DrainFinished", "Remove", note)))
+                (
+                    self.remove(ordinal).await?,
+                    Notice::normal("DrainFinished", "Remove", note),
+                )
+            }
+        };
+        Ok((outcome == Outcome::Done).then_some(notice))
+    }
+
+    /// Whether the mail of a replica outlives the step, or there still is none.
+    ///
+    /// A pod that was empty when it was asked may have started again since, and take mail. It is not ready within
+    /// the moment between this question and the step.
+    async fn costs_no_mail(&self, step: Step) -> bool {
+        let ordinal = step.ordinal();
+        let claim = self.found.claims.get(&ordinal);
+        let stays = claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
+        if stays && !matches!(step, Step::Remove(_)) {
+            return true;
+        }
+        let pods = self.found.pods.iter().filter(|pod| pod.ordinal == ordinal);
+        // What did not answer is decided on as such.
+        for pod in pods.filter(|pod| pod.status.is_some()) {
+            let (Some(authority), Some(address)) = (self.authority, pod.address) else {
+                return false;
+            };
+            match self
+                .context
+                .admin
+                .status(self.id(), authority, address)
+                .await
+            {
+                Ok(status) if status.draining && status.queue.messages == 0 => {}
+                Ok(_) | Err(_) => return false,
             }
         }
+        true
     }
 
-    /// Whether the Deployments in the cache are those of the API server.
     async fn is_fresh(&self) -> Result<bool, Error> {
-        let api: Api<Deployment> = self.api();
-        let labels = format!("{LABEL_RELAY}={}", self.id.name);
-        let list = api
-            .list_metadata(&ListParams::default().labels(&labels))
-            .await
-            .map_err(|source| failed::<Deployment>("list", &self.id.name, source))?;
-        let mut live: Vec<_> = list.items.iter().map(version_of).collect();
-        let mut cached: Vec<_> = self
-            .found
-            .deployments
-            .values()
-            .map(|deployment| version_of(deployment.as_ref()))
-            .collect();
-        live.sort();
-        cached.sort();
-        Ok(live == cached)
+        fresh::is_fresh(&self.context.client, self.validated, self.found).await
     }
 
-    /// Applies Deployments whose template is the wanted one: nothing is replaced by that unless somebody
-    /// has changed it by hand. And grows claims.
-    async fn mend(&self) -> Result<(), Error> {
+    /// Undoes what was changed by hand in replicas that nothing else happens to, and grows claims. Each keeps the
+    /// pod that it was made with.
+    async fn mend(&self, plan: &Plan) -> Result<(), Error> {
         for (ordinal, objects) in self.replicas {
             let Some(existing) = self.found.deployments.get(ordinal) else {
                 continue;
             };
-            let template = existing.annotations().get(ANNOTATION_TEMPLATE);
-            let wanted = objects.deployment.annotations().get(ANNOTATION_TEMPLATE);
-            if template == wanted && existing.metadata.deletion_timestamp.is_none() {
-                self.deployment(*ordinal).await?;
+            let stays = existing.metadata.deletion_timestamp.is_none() && !plan.touches(*ordinal);
+            if let Some(kept) = objects.kept.as_ref().filter(|_| stays) {
+                self.apply(*ordinal, kept).await?;
             }
             if let (Some(claim), Some(wanted)) = (self.found.claims.get(ordinal), &objects.claim) {
                 self.grow(claim, wanted).await?;
@@ -113,13 +156,20 @@ impl Steps<'_> {
         Ok(())
     }
 
-    async fn deployment(&self, ordinal: u32) -> Result<(), Error> {
-        let Some(objects) = self.replicas.get(&ordinal) else {
-            return Ok(());
-        };
+    /// The Deployment as it is made today.
+    async fn deployment(&self, ordinal: u32) -> Result<Outcome, Error> {
+        match self.replicas.get(&ordinal) {
+            Some(objects) => self.apply(ordinal, &objects.deployment).await,
+            None => Ok(Outcome::Behind),
+        }
+    }
+
+    async fn apply(&self, ordinal: u32, deployment: &Value) -> Result<Outcome, Error> {
         let existing = self.found.deployments.get(&ordinal).map(AsRef::as_ref);
-        let seen = Seen::of_relay(self.id).meta(existing);
-        ensure(self.context, &objects.deployment, seen).await
+        let seen = Seen::of_relay(self.id()).meta(existing);
+        let name = self.id().replica(ordinal);
+        let target = (self.id().namespace.as_str(), name.as_str());
+        ensure_seen::<Deployment>(self.context, target, deployment.clone(), seen).await
     }
 
     /// Makes the claim if there is none. One that exists may be from another day, with another class:
@@ -131,7 +181,7 @@ impl Steps<'_> {
             .and_then(|objects| objects.claim.as_ref());
         match claim {
             Some(claim) if !self.found.claims.contains_key(&ordinal) => {
-                ensure(self.context, claim, Seen::of_relay(self.id)).await
+                ensure(self.context, claim, Seen::of_relay(self.id())).await
             }
             _ => Ok(()),
         }
@@ -166,7 +216,7 @@ impl Steps<'_> {
         else {
             return Ok(None);
         };
-        let name = self.id.replica(ordinal);
+        let name = self.id().replica(ordinal);
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let patch = json!({"metadata": {"annotations": {ANNOTATION_DRAINING: now}}});
         let api: Api<Deployment> = self.api();
@@ -174,7 +224,12 @@ impl Steps<'_> {
             .await
             .map_err(|source| failed::<Deployment>("annotate", &name, source))?;
         self.context.metrics.wrote("Deployment");
-        match self.context.admin.drain(self.id, authority, address).await {
+        match self
+            .context
+            .admin
+            .drain(self.id(), authority, address)
+            .await
+        {
             Ok(status) => {
                 let waiting = status.queue.messages;
                 let note = format!(
@@ -195,35 +250,41 @@ impl Steps<'_> {
     }
 
     /// Deletes the Deployment; it is made again when its pod is gone.
-    async fn restart(&self, ordinal: u32) -> Result<(), Error> {
-        let name = self.id.replica(ordinal);
-        delete(self.context, &self.api::<Deployment>(), &name).await
+    async fn restart(&self, ordinal: u32) -> Result<Outcome, Error> {
+        match self.found.deployments.get(&ordinal) {
+            Some(seen) => delete(self.context, &self.api::<Deployment>(), &seen.metadata).await,
+            None => Ok(Outcome::Behind),
+        }
     }
 
     /// The Deployment first: a claim that is deleted while its Deployment lives would hold up the
-    /// next pod.
-    async fn remove(&self, ordinal: u32) -> Result<(), Error> {
-        let name = self.id.replica(ordinal);
-        if self.found.deployments.contains_key(&ordinal) {
-            delete(self.context, &self.api::<Deployment>(), &name).await?;
+    /// next pod. And only if it was the one that was seen: one that is made anew meanwhile may take
+    /// mail, into the same claim.
+    async fn remove(&self, ordinal: u32) -> Result<Outcome, Error> {
+        if self.found.deployments.contains_key(&ordinal)
+            && self.restart(ordinal).await? == Outcome::Behind
+        {
+            return Ok(Outcome::Behind);
         }
-        if self.found.claims.contains_key(&ordinal) {
-            delete(self.context, &self.api::<PersistentVolumeClaim>(), &name).await?;
+        match self.found.claims.get(&ordinal) {
+            Some(claim) if claim.metadata.deletion_timestamp.is_none() => {
+                let api = self.api::<PersistentVolumeClaim>();
+                delete(self.context, &api, &claim.metadata).await
+            }
+            _ => Ok(Outcome::Done),
         }
-        Ok(())
+    }
+
+    const fn id(&self) -> &RelayId {
+        &self.validated.id
     }
 
     fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
-        Api::namespaced(self.context.client.clone(), &self.id.namespace)
+        Api::namespaced(self.context.client.clone(), &self.id().namespace)
     }
-}
-
-fn version_of(object: &impl kube::Resource) -> (Option<String>, Option<String>) {
-    let meta = object.meta();
-    (meta.name.clone(), meta.resource_version.clone())
 }
 
 fn requested(claim: &PersistentVolumeClaim) -> Option<&str> {

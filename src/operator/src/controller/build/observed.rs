@@ -7,46 +7,66 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
+use super::deployment::Made;
 use crate::controller::dereference::{Found, FoundPod};
-use crate::names::{ANNOTATION_DRAINING, ANNOTATION_TEMPLATE};
-use crate::rollout::{Claim, Replica, Report, Workload};
+use crate::names::ANNOTATION_DRAINING;
+use crate::rollout::{Claim, Disk, Replica, Report, Shape, Workload};
+
+/// The ordinals of everything there is.
+pub(super) fn ordinals(found: &Found) -> impl Iterator<Item = u32> {
+    let ordinals = found.deployments.keys().chain(found.claims.keys()).copied();
+    ordinals.chain(found.lingering())
+}
 
 /// Every replica of which there is a Deployment, a claim or a pod.
 ///
 /// A pod that has outlived its Deployment still writes to the queue, so its replica terminates: a
 /// second pod beside it would share the queue.
-pub(super) fn replicas(found: &Found, now: Timestamp) -> BTreeMap<u32, Replica> {
-    let ordinals = found.deployments.keys().chain(found.claims.keys());
-    let ordinals = ordinals.chain(&found.lingering);
-    ordinals
-        .map(|&ordinal| {
+pub(super) fn replicas(
+    found: &Found,
+    made: &BTreeMap<u32, Made>,
+    now: Timestamp,
+) -> BTreeMap<u32, Replica> {
+    ordinals(found)
+        .map(|ordinal| {
             let deployment = found.deployments.get(&ordinal).map(AsRef::as_ref);
             let claim = found.claims.get(&ordinal).map(AsRef::as_ref);
             let replica = Replica {
-                workload: match workload(deployment) {
-                    Workload::Absent if found.lingering.contains(&ordinal) => Workload::Terminating,
+                workload: match workload(deployment, made.get(&ordinal)) {
+                    Workload::Absent if found.lingering().any(|other| other == ordinal) => {
+                        Workload::Terminating
+                    }
                     workload => workload,
                 },
                 claim: claim_state(claim),
                 report: report(found, ordinal, deployment, now),
+                disk: disk(found, ordinal),
             };
             (ordinal, replica)
         })
         .collect()
 }
 
-fn workload(deployment: Option<&Deployment>) -> Workload {
+fn workload(deployment: Option<&Deployment>, wanted: Option<&Made>) -> Workload {
     let Some(deployment) = deployment else {
         return Workload::Absent;
     };
     if deployment.metadata.deletion_timestamp.is_some() {
         return Workload::Terminating;
     }
-    let annotations = deployment.metadata.annotations.as_ref();
+    let made = Made::of(deployment);
+    let is_of_today = match (&made, wanted) {
+        (Some(made), Some(wanted)) => made.template == wanted.template,
+        _ => false,
+    };
     Workload::Present {
-        template: annotations
-            .and_then(|annotations| annotations.get(ANNOTATION_TEMPLATE).cloned())
-            .unwrap_or_default(),
+        // Nothing that could be wanted has an empty digest.
+        inputs: made.map(|made| made.inputs).unwrap_or_default(),
+        shape: if is_of_today {
+            Shape::Current
+        } else {
+            Shape::Earlier
+        },
         serves: serves(deployment),
     }
 }
@@ -101,6 +121,21 @@ fn report(found: &Found, ordinal: u32, deployment: Option<&Deployment>, now: Tim
         }
         _ => Report::Serving { queued },
     }
+}
+
+/// The worst that any pod of a replica says of its disk.
+fn disk(found: &Found, ordinal: u32) -> Disk {
+    let pods = found.pods.iter().filter(|pod| pod.ordinal == ordinal);
+    let spools = pods.filter_map(|pod| Some(&pod.status.as_ref()?.spool));
+    spools.fold(Disk::Sound, |disk, spool| {
+        if spool.corrupt > 0 {
+            Disk::Damaged
+        } else if disk == Disk::Sound && spool.failure.is_some() {
+            Disk::Failing
+        } else {
+            disk
+        }
+    })
 }
 
 fn draining_since(deployment: Option<&Deployment>) -> Option<Timestamp> {

@@ -3,6 +3,9 @@
 //! Whatever the relay reloads by itself (configuration, certificates, logins) is mounted and stands
 //! nowhere in the template, so that changing it replaces no pod. No `subPath`: such mounts are never
 //! refreshed.
+//!
+//! What the user can change about a pod comes in by [`Inputs`] alone, what the operator fills in by
+//! [`PodDefaults`].
 
 mod volumes;
 
@@ -16,25 +19,36 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use postroad_api::{ANNOTATION_RESTARTED_AT, Amounts, Resources};
 
-use crate::controller::validate::Validated;
-use crate::names::{KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, pod_port};
+use super::inputs::Inputs;
+use crate::controller::validate::PodDefaults;
+use crate::names::{
+    KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, RelayId, pod_port,
+};
 
 /// User and group of the image.
 const USER: i64 = 65532;
 /// The relay ends its sessions and deliveries within 52 seconds of SIGTERM.
 const GRACE_SECONDS: i64 = 60;
-/// Twice what the relay holds of messages: the rest is connections, the index and room.
+/// Twice what the relay holds of messages: the rest is connections, the index and room. Users can only raise it.
 const MEMORY_LIMIT: &str = "512Mi";
 const MEMORY_REQUEST: &str = "64Mi";
 /// No limit: throttling an SMTP session only makes it longer.
 const CPU_REQUEST: &str = "25m";
 
-pub(super) fn template(validated: &Validated, ordinal: u32) -> PodTemplateSpec {
-    let id = &validated.id;
+pub(super) fn template(
+    id: &RelayId,
+    ordinal: u32,
+    inputs: &Inputs<'_>,
+    defaults: &PodDefaults,
+) -> PodTemplateSpec {
+    let restarted_at = inputs.restarted_at;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(id.replica_labels(ordinal)),
+            annotations: restarted_at
+                .map(|at| BTreeMap::from([(ANNOTATION_RESTARTED_AT.to_owned(), at.to_owned())])),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -45,32 +59,32 @@ pub(super) fn template(validated: &Validated, ordinal: u32) -> PodTemplateSpec {
             subdomain: Some(id.headless()),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
             security_context: Some(pod_security()),
-            topology_spread_constraints: Some(vec![spread(validated)]),
-            containers: vec![container(validated)],
-            volumes: Some(volumes::volumes(validated, ordinal)),
+            topology_spread_constraints: Some(vec![spread(id)]),
+            containers: vec![container(inputs, defaults)],
+            volumes: Some(volumes::volumes(id, ordinal, inputs)),
             ..PodSpec::default()
         }),
     }
 }
 
-fn container(validated: &Validated) -> Container {
+fn container(inputs: &Inputs<'_>, defaults: &PodDefaults) -> Container {
     Container {
         name: "relay".into(),
-        image: Some(validated.image.clone()),
-        image_pull_policy: validated.image_pull_policy.clone(),
+        image: Some(inputs.image.unwrap_or(&defaults.image).to_owned()),
+        image_pull_policy: defaults.image_pull_policy.clone(),
         command: Some(vec!["/postroad-relay".into()]),
         args: Some(vec![
             "--config".into(),
             format!("{PATH_CONFIG}/{KEY_CONFIG}"),
         ]),
         ports: Some(ports()),
-        resources: Some(resources()),
+        resources: Some(resources(inputs.resources)),
         security_context: Some(container_security()),
         // A queue of a million messages takes seconds to open, on a slow disk minutes.
         startup_probe: Some(probe("/livez", 1, 600)),
         liveness_probe: Some(probe("/livez", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
-        volume_mounts: Some(volumes::mounts(validated)),
+        volume_mounts: Some(volumes::mounts(inputs)),
         ..Container::default()
     }
 }
@@ -91,21 +105,31 @@ fn ports() -> Vec<ContainerPort> {
         .collect()
 }
 
-fn resources() -> ResourceRequirements {
-    let quantities = |pairs: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
-        pairs
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), Quantity(value.to_owned())))
-            .collect()
+/// What is written, and the defaults where nothing is.
+fn resources(written: Option<&Resources>) -> ResourceRequirements {
+    let Resources { requests, limits } = written.cloned().unwrap_or_default();
+    let defaults = |cpu: Option<&str>, memory: &str| Amounts {
+        cpu: cpu.map(str::to_owned),
+        memory: Some(memory.to_owned()),
     };
     ResourceRequirements {
-        requests: Some(quantities(&[
-            ("cpu", CPU_REQUEST),
-            ("memory", MEMORY_REQUEST),
-        ])),
-        limits: Some(quantities(&[("memory", MEMORY_LIMIT)])),
+        requests: Some(quantities(
+            requests,
+            defaults(Some(CPU_REQUEST), MEMORY_REQUEST),
+        )),
+        limits: Some(quantities(limits, defaults(None, MEMORY_LIMIT))),
         ..ResourceRequirements::default()
     }
+}
+
+fn quantities(written: Option<Amounts>, defaults: Amounts) -> BTreeMap<String, Quantity> {
+    let Amounts { cpu, memory } = written.unwrap_or_default();
+    let cpu = cpu.or(defaults.cpu).map(|cpu| ("cpu", cpu));
+    let memory = memory.or(defaults.memory).map(|memory| ("memory", memory));
+    cpu.into_iter()
+        .chain(memory)
+        .map(|(name, value)| (name.to_owned(), Quantity(value)))
+        .collect()
 }
 
 fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
@@ -150,13 +174,13 @@ fn container_security() -> SecurityContext {
     }
 }
 
-fn spread(validated: &Validated) -> TopologySpreadConstraint {
+fn spread(id: &RelayId) -> TopologySpreadConstraint {
     TopologySpreadConstraint {
         max_skew: 1,
         topology_key: "kubernetes.io/hostname".into(),
         when_unsatisfiable: "ScheduleAnyway".into(),
         label_selector: Some(LabelSelector {
-            match_labels: Some(validated.id.selector()),
+            match_labels: Some(id.selector()),
             ..LabelSelector::default()
         }),
         ..TopologySpreadConstraint::default()

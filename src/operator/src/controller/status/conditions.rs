@@ -6,11 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::find;
 use super::voices::{Verdict, Voices};
 use crate::controller::apply::Applied;
-use crate::controller::build::Identity;
+use crate::controller::build::{Identity, Outdated};
 use crate::controller::validate::{Certificate, Missing, Refusal, Storage, Validated};
+use crate::names::RelayId;
 
 /// The API takes 32 kB; a line is read by people.
 const MESSAGE_MAX: usize = 1000;
+
+/// Reason of `Progressing`: nothing is to be done, but a restart would bring something newer.
+pub(super) const UPDATE_AVAILABLE: &str = "UpdateAvailable";
 
 /// Those that make up `Ready`, in the order in which their reasons are shown.
 const MAKES_READY: [&str; 5] = [
@@ -80,7 +84,7 @@ pub(super) fn all(
         ("Progressing", progressing(applied, voices)),
         ("TLSReady", tls(applied, voices, now)),
         ("UpstreamReady", voices.upstreams()),
-        ("QueueHealthy", voices.queue(now)),
+        ("QueueHealthy", voices.queue(validated, now)),
         ("Durable", durable(validated)),
     ];
     let rest: Vec<_> = verdicts
@@ -118,30 +122,29 @@ pub(super) fn refused(earlier: &[Condition], refusal: &Refusal, generation: i64)
         .collect()
 }
 
-/// Whether nothing is about to change: all is well, nothing has been tried yet, or nothing is wanted.
+/// Whether nothing is about to change: all is known and well, or nothing is wanted.
 pub(super) fn are_at_rest(conditions: &[Condition]) -> bool {
     let is = |kind: &str, status: &str| find(conditions, kind).is_some_and(|c| c.status == status);
-    let untried = |condition: &Condition| condition.reason == "NotTried";
     let unwanted = |condition: &Condition| condition.reason == "ScaledToZero";
     let settled = is("Progressing", "False");
     if find(conditions, "Available").is_some_and(unwanted) {
         return settled;
     }
-    settled
-        && is("Ready", "True")
-        && MAKES_READY
-            .iter()
-            .all(|kind| is(kind, "True") || find(conditions, kind).is_some_and(untried))
+    settled && is("Ready", "True")
 }
 
+/// What is wrong comes first, then what is not known: `Ready` is true only when everything else is.
 fn sum(conditions: &[Condition]) -> Verdict {
-    let failing = MAKES_READY
-        .iter()
-        .filter_map(|kind| find(conditions, kind))
-        .find(|condition| condition.status == "False");
-    match failing {
-        None => Verdict::new(Some(true), "Ready", "mail is taken and sent on"),
-        Some(condition) => Verdict::new(Some(false), &condition.reason, condition.message.clone()),
+    let parts = || MAKES_READY.iter().filter_map(|kind| find(conditions, kind));
+    let failing = parts().find(|condition| condition.status == "False");
+    let unknown = || parts().find(|condition| condition.status != "True");
+    let said = |holds, condition: &Condition| {
+        Verdict::new(holds, &condition.reason, condition.message.clone())
+    };
+    match (failing, unknown()) {
+        (Some(condition), _) => said(Some(false), condition),
+        (None, Some(condition)) => said(None, condition),
+        (None, None) => Verdict::new(Some(true), "Ready", "mail is taken and sent on"),
     }
 }
 
@@ -190,9 +193,36 @@ fn progressing(applied: &Applied, voices: &Voices<'_>) -> Verdict {
     } else if let Some(ordinal) = voices.behind(&applied.digests) {
         let message = format!("waiting for replica {ordinal} to take up the configuration");
         Verdict::new(Some(true), "ConfigurationSpreading", message)
-    } else {
+    } else if applied.outdated.ordinals.is_empty() {
         Verdict::new(Some(false), "Settled", "everything is as specified")
+    } else {
+        let message = update(&applied.validated, &applied.outdated);
+        Verdict::new(Some(false), UPDATE_AVAILABLE, message)
     }
+}
+
+/// What stays as an earlier operator has made it, and how to change that.
+fn update(validated: &Validated, outdated: &Outdated) -> String {
+    let Outdated {
+        ordinals,
+        images,
+        image,
+    } = outdated;
+    let RelayId {
+        name, namespace, ..
+    } = &validated.id;
+    let ordinals: Vec<_> = ordinals.iter().map(u32::to_string).collect();
+    let ordinals = ordinals.join(", ");
+    let difference = if std::slice::from_ref(image) == images.as_slice() {
+        "are as an earlier operator has made them".to_owned()
+    } else {
+        format!("run {}, new pods get {image}", images.join(", "))
+    };
+    // What to do comes first: names of images may be longer than a message.
+    format!(
+        "everything is as specified. To have newer pods, one at a time: {}; replicas that keep theirs until then ({ordinals}) {difference}",
+        super::restart(name, namespace)
+    )
 }
 
 fn tls(applied: &Applied, voices: &Voices<'_>, now: Timestamp) -> Verdict {

@@ -1,8 +1,11 @@
 //! What a change of conditions is worth saying as an event.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use postroad_api::ServiceType;
 
+use super::conditions::UPDATE_AVAILABLE;
 use super::find;
+use crate::controller::validate::Validated;
 use crate::events::Notice;
 
 /// The events of a change.
@@ -10,7 +13,27 @@ pub(super) fn of(earlier: &[Condition], now: &[Condition]) -> Vec<Notice> {
     let mut notices = Vec::new();
     notices.extend(acceptance(earlier, now));
     notices.extend(upstreams(earlier, now));
+    notices.extend(queue(earlier, now));
+    notices.extend(refusal(earlier, now));
+    notices.extend(update(earlier, now));
     notices
+}
+
+/// What clients that are let in by their address mean on a Service that is reached from outside. Nobody can
+/// see from here whether addresses get through.
+pub(super) fn trust(validated: &Validated) -> Option<Notice> {
+    let service = match validated.service_type {
+        ServiceType::ClusterIP => return None,
+        ServiceType::LoadBalancer | ServiceType::NodePort => validated.service_type.as_str(),
+    };
+    validated.trusts_networks.then(|| {
+        let note = format!(
+            "access.trustedNetworks is in force on a Service of type {service}: where a load balancer or proxy in \
+             front of it hides the addresses of clients, everybody looks like it; make sure that none of the networks holds \
+             such an address"
+        );
+        Notice::warning("TrustedNetworksReachable", "Accept", note)
+    })
 }
 
 fn acceptance(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
@@ -45,6 +68,44 @@ fn upstreams(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
         }
         _ => None,
     }
+}
+
+fn queue(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let after = arises(earlier, now, "QueueHealthy", |condition| {
+        condition.status == "False"
+    })?;
+    let note = format!("{}: {}", after.reason, after.message);
+    Some(Notice::warning("QueueUnhealthy", "Keep", note))
+}
+
+fn refusal(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let after = arises(earlier, now, "Ready", |condition| {
+        condition.reason == "ConfigurationRefused"
+    })?;
+    let note = after.message.clone();
+    Some(Notice::warning("ConfigurationRefused", "Configure", note))
+}
+
+fn update(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let after = arises(earlier, now, "Progressing", |condition| {
+        condition.reason == UPDATE_AVAILABLE
+    })?;
+    let note = after.message.clone();
+    Some(Notice::normal(UPDATE_AVAILABLE, "Roll", note))
+}
+
+/// The condition, if it has become worth an event, or is so now for another reason.
+fn arises<'a>(
+    earlier: &[Condition],
+    now: &'a [Condition],
+    kind: &str,
+    matters: fn(&Condition) -> bool,
+) -> Option<&'a Condition> {
+    let after = find(now, kind).filter(|condition| matters(condition))?;
+    let before = find(earlier, kind).filter(|condition| matters(condition));
+    before
+        .is_none_or(|before| before.reason != after.reason)
+        .then_some(after)
 }
 
 #[cfg(test)]

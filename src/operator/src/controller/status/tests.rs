@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use postroad_api::ServiceType;
 use postroad_config::status::{
     CertificateStatus, ConfigStatus, FailureReason, QueueStatus, SpoolStatus, Totals,
     UpstreamFailure, UpstreamState, UpstreamStatus,
@@ -10,11 +11,13 @@ use postroad_config::status::{
 
 use super::*;
 use crate::controller::apply::Applied;
-use crate::controller::build::Prepared;
+use crate::controller::build::{Outdated, Prepared};
 use crate::controller::dereference::FoundPod;
 use crate::controller::tests::{self, NOW, applied, nothing, now, prepare, sample};
 use crate::rollout::Plan;
 use postroad_config::status::RelayStatus;
+
+mod ready;
 
 /// Upstreams of a pod: `+` works, `-` fails with this reason, `?` is untried.
 fn upstreams(states: &str) -> Vec<UpstreamStatus> {
@@ -121,8 +124,44 @@ fn a_failing_upstream_is_named_with_what_it_said() {
     );
 }
 
+fn unready(ordinal: u32) -> FoundPod {
+    FoundPod {
+        ready: false,
+        ..pod(ordinal, None)
+    }
+}
+
+fn damaged(records: u64) -> RelayStatus {
+    let mut status = says("+");
+    status.spool.corrupt = records;
+    status
+}
+
+#[test]
+fn damage_is_said_with_where_it_is_and_what_to_do() {
+    for (name, place, command) in [
+        (
+            "minimal",
+            "replica 1 has found 2 damaged records and keeps them in corrupt/ on claim mail-1",
+            "kubectl --namespace infra delete pvc mail-1 --wait=false",
+        ),
+        (
+            "ephemeral",
+            "replica 1 has found 2 damaged records; they go with its pod",
+            "kubectl --namespace infra annotate smtprelay mail postroad.dev/restartedAt=$(date +%s) --overwrite",
+        ),
+    ] {
+        let validated = prepare(&sample(name), &nothing()).validated;
+        let found = found(vec![pod(0, Some(says("+"))), pod(1, Some(damaged(2)))]);
+        let message = Voices::of(&found).queue(&validated, now()).message;
+        assert!(message.contains(place), "{message}");
+        assert!(message.contains(command), "{message}");
+    }
+}
+
 #[test]
 fn the_queue_is_healthy_while_mail_flows_and_can_be_kept() {
+    let validated = prepare(&sample("minimal"), &nothing()).validated;
     for (found, holds, reason) in [
         (found(vec![]), None, "NoAnswer"),
         (with(|_| ()), Some(true), "Flowing"),
@@ -141,8 +180,31 @@ fn the_queue_is_healthy_while_mail_flows_and_can_be_kept() {
             Some(false),
             "SpoolFailed",
         ),
+        (with(|s| s.spool.corrupt = 1), Some(false), "RecordsDamaged"),
+        (
+            with(|s| s.queue.unreadable = 1),
+            Some(false),
+            "MessagesUnreadable",
+        ),
+        (with(|s| s.queue.full = true), Some(false), "QueueFull"),
+        (
+            found(vec![pod(0, Some(says("+"))), pod(1, None)]),
+            None,
+            "NoAnswer",
+        ),
+        (
+            found(vec![pod(0, Some(says("+"))), unready(1)]),
+            Some(true),
+            "Flowing",
+        ),
+        // What is known to be wrong comes first.
+        (
+            found(vec![pod(0, None), pod(1, Some(damaged(1)))]),
+            Some(false),
+            "RecordsDamaged",
+        ),
     ] {
-        let verdict = Voices::of(&found).queue(now());
+        let verdict = Voices::of(&found).queue(&validated, now());
         assert_eq!((verdict.holds, verdict.reason.as_str()), (holds, reason));
     }
 }
@@ -183,7 +245,24 @@ fn credentials_are_in_force_when_all_ready_replicas_have_the_same() {
         CredentialsInForce::None
     );
     assert_eq!(state(&found(vec![])), CredentialsInForce::None);
+    // A ready replica that is silent may have another one, unless one is known to.
+    let silent = |status| found(vec![pod(0, Some(status)), pod(1, None)]);
+    assert_eq!(state(&silent(says("+"))), CredentialsInForce::Unknown);
+    let starting = found(vec![pod(0, Some(says("+"))), unready(1)]);
+    assert_eq!(
+        state(&starting),
+        CredentialsInForce::Everywhere("credentials".into())
+    );
+    assert_eq!(
+        state(&found(vec![pod(0, None)])),
+        CredentialsInForce::Unknown
+    );
     // One that is on its way out does not count.
+    let leaving = found(vec![pod(0, Some(says("+"))), pod(2, None)]);
+    assert_eq!(
+        state(&leaving),
+        CredentialsInForce::Everywhere("credentials".into())
+    );
     let mut old = says("+");
     old.config.credentials_hash = "old".into();
     let leaving = found(vec![pod(0, Some(says("+"))), pod(2, Some(old))]);
@@ -202,6 +281,7 @@ fn settled() -> (Applied, Vec<FoundPod>) {
     let Prepared {
         validated,
         identity,
+        outdated,
         digests,
         ..
     } = prepare(&relay, &applied(&first));
@@ -225,6 +305,7 @@ fn settled() -> (Applied, Vec<FoundPod>) {
         validated,
         identity,
         plan: Plan::default(),
+        outdated,
         digests,
         notices: Vec::new(),
     };
@@ -281,65 +362,6 @@ fn an_unchanged_relay_gets_an_unchanged_status() {
     let second = summarize(&applied, &found, Some(&again), later);
     assert_eq!(second.status, again);
     assert_eq!(second.notices, []);
-}
-
-#[test]
-fn what_is_wrong_is_the_reason_for_not_being_ready() {
-    type Change = fn(&mut Applied, &mut Vec<FoundPod>);
-    let rows: [(Change, &str, bool); 9] = [
-        (|_, pods| pods.clear(), "ReplicasNotReady", false),
-        (|_, pods| pods[0].ready = false, "Ready", true),
-        (
-            |applied, _| applied.validated.replicas = 0,
-            "ScaledToZero",
-            true,
-        ),
-        (
-            |applied, _| {
-                applied.validated.missing =
-                    vec![crate::controller::validate::Missing::Secret { name: "x".into() }];
-            },
-            "SecretNotFound",
-            false,
-        ),
-        (
-            |applied, _| {
-                applied.identity = build::Identity::Unreadable {
-                    problem: "x".into(),
-                }
-            },
-            "AuthorityUnreadable",
-            false,
-        ),
-        (
-            |_, pods| pods[0].status.as_mut().unwrap().upstreams = upstreams("-"),
-            "AuthenticationFailed",
-            false,
-        ),
-        (
-            |_, pods| pods[0].status.as_mut().unwrap().spool.failure = Some("x".into()),
-            "SpoolFailed",
-            false,
-        ),
-        (
-            |_, pods| pods[1].status.as_mut().unwrap().config.refused = Some("x".into()),
-            "ConfigurationRefused",
-            false,
-        ),
-        (
-            |applied, _| applied.plan.waiting = Some("x".into()),
-            "Ready",
-            false,
-        ),
-    ];
-    for (change, reason, at_rest) in rows {
-        let (mut applied, mut pods) = settled();
-        change(&mut applied, &mut pods);
-        let summary = summarize(&applied, &found(pods), None, now());
-        assert_eq!(summary.status.conditions[0].reason, reason);
-        let expected = if at_rest { Pace::AtRest } else { Pace::Moving };
-        assert_eq!(summary.pace, expected, "{reason}");
-    }
 }
 
 #[test]

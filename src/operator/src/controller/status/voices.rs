@@ -8,10 +8,14 @@ use postroad_config::status::{RelayStatus, UpstreamState, UpstreamStatus};
 use crate::context::CredentialsInForce;
 use crate::controller::build::Digests;
 use crate::controller::dereference::{Found, FoundPod};
+use crate::controller::validate::{Storage, Validated};
+use crate::names::RelayId;
 
 /// The pods that have answered, and whether others have not.
 pub(super) struct Voices<'a> {
     pub(super) heard: Vec<(&'a FoundPod, &'a RelayStatus)>,
+    /// Replicas that take mail and do not say how they are. One that takes none may be about to start or
+    /// to end; what is said of the rollout tells of it.
     pub(super) silent: BTreeSet<u32>,
 }
 
@@ -46,9 +50,10 @@ impl<'a> Voices<'a> {
         for pod in &found.pods {
             match &pod.status {
                 Some(status) => voices.heard.push((pod, status)),
-                None => {
+                None if pod.ready => {
                     voices.silent.insert(pod.ordinal);
                 }
+                None => {}
             }
         }
         voices
@@ -87,8 +92,10 @@ impl<'a> Voices<'a> {
             .map(|(_, status)| &status.config.credentials_hash)
             .collect();
         match digests.first() {
-            Some(digest) if digests.len() == 1 => CredentialsInForce::Everywhere((*digest).clone()),
-            _ => CredentialsInForce::None,
+            _ if digests.len() > 1 => CredentialsInForce::None,
+            _ if self.silent.iter().any(|ordinal| *ordinal < wanted) => CredentialsInForce::Unknown,
+            Some(digest) => CredentialsInForce::Everywhere((*digest).clone()),
+            None => CredentialsInForce::None,
         }
     }
 
@@ -130,33 +137,97 @@ impl<'a> Voices<'a> {
         }
     }
 
-    /// Whether mail waits longer than it should, or cannot be taken.
-    pub(super) fn queue(&self, now: Timestamp) -> Verdict {
-        let failure = self.heard.iter().find_map(|(pod, status)| {
-            let failure = status.spool.failure.as_ref()?;
-            Some(format!(
-                "replica {} cannot keep mail: {failure}",
-                pod.ordinal
-            ))
-        });
-        if let Some(message) = failure {
-            return Verdict::new(Some(false), "SpoolFailed", message);
+    /// Whether mail waits longer than it should, or cannot be taken, or is damaged. What is known to be
+    /// wrong comes before what is not known.
+    pub(super) fn queue(&self, validated: &Validated, now: Timestamp) -> Verdict {
+        let wrong = [
+            ("SpoolFailed", self.spool_failure()),
+            ("RecordsDamaged", self.damage(validated)),
+            ("MessagesUnreadable", self.unreadable()),
+            ("QueueFull", self.full()),
+            ("MessagesWaiting", self.late(now)),
+        ];
+        let mut wrong = wrong
+            .into_iter()
+            .filter_map(|(reason, message)| Some((reason, message?)));
+        if let Some((reason, message)) = wrong.next() {
+            return Verdict::new(Some(false), reason, message);
         }
-        if self.heard.is_empty() {
-            return nobody();
-        }
-        match self.oldest() {
-            Some(arrival) if now.as_second() - arrival > OLDEST_MAX_SECONDS => {
-                let since = super::figures::coarse_time(arrival);
-                let message = format!("the oldest message has been waiting since {since}");
-                Verdict::new(Some(false), "MessagesWaiting", message)
+        match self.silent.first() {
+            Some(ordinal) => {
+                let message = format!("replica {ordinal} takes mail and does not say how it is");
+                Verdict::new(None, "NoAnswer", message)
             }
-            _ => Verdict::new(
+            None if self.heard.is_empty() => nobody(),
+            None => Verdict::new(
                 Some(true),
                 "Flowing",
                 "no message has been waiting for more than 15 minutes",
             ),
         }
+    }
+
+    fn late(&self, now: Timestamp) -> Option<String> {
+        let arrival = self.oldest()?;
+        (now.as_second() - arrival > OLDEST_MAX_SECONDS).then(|| {
+            let since = super::figures::coarse_time(arrival);
+            format!("the oldest message has been waiting since {since}")
+        })
+    }
+
+    fn unreadable(&self) -> Option<String> {
+        self.heard.iter().find_map(|(pod, status)| {
+            let (ordinal, number) = (pod.ordinal, status.queue.unreadable);
+            (number > 0).then(|| {
+                format!(
+                    "the disk of replica {ordinal} does not give back {number} messages; they are tried again: look at the disk"
+                )
+            })
+        })
+    }
+
+    fn full(&self) -> Option<String> {
+        let mut heard = self.heard.iter();
+        let (pod, _) = heard.find(|(_, status)| status.queue.full)?;
+        let ordinal = pod.ordinal;
+        Some(format!(
+            "replica {ordinal} holds as much as it may: new mail gets 452 there until some has gone"
+        ))
+    }
+
+    fn spool_failure(&self) -> Option<String> {
+        self.heard.iter().find_map(|(pod, status)| {
+            let failure = status.spool.failure.as_ref()?;
+            let ordinal = pod.ordinal;
+            Some(format!("replica {ordinal} cannot keep mail: {failure}"))
+        })
+    }
+
+    /// What was found damaged, and what to do about it.
+    fn damage(&self, validated: &Validated) -> Option<String> {
+        let (pod, status) = self
+            .heard
+            .iter()
+            .find(|(_, status)| status.spool.corrupt > 0)?;
+        let (ordinal, records) = (pod.ordinal, status.spool.corrupt);
+        let RelayId {
+            name, namespace, ..
+        } = &validated.id;
+        let found = format!("replica {ordinal} has found {records} damaged records");
+        Some(match &validated.storage {
+            Storage::Persistent { .. } => {
+                let claim = validated.id.replica(ordinal);
+                format!(
+                    "{found} and keeps them in corrupt/ on claim {claim}. When somebody has looked at them: \
+                     kubectl --namespace {namespace} delete pvc {claim} --wait=false; the replica then takes no more mail, \
+                     delivers what it holds and gets a new volume"
+                )
+            }
+            Storage::Ephemeral { .. } => format!(
+                "{found}; they go with its pod: {}",
+                super::restart(name, namespace)
+            ),
+        })
     }
 
     /// Whether accepted mail reaches a next hop.
@@ -179,7 +250,7 @@ impl<'a> Voices<'a> {
             if self.heard.is_empty() {
                 nobody()
             } else {
-                Verdict::new(None, "NotTried", "no mail has been sent yet")
+                Verdict::new(None, "NotTried", "no replica has tried an upstream yet")
             }
         })
     }

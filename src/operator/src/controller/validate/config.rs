@@ -1,4 +1,8 @@
 //! The configuration file of the relay pods.
+//!
+//! A pod may run an earlier release than this operator: it keeps its image until its user changes or restarts the
+//! relay. It refuses a file with a field that it does not know. So a field that is added to the file is left out
+//! where its user has not asked for what it does, and no path in it may be one that earlier pods have not mounted.
 
 use std::path::PathBuf;
 

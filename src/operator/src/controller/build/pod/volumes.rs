@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::controller::validate::{Certificate, Storage, UpstreamFiles, Validated};
+use crate::controller::build::inputs::{Inputs, Queue};
+use crate::controller::validate::UpstreamFiles;
 use crate::names::{
     KEY_AUTHORITY, KEY_PASSWORD, KEY_USERNAME, PATH_ADMIN, PATH_CONFIG, PATH_CREDENTIALS,
-    PATH_SPOOL, PATH_TLS, PATH_UPSTREAMS,
+    PATH_SPOOL, PATH_TLS, PATH_UPSTREAMS, RelayId,
 };
 
 /// Whether a pod starts without the Secret.
@@ -21,13 +22,10 @@ enum Presence {
     Optional,
 }
 
-pub(super) fn volumes(validated: &Validated, ordinal: u32) -> Vec<Volume> {
-    let id = &validated.id;
-    let tls = match &validated.certificate {
-        Certificate::SelfSigned { .. } => secret("tls", id.tls(), Presence::Required, None),
-        Certificate::Provided { secret: name } => {
-            secret("tls", name.clone(), Presence::Optional, None)
-        }
+pub(super) fn volumes(id: &RelayId, ordinal: u32, inputs: &Inputs<'_>) -> Vec<Volume> {
+    let tls = match inputs.certificate {
+        None => secret("tls", id.tls(), Presence::Required, None),
+        Some(provided) => secret("tls", provided.into(), Presence::Optional, None),
     };
     let mut volumes = vec![
         Volume {
@@ -41,9 +39,9 @@ pub(super) fn volumes(validated: &Validated, ordinal: u32) -> Vec<Volume> {
         tls,
         secret("admin", id.admin(), Presence::Required, None),
         secret("credentials", id.credentials(), Presence::Required, None),
-        spool(validated, ordinal),
+        spool(id, ordinal, inputs.queue),
     ];
-    for upstream in &validated.upstreams {
+    for &upstream in &inputs.upstreams {
         let UpstreamFiles {
             name,
             login,
@@ -71,21 +69,21 @@ pub(super) fn volumes(validated: &Validated, ordinal: u32) -> Vec<Volume> {
     volumes
 }
 
-fn spool(validated: &Validated, ordinal: u32) -> Volume {
+fn spool(id: &RelayId, ordinal: u32, queue: Queue<'_>) -> Volume {
     let mut volume = Volume {
         name: "spool".into(),
         ..Volume::default()
     };
-    match &validated.storage {
-        Storage::Persistent { .. } => {
+    match queue {
+        Queue::Claim => {
             volume.persistent_volume_claim = Some(PersistentVolumeClaimVolumeSource {
-                claim_name: validated.id.replica(ordinal),
+                claim_name: id.replica(ordinal),
                 read_only: None,
             });
         }
-        Storage::Ephemeral { size } => {
+        Queue::Pod { size } => {
             volume.empty_dir = Some(EmptyDirVolumeSource {
-                size_limit: Some(Quantity(size.clone())),
+                size_limit: Some(Quantity(size.to_owned())),
                 medium: None,
             });
         }
@@ -118,7 +116,7 @@ fn secret(volume: &str, name: String, presence: Presence, keys: Option<&[(&str, 
     }
 }
 
-pub(super) fn mounts(validated: &Validated) -> Vec<VolumeMount> {
+pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<VolumeMount> {
     let mut mounts = vec![
         read_only("config", PATH_CONFIG.into()),
         read_only("tls", PATH_TLS.into()),
@@ -130,7 +128,7 @@ pub(super) fn mounts(validated: &Validated) -> Vec<VolumeMount> {
             ..VolumeMount::default()
         },
     ];
-    for upstream in &validated.upstreams {
+    for &upstream in &inputs.upstreams {
         let UpstreamFiles {
             name,
             login,
