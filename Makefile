@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit process cluster-test image crds deploy generated cluster-up cluster-down clean
+.PHONY: help demo demo-down test lint deny unit process cluster-test image crds deploy generated cluster-up cluster-down clean
 
 ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 CLUSTER := tests/localcluster/cluster
@@ -21,6 +21,9 @@ test: ## lint, and every layer of tests, the cluster included
 
 lint: ## formatting, clippy, chart, scripts, generated files
 	@tests/run lint
+
+deny: ## licences, sources and known vulnerabilities of all crates (installs cargo-deny)
+	@tests/run deny
 
 unit: ## tests that need nothing but cargo
 	@tests/run unit

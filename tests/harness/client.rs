@@ -1,6 +1,7 @@
 //! An SMTP client that says exactly what it is told to.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -38,19 +39,19 @@ impl Client {
 
     /// Connects in plaintext and says and reads nothing.
     pub async fn silent(port: u16) -> io::Result<Self> {
-        Self::silent_at("127.0.0.1", port).await
+        Self::silent_at((Ipv4Addr::LOCALHOST, port).into()).await
     }
 
-    /// Connects in plaintext to a host and reads the banner.
-    pub async fn connect_at(host: &str, port: u16) -> io::Result<(Self, Reply)> {
-        let mut client = Self::silent_at(host, port).await?;
+    /// Connects in plaintext to another machine and reads the banner.
+    pub async fn connect_at(address: SocketAddr) -> io::Result<(Self, Reply)> {
+        let mut client = Self::silent_at(address).await?;
         let banner = client.reply().await?;
         Ok((client, banner))
     }
 
-    /// Connects in plaintext to a host and says and reads nothing.
-    pub async fn silent_at(host: &str, port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((host, port)).await?;
+    /// Connects in plaintext to another machine and says and reads nothing.
+    pub async fn silent_at(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(Box::new(stream)),

@@ -11,17 +11,28 @@ use crate::{free_port, root};
 pub struct Provider {
     directory: TempDir,
     address: &'static str,
-    hostname: &'static str,
+    hostname: String,
     /// Where it listens.
     pub port: u16,
 }
 
-/// The name of its certificate.
+/// The name of one that stands on this machine, for this machine.
 pub const HOSTNAME: &str = "localhost";
 /// The login.
 pub const USERNAME: &str = "relay";
 /// The password it starts with.
 pub const PASSWORD: &str = "stagecoach-1852";
+
+/// The address under which pods of the cluster reach this machine.
+///
+/// # Panics
+/// If PROVIDER_HOST does not say.
+#[must_use]
+pub fn address() -> String {
+    std::env::var("PROVIDER_HOST").unwrap_or_else(|_| {
+        panic!("set PROVIDER_HOST to the address at which pods reach this machine")
+    })
+}
 
 impl Provider {
     /// Makes one that does not run yet.
@@ -37,16 +48,16 @@ impl Provider {
         Self {
             directory,
             address: "127.0.0.1",
-            hostname: HOSTNAME,
+            hostname: HOSTNAME.to_owned(),
             port: free_port(),
         }
     }
 
-    /// Makes one that does not run yet and stands outside a cluster: at an address that pods reach.
+    /// Makes one that does not run yet and that pods of a cluster can reach under this name.
     #[must_use]
-    pub fn at(address: &'static str, hostname: &'static str) -> Self {
+    pub fn outside(hostname: String) -> Self {
         let mut provider = Self::new();
-        (provider.address, provider.hostname) = (address, hostname);
+        (provider.address, provider.hostname) = ("0.0.0.0", hostname);
         provider
     }
 
@@ -77,9 +88,15 @@ impl Provider {
         command
             .args(arguments)
             .env("PROVIDER_DIR", self.directory.path())
-            .env("PROVIDER_HOSTNAME", self.hostname)
+            .env("PROVIDER_HOSTNAME", &self.hostname)
             .env("PROVIDER_LISTEN", format!("{}:{}", self.address, self.port));
         command
+    }
+
+    /// Its name, which is also that of its certificate.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        &self.hostname
     }
 
     /// The certificate of its authority.

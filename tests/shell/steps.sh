@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # Sourced by every script here: what a script says while it works, and how it gets what it needs.
 
+if ((BASH_VERSINFO[0] < 5)); then
+  echo "${0##*/}: bash 5 or newer is needed, this is $BASH_VERSION" >&2
+  exit 1
+fi
+
 # Handed down to the scripts that a script starts, so that one clock runs through all of `make demo`.
 export STEPS_START=${STEPS_START:-$EPOCHREALTIME}
 
@@ -75,6 +80,8 @@ has() {
     *) command -v "$1" >/dev/null ;;
   esac
 }
+
+docker_runs() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 
 install_packages() {
   export DEBIAN_FRONTEND=noninteractive
