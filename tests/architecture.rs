@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("postroad-smtp", &[]),
     ("postroad-spool", &[]),
     ("postroad-telemetry", &[]),
+    // It measures strangers' servers too: nothing of ours may be in it.
+    ("postroad-bench", &[]),
     ("postroad-message", &["postroad-smtp"]),
     (
         "postroad-relay",

@@ -1,0 +1,146 @@
+//! The servers under test: a script each, started afresh for every run with an empty queue.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::measure::Group;
+
+/// A server in one configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Server {
+    /// Its name in the results.
+    pub(crate) name: &'static str,
+    /// The script below `servers/`, and its first argument; `None` if load and sink talk without anybody between them.
+    script: Option<(&'static str, &'static str)>,
+    /// What a 250 means: `durable`, `relaxed` (synced later), `none` (never synced).
+    pub(crate) durability: &'static str,
+    /// The part of a workload that is enough: slow servers get fewer messages.
+    pub(crate) percent: usize,
+}
+
+/// Everything that can be compared.
+pub(crate) const SERVERS: [Server; 6] = [
+    Server {
+        name: "direct",
+        script: None,
+        durability: "none",
+        percent: 100,
+    },
+    Server {
+        name: "postroad",
+        script: Some(("postroad", "durable")),
+        durability: "durable",
+        percent: 100,
+    },
+    Server {
+        name: "postfix-tuned",
+        script: Some(("postfix", "tuned")),
+        durability: "durable",
+        percent: 50,
+    },
+    Server {
+        name: "postfix-shipped",
+        script: Some(("postfix", "shipped")),
+        durability: "durable",
+        percent: 50,
+    },
+    Server {
+        name: "exim",
+        script: Some(("exim", "tuned")),
+        durability: "durable",
+        percent: 20,
+    },
+    Server {
+        name: "opensmtpd",
+        script: Some(("opensmtpd", "tuned")),
+        durability: "none",
+        percent: 10,
+    },
+];
+
+/// A server that runs; stopped when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    command: Option<(PathBuf, &'static str)>,
+    directory: PathBuf,
+    ports: Ports,
+    group: Group,
+}
+
+/// Where the server listens and where it sends to, both on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    /// The server's own.
+    pub(crate) server: u16,
+    /// The sink's.
+    pub(crate) sink: u16,
+}
+
+impl Server {
+    /// Whether load and sink talk without anybody between them.
+    #[must_use]
+    pub(crate) const fn is_direct(self) -> bool {
+        self.script.is_none()
+    }
+}
+
+impl Running {
+    /// Starts it with its queue in a directory of its own, in a control group of its own.
+    ///
+    /// # Errors
+    /// If the script fails; what it printed is shown.
+    pub(crate) fn start(
+        server: Server,
+        scripts: &Path,
+        directory: PathBuf,
+        ports: Ports,
+    ) -> anyhow::Result<Self> {
+        let running = Self {
+            command: server
+                .script
+                .map(|(script, mode)| (scripts.join(script), mode)),
+            directory,
+            ports,
+            group: Group::create("postroad-bench")?,
+        };
+        running.script("start")?;
+        Ok(running)
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn script(&self, verb: &str) -> anyhow::Result<()> {
+        let Some((script, mode)) = &self.command else {
+            return Ok(());
+        };
+        // The shell joins the group before it becomes the script: all that the script starts is counted.
+        let status = Command::new("sh")
+            .args(["-c", r#"echo $$ >"$1" && shift && exec "$@""#, "sh"])
+            .arg(self.group.door())
+            .arg(script)
+            .args([verb, mode])
+            .arg(&self.directory)
+            .args([self.ports.server.to_string(), self.ports.sink.to_string()])
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| script.display().to_string())?;
+        if !status.success() {
+            bail!("{} {verb} {mode}: {status}", script.display());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.script("stop") {
+            crate::say(&format!("{error:#}"));
+        }
+    }
+}
