@@ -39,8 +39,8 @@
 //! Payloads: a message is the length of its envelope part (4), the envelope part, the headers, the body; the envelope part is
 //! id, arrival (8), flags (1), length of the headers (4), length of the body (4), sender, credential, envid, number of recipients (4), and
 //! per recipient address, notify, orcpt. An attempt is id, next attempt (8), attempts (4), number of results (4), and per
-//! result index (4), kind (1: 0 deferred, 1 delivered, 2 failed), reply. When a message is moved, one attempt stands for all before:
-//! its results have kind 1 and no reply, and say only which recipients are settled, either way. Done is an id. Text is a length (4) and UTF-8;
+//! result index (4), kind (1: 0 deferred, 1 delivered, 2 failed), reply (empty today). When a message is moved, one attempt stands for all before:
+//! its results have kind 1, and say only which recipients are settled, either way. Done is an id. Text is a length (4) and UTF-8;
 //! optional text has a byte 0 or 1 before it.
 
 mod read;

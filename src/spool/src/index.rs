@@ -1,14 +1,14 @@
 //! Where every unfinished message lies, and what is left alive in each segment. Pure.
 //!
 //! Memory: what is kept per message is bounded by [`MESSAGE_BYTES`] and, per recipient that is settled while others are
-//! open, [`SETTLED_BYTES`]. The replies of the upstreams are on disk only: nothing needs them after the attempt that brought them.
+//! open, [`SETTLED_BYTES`].
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
 
 use crate::MessageId;
 use crate::cost::{allocated, tree_bytes};
-use crate::format::MessageHead;
+use crate::format::{END_MARK, GROUP_HEADER, MessageHead, RECORD_HEADER};
 use crate::record::{Attempt, Queued, RecipientResult};
 
 /// Most memory that the index takes for one message, in bytes, settled recipients apart.
@@ -18,6 +18,15 @@ pub const MESSAGE_BYTES: u64 =
 /// Most memory that the index takes for one settled recipient of an unfinished message, in bytes: its index, and of a
 /// list of one the least that an allocator gives out.
 pub const SETTLED_BYTES: u64 = 8;
+
+/// What a group takes on disk beside its records.
+const GROUP_BYTES: u64 = (GROUP_HEADER + END_MARK) as u64;
+
+/// What an attempt takes on disk beside its results: see [`crate::format`].
+const ATTEMPT_BYTES: u64 = RECORD_HEADER as u64 + 16 + 8 + 4 + 4;
+
+/// What a result without a reply takes on disk.
+const RESULT_BYTES: u64 = 4 + 1 + 4;
 
 /// Where a message's record lies, and what its envelope must look like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,7 +83,7 @@ impl Progress {
             next_attempt_ms: self.next_attempt_ms,
             attempts: self.attempts,
             results: settled
-                .map(|index| (*index, RecipientResult::Delivered(String::new())))
+                .map(|index| (*index, RecipientResult::Delivered))
                 .collect(),
         }
     }
@@ -94,6 +103,8 @@ pub(crate) struct Index {
     /// A tree and no hash table: one that grows holds everything twice for a moment, and is half empty after.
     messages: BTreeMap<MessageId, Known>,
     live: BTreeMap<u64, Live>,
+    /// What the progress of all takes on disk when it is written anew.
+    progress_bytes: u64,
 }
 
 impl Index {
@@ -116,13 +127,16 @@ impl Index {
     /// An attempt was recorded.
     pub(crate) fn merge(&mut self, attempt: &Attempt) {
         if let Some(known) = self.messages.get_mut(&attempt.id) {
+            self.progress_bytes -= progress_bytes(known);
             known.progress.get_or_insert_default().merge(attempt);
+            self.progress_bytes += progress_bytes(known);
         }
     }
 
     /// A message is finished.
     pub(crate) fn remove(&mut self, id: MessageId) {
         if let Some(known) = self.messages.remove(&id) {
+            self.progress_bytes -= progress_bytes(&known);
             self.release(known.place);
         }
     }
@@ -141,6 +155,12 @@ impl Index {
 
     pub(crate) fn live_bytes(&self) -> u64 {
         self.live.values().map(|live| live.bytes).sum()
+    }
+
+    /// What would be left if all were written anew, each message in a group of its own.
+    pub(crate) fn compact_bytes(&self) -> u64 {
+        let groups = self.messages.len() as u64 * GROUP_BYTES;
+        self.live_bytes() + groups + self.progress_bytes
     }
 
     /// A message as recovery reports it.
@@ -173,6 +193,13 @@ impl Index {
     }
 }
 
+/// What the progress of a message takes on disk.
+fn progress_bytes(known: &Known) -> u64 {
+    let settled = |progress: &Progress| progress.settled.len() as u64 * RESULT_BYTES;
+    let progress = known.progress.as_deref();
+    progress.map_or(0, |progress| ATTEMPT_BYTES + settled(progress))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,17 +224,13 @@ mod tests {
             attempts,
             results: results.to_vec(),
         };
-        let long = || "x".repeat(512);
-        progress.merge(&attempt(1, &[(0, RecipientResult::Deferred(long()))]));
+        progress.merge(&attempt(1, &[(0, RecipientResult::Deferred)]));
         assert_eq!(progress.settled.len(), 0);
         progress.merge(&attempt(
             2,
-            &[
-                (7, RecipientResult::Failed(long())),
-                (0, RecipientResult::Deferred(long())),
-            ],
+            &[(7, RecipientResult::Failed), (0, RecipientResult::Deferred)],
         ));
-        progress.merge(&attempt(3, &[(3, RecipientResult::Delivered(long()))]));
+        progress.merge(&attempt(3, &[(3, RecipientResult::Delivered)]));
         let expected = Progress {
             next_attempt_ms: 3000,
             attempts: 3,

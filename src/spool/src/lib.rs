@@ -6,6 +6,8 @@
 //! - A message is forgotten only after its [`Record::Done`].
 //! - A failed write or flush is never taken for a success later: the segment is given up, its waiters get an error, the
 //!   next batch goes to a fresh file. (Linux reports a failed flush once and drops the pages.)
+//! - A full disk refuses mail only. What becomes of the mail that is queued is written on, to a file whose room was set aside,
+//!   and a start needs no room. Once a segment fits again, so does mail.
 //! - Nothing is deleted that could not be read: see [`Recovery::corrupt`].
 //! - Memory: what an unfinished message costs is bounded by [`MESSAGE_BYTES`] and [`SETTLED_BYTES`]; how many there may be is for
 //!   the caller to decide.
@@ -19,9 +21,12 @@
 //! long-lived message does not keep the whole log, the oldest segment is compacted when little of it, or of the whole log, is
 //! alive: what is alive is appended anew through the ordinary commit.
 //!
+//! In an orderly end the header of one more segment, which stays empty, tells how far the last one is durable.
+//!
 //! Times are milliseconds since the epoch and come from the caller; nothing here reads a clock.
 
 pub mod cost;
+mod disk;
 mod format;
 mod id;
 mod index;
@@ -42,19 +47,17 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use disk::{RESERVE_SEGMENTS, SEGMENT_BYTES};
 pub use format::Damage;
 pub use id::{IdError, IdGenerator, MessageId};
 pub use index::{MESSAGE_BYTES, SETTLED_BYTES};
 pub use record::{
     Attempt, BodyType, Envelope, Message, Queued, Recipient, RecipientResult, Record, Ret,
 };
-pub use sys::{File, FileSystem, RealFileSystem};
+pub use sys::{File, FileSystem, RealFileSystem, Space};
 pub use writer::Writer;
 
 use shared::Shared;
-
-/// The usual size of a segment: large enough that a new one is rare, small enough that space comes back soon.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Most bytes that may wait for the writer. A disk that is this far behind will not catch up within a client's patience.
 pub const WAITING_BYTES_MAX: u64 = 512 << 20;
@@ -67,8 +70,11 @@ pub const WAITING_GROUPS_MAX: usize = 100_000;
 pub struct Config {
     /// Created if missing. Nothing else may be kept there.
     pub directory: PathBuf,
-    /// Size at which a new segment is begun, in bytes; usually [`SEGMENT_BYTES`].
+    /// Size at which a new segment is begun, in bytes; usually [`SEGMENT_BYTES`]. On a small volume they are smaller.
     pub segment_bytes: u64,
+    /// Most bytes to take of the volume, `corrupt/` apart; `None` if all of it is the spool's. A bound on receiving:
+    /// [`Spool::is_full`] tells when it is reached.
+    pub bytes_max: Option<u64>,
 }
 
 /// What a start found.
@@ -97,6 +103,10 @@ pub struct Health {
     pub live_bytes: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Bytes that can still be written.
+    pub free_bytes: u64,
+    /// Whether there is no room for another message: see [`Spool::is_full`].
+    pub disk_full: bool,
     /// Flushes to stable storage.
     pub syncs: u64,
     /// Groups committed.
@@ -106,6 +116,10 @@ pub struct Health {
 /// Why nothing can be written.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Failure {
+    /// Nothing more fits. Outcomes are written still, for as long as what is set aside for them lasts; it ends when
+    /// there is room for a segment.
+    #[error("the disk is full")]
+    DiskFull,
     /// What the system said to the last write; it ends with the next one that succeeds.
     #[error("{0}")]
     Write(String),
@@ -145,9 +159,15 @@ pub enum Error {
 }
 
 /// The group was not stored.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("cannot write the spool: {0}")]
-pub struct CommitError(pub(crate) String);
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing more fits.
+    #[error("cannot write the spool: the disk is full")]
+    DiskFull,
+    /// What the system said.
+    #[error("cannot write the spool: {0}")]
+    Write(String),
+}
 
 /// The group was not even queued; `done` is not called.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -213,10 +233,12 @@ impl Spool {
                 _ => prepare(source),
             })?;
         let recovered = recover::recover(fs.as_ref(), &config.directory)?;
-        let durable = recovered.durable;
-        let (shared, report) = Shared::new(fs, config, lock, recovered);
+        let (durable, told) = (recovered.durable, recovered.told);
+        let room = disk::Room::of(fs.as_ref(), &config);
+        let (shared, report) = Shared::new(fs, config, room, lock, recovered);
         let shared = Arc::new(shared);
-        let writer = Writer::new(Arc::clone(&shared), durable);
+        shared.measure();
+        let writer = Writer::new(Arc::clone(&shared), durable, told);
         Ok((Self { shared }, report, writer))
     }
 
@@ -265,12 +287,24 @@ impl Spool {
         self.shared.health()
     }
 
-    /// Bytes that can still be written.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn free_bytes(&self) -> io::Result<u64> {
-        self.shared.free_bytes()
+    /// Whether there is no room for another message: less than [`RESERVE_SEGMENTS`] and one more. Touches no disk, as
+    /// [`Self::has_room`].
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.is_full()
+    }
+
+    /// Whether a message of so many bytes may be taken, by the time it has been received. What is left below that, [`RESERVE_SEGMENTS`], is for what becomes of
+    /// the mail that is queued already: it is never to be asked whether an outcome has room. Touches no disk: the writer
+    /// measures once a second and whenever a segment comes or goes.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.shared.has_room(bytes)
+    }
+
+    /// Measures the disk now instead of within a second. Blocks on the disk.
+    pub fn measure(&self) {
+        self.shared.measure();
     }
 
     /// Lets the writer finish what waits and return.

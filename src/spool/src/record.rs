@@ -80,24 +80,24 @@ pub struct Attempt {
     pub results: Vec<(u32, RecipientResult)>,
 }
 
-/// What came of an attempt for one recipient, with the last reply.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What came of an attempt for one recipient. The reply is not kept: whoever needs it has it at the attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecipientResult {
     /// To be tried again.
-    Deferred(String),
+    Deferred,
     /// Taken by the next hop.
-    Delivered(String),
+    Delivered,
     /// Refused for good.
-    Failed(String),
+    Failed,
 }
 
 impl RecipientResult {
     /// Whether nothing is left to do for the recipient.
     #[must_use]
-    pub const fn is_final(&self) -> bool {
+    pub const fn is_final(self) -> bool {
         match self {
-            Self::Delivered(_) | Self::Failed(_) => true,
-            Self::Deferred(_) => false,
+            Self::Delivered | Self::Failed => true,
+            Self::Deferred => false,
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Segments are read in order, each once. The tail that a crash tore off the newest segment is cut: it belongs to groups
 //! that nobody was told of. Unreadable bytes anywhere else are copied to `corrupt/`, counted and
-//! reported; if that fails, so does the start, and nothing is cut.
+//! reported; if that fails, so does the start, and nothing is cut. Where bytes that were durable are not there at all, a file in
+//! `corrupt/` says which.
 //!
 //! What can be read need not be durable: a process that died before its flush leaves it in memory only, and so does a flush
 //! that failed. The header of a segment settles those before it: what lies behind the durable end is cut. What no later header
 //! settles, in practice the newest segment, is written anew and flushed before anything is removed on its strength; to flush it
-//! again would not do, since the system takes pages whose flush failed for clean.
+//! again would not do, since the system takes pages whose flush failed for clean. After an orderly end a later header settles all,
+//! and nothing is written anew. On a full disk the newest segment is written over itself: see [`copy`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -38,6 +40,8 @@ pub(crate) struct Recovered {
     pub(crate) segments: BTreeMap<u64, Segment>,
     /// The newest segment that holds anything.
     pub(crate) durable: Durable,
+    /// Whether a later segment, which holds nothing, tells that: then the next start has nothing to copy.
+    pub(crate) told: bool,
     pub(crate) report: Recovery,
 }
 
@@ -65,14 +69,19 @@ pub(crate) fn recover(fs: &dyn FileSystem, directory: &Path) -> Result<Recovered
         fs.remove(&path).map_err(read(&path))?;
     }
     settle(&mut all);
+    let gone = gone(&all);
     let mut recovery = Replay {
         fs,
         directory,
         index: Index::default(),
         heads: HashMap::new(),
         durable: Durable::default(),
+        told: false,
         truncated: 0,
     };
+    for Durable { sequence, end } in gone {
+        recovery.missing(sequence, (0, end));
+    }
     let mut segments = BTreeMap::new();
     for unread in all {
         let sequence = unread.sequence;
@@ -138,6 +147,16 @@ fn settle(all: &mut [Unread]) {
     }
 }
 
+/// Segments that held something and are not there, though older ones are: only the oldest is ever removed.
+fn gone(all: &[Unread]) -> Vec<Durable> {
+    let oldest = all.first().map_or(u64::MAX, |unread| unread.sequence);
+    let is_there = |sequence| all.iter().any(|unread| unread.sequence == sequence);
+    let told = all.iter().filter_map(|unread| unread.header);
+    told.map(|header| header.before)
+        .filter(|before| before.sequence > oldest && !is_there(before.sequence))
+        .collect()
+}
+
 fn sequence_of(name: &str) -> Option<u64> {
     let digits = name
         .strip_suffix(".seg")
@@ -151,6 +170,8 @@ struct Replay<'a> {
     index: Index,
     heads: HashMap<MessageId, MessageHead>,
     durable: Durable,
+    /// Whether the last header read is of a segment that holds nothing, and tells of that one.
+    told: bool,
     truncated: u64,
 }
 
@@ -170,11 +191,14 @@ impl Replay<'_> {
         }
         let mut scanner = Scanner::new(file.as_ref(), sequence, header.map(|header| header.mark))?;
         let mark = scanner.mark();
-        // In the newest one a crash may have torn the header; what counts is whether the groups can be told.
-        if header.is_none() && begun && (!newest || mark.is_none()) {
+        // In one that holds nothing durable, and in the newest, a crash may have torn the header, but nothing that lies
+        // behind it: that is begun when the header is durable.
+        let empty = matches!(settled, Settled::To(end) if end <= wide(SEGMENT_HEADER));
+        if header.is_none() && begun && !newest && !empty {
             let end = file.size()?.min(wide(SEGMENT_HEADER));
             self.keep_aside(file.as_ref(), sequence, 0, end)?;
         }
+        let untold = newest && begun && mark.is_none();
         let mut end = wide(SEGMENT_HEADER);
         while let Some(piece) = scanner.next()? {
             match piece {
@@ -187,7 +211,9 @@ impl Replay<'_> {
                     let size = file.size()?;
                     self.torn(sequence, start, size);
                     // A tail that no crash explains is damage.
-                    if !newest || (mark.is_none() && begun) {
+                    if untold {
+                        self.keep_aside(file.as_ref(), sequence, 0, size)?;
+                    } else if !newest {
                         self.keep_aside(file.as_ref(), sequence, start, size)?;
                     }
                     break;
@@ -195,17 +221,27 @@ impl Replay<'_> {
             }
             end = scanner.position();
         }
+        if let Settled::To(promised) = settled
+            && end < promised
+        {
+            self.missing(sequence, (end, promised));
+        }
         let holds = end > wide(SEGMENT_HEADER);
         let file = match mark {
-            Some(mark) if newest && holds => self.write_anew(file.as_ref(), sequence, mark, end)?,
+            Some(mark) if newest && holds => self.write_anew(&file, sequence, mark, end)?,
             _ => {
                 file.truncate(end.min(file.size()?))?;
+                if newest {
+                    // What was refused, and cut in memory only, must not come back after a start that did not see it.
+                    file.sync_data()?;
+                }
                 file
             }
         };
         if holds {
             self.durable = Durable { sequence, end };
         }
+        self.told = !holds && header.is_some_and(|header| header.before == self.durable);
         let bytes = file.size()?;
         Ok(Segment { file, bytes, mark })
     }
@@ -249,6 +285,15 @@ impl Replay<'_> {
         self.truncated += end.saturating_sub(start);
     }
 
+    /// Bytes that were durable are gone: there is nothing to keep, but somebody should know.
+    fn missing(&self, sequence: u64, (start, end): (u64, u64)) {
+        tracing::error!(sequence, start, end, "durable bytes are missing");
+        if let Err(error) = copy::missing(self.fs, self.directory, sequence, (start, end)) {
+            // The next start finds it again.
+            tracing::error!(%error, sequence, "cannot note in corrupt/ that bytes are missing");
+        }
+    }
+
     fn keep_aside(
         &mut self,
         file: &dyn File,
@@ -275,7 +320,7 @@ impl Replay<'_> {
 
     fn write_anew(
         &self,
-        file: &dyn File,
+        file: &Arc<dyn File>,
         sequence: u64,
         mark: Mark,
         end: u64,
@@ -305,6 +350,7 @@ impl Replay<'_> {
             index: self.index,
             segments,
             durable: self.durable,
+            told: self.told,
             report,
         }
     }

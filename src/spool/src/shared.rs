@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 use std::time::Duration;
 
+use crate::disk::Room;
 use crate::format::{ENVELOPE_MAX, GROUP_MAX, envelope_bytes, record_bytes};
 use crate::index::{Index, Place};
 use crate::read::{read_envelope, read_message};
@@ -43,7 +43,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
-            done(Err(CommitError("the writer has ended".to_owned())));
+            done(Err(CommitError::Write("the writer has ended".to_owned())));
         }
     }
 }
@@ -80,10 +80,17 @@ pub(crate) struct State {
     pub(crate) segments: BTreeMap<u64, Segment>,
 }
 
+impl State {
+    /// What all segments hold, dead or alive.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.bytes).sum()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Why the last write failed.
-    pub(crate) write_failure: Option<String>,
+    pub(crate) write_failure: Option<Failure>,
     /// The writer is gone, and the spool was not closed.
     pub(crate) writer_died: bool,
     pub(crate) corrupt: u64,
@@ -96,7 +103,7 @@ impl Counts {
         if self.writer_died {
             return Some(Failure::WriterDied);
         }
-        self.write_failure.clone().map(Failure::Write)
+        self.write_failure.clone()
     }
 }
 
@@ -104,7 +111,7 @@ impl Counts {
 pub(crate) struct Shared {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) directory: PathBuf,
-    pub(crate) segment_bytes: u64,
+    pub(crate) room: Room,
     waiting: Mutex<Waiting>,
     wake: Condvar,
     state: RwLock<State>,
@@ -117,6 +124,7 @@ impl Shared {
     pub(crate) fn new(
         fs: Arc<dyn FileSystem>,
         config: Config,
+        room: Room,
         lock: Box<dyn fmt::Debug + Send + Sync>,
         recovered: Recovered,
     ) -> (Self, Recovery) {
@@ -124,12 +132,13 @@ impl Shared {
             index,
             segments,
             durable: _,
+            told: _,
             report,
         } = recovered;
         let shared = Self {
             fs,
             directory: config.directory,
-            segment_bytes: config.segment_bytes,
+            room,
             waiting: Mutex::default(),
             wake: Condvar::new(),
             state: RwLock::new(State { index, segments }),
@@ -193,20 +202,12 @@ impl Shared {
         batch
     }
 
-    /// Sleeps until something waits; `false` once closed and empty. May return early after `patience`.
-    pub(crate) fn wait(&self, patience: Option<Duration>) -> bool {
+    /// Sleeps until something waits, for `patience` at most; `false` once closed and empty.
+    pub(crate) fn wait(&self, patience: Duration) -> bool {
         let mut waiting = self.waiting();
         if waiting.groups.is_empty() && !waiting.closed {
-            waiting = match patience {
-                None => self
-                    .wake
-                    .wait(waiting)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(patience) => {
-                    let woken = self.wake.wait_timeout(waiting, patience);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let woken = self.wake.wait_timeout(waiting, patience);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         !(waiting.groups.is_empty() && waiting.closed)
     }
@@ -254,15 +255,29 @@ impl Shared {
         Ok((place, file))
     }
 
-    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        self.fs.free_bytes(&self.directory)
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let waiting = self.waiting().bytes;
+        self.room.admits(waiting.saturating_add(bytes))
+    }
+
+    /// Room for one more segment is what tells a disk that takes mail from one that is full: so a message that is let
+    /// begin has room by the time it ends, unless it is larger than that.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.has_room(self.room.segment_bytes)
+    }
+
+    pub(crate) fn measure(&self) {
+        let disk_bytes = self.state().disk_bytes();
+        self.room
+            .measure(self.fs.as_ref(), &self.directory, disk_bytes);
     }
 
     pub(crate) fn health(&self) -> Health {
         let state = self.state();
         let (segments, live_bytes) = (state.segments.len(), state.index.live_bytes());
-        let disk_bytes = state.segments.values().map(|segment| segment.bytes).sum();
+        let disk_bytes = state.disk_bytes();
         drop(state);
+        let disk_full = self.is_full();
         let counts = self.counts();
         Health {
             failure: counts.failure(),
@@ -270,6 +285,8 @@ impl Shared {
             segments,
             live_bytes,
             disk_bytes,
+            free_bytes: self.room.free(),
+            disk_full,
             syncs: counts.syncs,
             commits: counts.commits,
         }

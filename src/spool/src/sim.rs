@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::sys::{File, FileSystem};
+use crate::sys::{File, FileSystem, Space};
 
 /// The disk. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +30,12 @@ struct Disk {
     randoms: u64,
     /// Fails the operation with this number, counted down; all kinds of writes count.
     fail_in: Option<u64>,
+    /// The disk is full from the operation with this number on, counted down as the one above.
+    fill_in: Option<u64>,
     /// The next so many operations of a kind fail.
     faults: BTreeMap<Fault, u32>,
+    /// How much fits; `None` for no bound.
+    capacity: Option<u64>,
     pub(crate) syncs: u64,
 }
 
@@ -51,6 +55,8 @@ pub(crate) enum Fault {
 struct Content {
     seen: Vec<u8>,
     durable: Vec<u8>,
+    /// Set aside when it was created.
+    room: u64,
     /// Not flushed yet.
     pending: Vec<Change>,
 }
@@ -75,7 +81,53 @@ impl Change {
     }
 }
 
+impl Disk {
+    fn used(&self) -> u64 {
+        let taken = |file: &usize| self.files[*file].taken();
+        self.names.values().map(taken).sum()
+    }
+
+    fn free(&self) -> u64 {
+        self.capacity
+            .map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()))
+    }
+}
+
+impl Content {
+    fn taken(&self) -> u64 {
+        self.room.max(self.seen.len() as u64)
+    }
+}
+
 impl SimDisk {
+    /// A disk of so many bytes.
+    pub(crate) fn of_size(bytes: u64) -> Self {
+        let disk = Self::default();
+        disk.resize(bytes);
+        disk
+    }
+
+    /// Makes the volume larger or smaller.
+    pub(crate) fn resize(&self, bytes: u64) {
+        self.0.lock().unwrap().capacity = Some(bytes);
+    }
+
+    /// Nothing more fits, but for what is removed.
+    pub(crate) fn fill(&self) {
+        let mut disk = self.0.lock().unwrap();
+        disk.capacity = Some(disk.used());
+    }
+
+    /// Everything fits.
+    pub(crate) fn unbound(&self) {
+        self.0.lock().unwrap().capacity = None;
+    }
+
+    /// Lets the operation after so many others find the disk full; so it stays.
+    pub(crate) fn fill_in(&self, operations: u64) {
+        self.0.lock().unwrap().fill_in = Some(operations);
+    }
+
     /// Lets the operation after so many others fail, once.
     pub(crate) fn fail_in(&self, operations: u64) {
         self.0.lock().unwrap().fail_in = Some(operations);
@@ -90,6 +142,7 @@ impl SimDisk {
     pub(crate) fn mend(&self) {
         let mut disk = self.0.lock().unwrap();
         disk.fail_in = None;
+        disk.fill_in = None;
         disk.faults.clear();
     }
 
@@ -103,6 +156,7 @@ impl SimDisk {
         let mut disk = self.0.lock().unwrap();
         disk.locked = None;
         disk.fail_in = None;
+        disk.fill_in = None;
         disk.faults.clear();
         let (seen, durable) = (disk.names.clone(), disk.durable_names.clone());
         let all: BTreeSet<PathBuf> = seen.keys().chain(durable.keys()).cloned().collect();
@@ -129,6 +183,14 @@ impl SimDisk {
         let mut disk = self.0.lock().unwrap();
         let file = disk.names[path];
         disk.files[file].seen[offset] ^= 0x55;
+        disk.files[file].durable = disk.files[file].seen.clone();
+    }
+
+    /// Leaves zeros of a file from an offset on.
+    pub(crate) fn blank(&self, path: &Path, from: usize) {
+        let mut disk = self.0.lock().unwrap();
+        let file = disk.names[path];
+        disk.files[file].seen[from..].fill(0);
         disk.files[file].durable = disk.files[file].seen.clone();
     }
 
@@ -169,6 +231,15 @@ impl SimDisk {
         // Neither is a write: they do not count.
         if matches!(fault, Fault::Truncate | Fault::Read) {
             return Ok(());
+        }
+        match disk.fill_in {
+            Some(0) => {
+                disk.fill_in = None;
+                disk.capacity = Some(disk.used());
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Some(left) => disk.fill_in = Some(left - 1),
+            None => {}
         }
         match disk.fail_in {
             Some(0) => {
@@ -229,13 +300,42 @@ impl FileSystem for SimDisk {
             .collect())
     }
 
-    fn create(&self, path: &Path, _room: u64) -> io::Result<Arc<dyn File>> {
+    fn create(&self, path: &Path, room: u64) -> io::Result<Arc<dyn File>> {
         self.operation(Fault::Create)?;
         let mut disk = self.0.lock().unwrap();
         if disk.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        disk.files.push(Content::default());
+        let room = if room <= disk.free() { room } else { 0 };
+        disk.files.push(Content {
+            room,
+            ..Content::default()
+        });
+        let file = disk.files.len() - 1;
+        disk.names.insert(path.to_owned(), file);
+        drop(disk);
+        Ok(self.open_file(file))
+    }
+
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn File>> {
+        self.operation(Fault::Create)?;
+        let mut disk = self.0.lock().unwrap();
+        if disk.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if bytes > disk.free() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let zeros = vec![0; usize::try_from(bytes).unwrap()];
+        disk.files.push(Content {
+            seen: zeros.clone(),
+            room: bytes,
+            pending: vec![Change::Write {
+                offset: 0,
+                bytes: zeros,
+            }],
+            ..Content::default()
+        });
         let file = disk.files.len() - 1;
         disk.names.insert(path.to_owned(), file);
         drop(disk);
@@ -290,8 +390,12 @@ impl FileSystem for SimDisk {
         Ok(disk.randoms.to_be_bytes())
     }
 
-    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
+    fn space(&self, _directory: &Path) -> io::Result<Space> {
+        let disk = self.0.lock().unwrap();
+        Ok(Space {
+            total: disk.capacity.unwrap_or(u64::MAX),
+            free: disk.free(),
+        })
     }
 }
 
@@ -318,6 +422,9 @@ impl SimFile {
     fn change(&self, change: Change) {
         let mut disk = self.disk.0.lock().unwrap();
         let content = &mut disk.files[self.file];
+        if matches!(change, Change::Truncate(_)) {
+            content.room = 0;
+        }
         change.apply(&mut content.seen);
         content.pending.push(change);
     }
@@ -325,14 +432,23 @@ impl SimFile {
 
 impl File for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
-        let failed = self.disk.operation(Fault::Write);
+        let mut failed = self.disk.operation(Fault::Write);
+        let fits = {
+            let disk = self.disk.0.lock().unwrap();
+            let end = disk.files[self.file].taken().saturating_add(disk.free());
+            usize::try_from(end.saturating_sub(offset)).unwrap()
+        };
         // A write that fails may have written some of it.
-        let kept = if failed.is_ok() {
+        let mut kept = if failed.is_ok() {
             bytes.len()
         } else {
             bytes.len() / 2
         };
+        if kept > fits {
+            kept = fits;
+            failed = Err(io::ErrorKind::StorageFull.into());
+        }
+        let offset = usize::try_from(offset).unwrap();
         self.change(Change::Write {
             offset,
             bytes: bytes[..kept].to_vec(),

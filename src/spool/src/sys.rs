@@ -21,6 +21,14 @@ pub trait FileSystem: Debug + Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Creates a file that must not exist, with room for so many bytes if the system can make it.
     fn create(&self, path: &Path, room: u64) -> io::Result<Arc<dyn File>>;
+    /// Creates a file of zeros that must not exist and whose room is its own: writing it cannot find the disk full.
+    ///
+    /// # Errors
+    /// As all; `Unsupported` if the file system cannot promise that. Then no file is left.
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn File>> {
+        let _ = (path, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Opens a file for reading and cutting.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Removes a file.
@@ -33,8 +41,17 @@ pub trait FileSystem: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Bytes that nobody can foretell.
     fn random(&self) -> io::Result<[u8; 8]>;
-    /// Bytes that can still be written.
-    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+    /// How large the volume is, and how much of it can still be written.
+    fn space(&self, directory: &Path) -> io::Result<Space>;
+}
+
+/// Room on a volume, in bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What can still be written.
+    pub free: u64,
 }
 
 /// An open file.
@@ -52,6 +69,14 @@ pub trait File: Debug + Send + Sync {
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file.
     fn truncate(&self, length: u64) -> io::Result<()>;
+}
+
+/// Whether it says that nothing more fits: that is no fault of the disk, and passes.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// The file system of the machine.
@@ -79,8 +104,23 @@ impl FileSystem for RealFileSystem {
             .create_new(true)
             .open(path)?;
         // With the length settled beforehand a flush need not write the inode. Where this is not supported, or the disk is too
-        // full for a whole segment, the file grows as it is written.
-        let _ = fallocate(&file, FallocateFlags::empty(), 0, room);
+        // full for a whole segment, the file grows as it is written; what a file system took before it gave up is given back.
+        if fallocate(&file, FallocateFlags::empty(), 0, room).is_err() {
+            let _ = file.set_len(0);
+        }
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)?;
+        if let Err(error) = fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            fs::remove_file(path)?;
+            return Err(error.into());
+        }
         Ok(Arc::new(RealFile(file)))
     }
 
@@ -121,9 +161,12 @@ impl FileSystem for RealFileSystem {
         }
     }
 
-    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+    fn space(&self, directory: &Path) -> io::Result<Space> {
         let stat = statvfs(directory)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(Space {
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
     }
 }
 

@@ -13,9 +13,11 @@ mod bounds;
 mod damage;
 mod faults;
 mod format;
+mod full;
 mod keeping;
 mod property;
 mod reclaiming;
+mod space;
 
 type Told = Arc<Mutex<Option<Result<(), CommitError>>>>;
 
@@ -27,6 +29,7 @@ fn open(disk: &SimDisk, segment_bytes: u64) -> (Spool, Recovery, Writer) {
     let config = Config {
         directory: directory(),
         segment_bytes,
+        bytes_max: None,
     };
     Spool::open_on(Arc::new(disk.clone()), config).unwrap()
 }
@@ -120,6 +123,7 @@ impl Rig {
         let config = Config {
             directory: directory(),
             segment_bytes: SEGMENT,
+            bytes_max: None,
         };
         let (spool, recovery, writer) = Spool::open_on(Arc::new(disk.clone()), config)?;
         Ok(Self {

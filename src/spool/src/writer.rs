@@ -5,21 +5,23 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::CommitError;
-use crate::format::{
-    Durable, Encoded, Mark, SEGMENT_HEADER, SegmentHeader, encode_group, mark_group,
-};
+use crate::format::{Durable, Encoded, SEGMENT_HEADER, encode_group, mark_group};
 use crate::index::Place;
 use crate::record::Record;
-use crate::recover::{Segment, segment_path};
+use crate::recover::segment_path;
 use crate::shared::{Group, Shared};
-use crate::sys::File;
+use crate::sys::is_full;
+use crate::{CommitError, Failure};
 
 mod compact;
+mod full;
+mod segment;
 
 use compact::Compaction;
+use full::Reserve;
+use segment::{Active, AppendError, append, begin, remove};
 
 /// Most bytes of one batch: bounds the memory for it, and the time until the first of it is answered.
 const BATCH_BYTES_MAX: u64 = 16 << 20;
@@ -30,6 +32,9 @@ const BUFFER_KEPT: usize = 32 << 20;
 /// How often a failing disk is tried while no mail comes that would try it.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the disk is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The write side of a spool.
 #[derive(Debug)]
 pub struct Writer {
@@ -38,63 +43,73 @@ pub struct Writer {
     next_sequence: u64,
     /// The last segment before the active one that holds anything.
     before: Durable,
+    /// Whether the newest segment tells that already, and holds nothing.
+    told: bool,
+    reserve: Reserve,
     /// A segment was removed, and the directory not flushed since.
     removal_unsynced: bool,
     buffer: Vec<u8>,
     compaction: Compaction,
 }
 
-/// The segment that is appended to.
-#[derive(Debug)]
-struct Active {
-    sequence: u64,
-    file: Arc<dyn File>,
-    mark: Mark,
-    /// Everything before this is on stable storage.
-    durable: u64,
-}
-
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, durable: Durable) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, durable: Durable, told: bool) -> Self {
         let last = shared
             .state()
             .segments
             .last_key_value()
             .map(|(sequence, _)| *sequence);
-        Self {
+        let mut writer = Self {
             shared,
             active: None,
             next_sequence: last.map_or(1, |last| last + 1),
             before: durable,
+            told,
+            reserve: Reserve::Missing,
             removal_unsynced: false,
             buffer: Vec::new(),
             compaction: Compaction::Idle,
-        }
+        };
+        writer.tick();
+        writer
     }
 
     /// Works until the spool is closed and nothing waits. Blocking: for a thread of its own.
     pub fn run(mut self) {
         self.reclaim();
+        let mut measured = Instant::now();
         loop {
+            // What else fills the volume, or makes it larger, says nothing.
+            if measured.elapsed() >= MEASURE_INTERVAL {
+                self.tick();
+                measured = Instant::now();
+            }
             if self.step() {
                 continue;
             }
             let failing = self.shared.counts().write_failure.is_some();
-            if !self.shared.wait(failing.then_some(PROBE_INTERVAL)) {
+            let patience = if failing {
+                PROBE_INTERVAL
+            } else {
+                MEASURE_INTERVAL
+            };
+            if !self.shared.wait(patience) {
                 break;
             }
             if failing {
                 self.probe();
             }
         }
-        self.seal();
+        self.finish();
     }
 
     /// Commits one batch of what waits, and moves a little of what keeps old segments if nothing waits or if much of the
     /// disk is waste. Returns whether there was anything to do.
     pub fn step(&mut self) -> bool {
         let batch = self.shared.take(BATCH_BYTES_MAX);
-        let slice = if batch.is_empty() || compact::is_wasteful(&self.shared.state()) {
+        let slice = if self.is_saving() {
+            None
+        } else if batch.is_empty() || self.is_compaction_urgent() {
             self.slice()
         } else {
             None
@@ -117,32 +132,33 @@ impl Writer {
         true
     }
 
-    /// Writes groups and answers them; returns whether they are stored.
+    /// Writes groups and answers them; returns whether all of them are stored.
     fn commit(&mut self, batch: Vec<Group>) -> bool {
+        if self.is_saving() || self.must_save() {
+            return self.commit_outcomes(batch);
+        }
+        let result = self.store(&batch).map_err(|error| self.fail(&error));
+        match &result {
+            Ok(()) => self.count(batch.len()),
+            Err(CommitError::DiskFull) => return self.commit_outcomes(batch),
+            Err(CommitError::Write(_)) => {}
+        }
+        answer(batch, &result);
+        result.is_ok()
+    }
+
+    /// Makes groups durable and known.
+    fn store(&mut self, batch: &[Group]) -> io::Result<()> {
         self.buffer.clear();
         let mut places = Vec::with_capacity(batch.len());
-        for group in &batch {
+        for group in batch {
             let start = wide(self.buffer.len());
             places.push((start, encode_group(&group.records, &mut self.buffer)));
         }
         let starts: Vec<u64> = places.iter().map(|(start, _)| *start).collect();
-        let stored = match self.write(&starts) {
-            Ok((segment, offset)) => {
-                self.apply(&batch, &places, segment, offset);
-                self.count(batch.len());
-                for group in batch {
-                    group.done.give(Ok(()));
-                }
-                true
-            }
-            Err(error) => {
-                let error = self.fail(&error);
-                for group in batch {
-                    group.done.give(Err(error.clone()));
-                }
-                false
-            }
-        };
+        let stored = self.write(&starts).map(|(segment, offset)| {
+            self.apply(batch, &places, segment, offset);
+        });
         if self.buffer.capacity() > BUFFER_KEPT {
             self.buffer = Vec::new();
         }
@@ -153,20 +169,17 @@ impl Writer {
     fn write(&mut self, starts: &[u64]) -> io::Result<(u64, u64)> {
         let length = wide(self.buffer.len());
         let full = self.active.as_ref().is_some_and(|active| {
-            active.durable > wide(SEGMENT_HEADER)
-                && active.durable + length > self.shared.segment_bytes
+            active.durable > wide(SEGMENT_HEADER) && active.durable + length > active.limit
         });
         if full {
             self.seal();
         }
-        let active = match &mut self.active {
-            Some(active) => active,
-            none => {
-                let sequence = self.next_sequence;
-                // Even if this fails the name is spent: a file may be there.
-                self.next_sequence += 1;
-                none.insert(begin(&self.shared, sequence, self.before, length)?)
-            }
+        if self.active.is_none() {
+            let room = self.shared.room.segment_bytes;
+            self.active = Some(self.begin_anew(room.max(length + wide(SEGMENT_HEADER)))?);
+        }
+        let Some(active) = &mut self.active else {
+            return Err(io::ErrorKind::NotFound.into());
         };
         for start in starts {
             let start = usize::try_from(*start).unwrap_or(usize::MAX);
@@ -175,10 +188,16 @@ impl Writer {
                 active.mark,
             );
         }
-        active.file.write_at(&self.buffer, active.durable)?;
-        active.file.sync_data()?;
+        if let Err(error) = append(active, &self.buffer) {
+            if !matches!(error, AppendError::CutBack(_)) {
+                self.give_up();
+            }
+            let (AppendError::CutBack(error) | AppendError::Failed(error)) = error;
+            return Err(error);
+        }
         let offset = active.durable;
         active.durable += length;
+        self.shared.room.spend(length);
         Ok((active.sequence, offset))
     }
 
@@ -211,15 +230,34 @@ impl Writer {
         let mut counts = self.shared.counts();
         counts.syncs += 1;
         counts.commits += wide(groups);
+        // That the last few bytes were taken does not make a full disk less full.
+        let full = counts.write_failure == Some(Failure::DiskFull);
+        if full && !self.shared.room.has_segment() {
+            return;
+        }
         if counts.write_failure.take().is_some() {
             tracing::info!("the spool can be written again");
         }
     }
 
-    /// Gives the active segment up. What was durable in it stays; what was not is cut off if that works, so that what was
-    /// refused does not come back.
+    /// Tells that nothing could be written.
     fn fail(&mut self, error: &io::Error) -> CommitError {
         tracing::error!(%error, "cannot write the spool");
+        let (failure, error) = if is_full(error) {
+            // Other numbers may be up to a second old.
+            self.shared.measure();
+            (Failure::DiskFull, CommitError::DiskFull)
+        } else {
+            let text = error.to_string();
+            (Failure::Write(text.clone()), CommitError::Write(text))
+        };
+        self.shared.counts().write_failure = Some(failure);
+        error
+    }
+
+    /// Gives the active segment up. What was durable in it stays; what was not is cut off if that works, so that what was
+    /// refused does not come back.
+    fn give_up(&mut self) {
         if let Some(active) = self.active.take() {
             self.passed(&active);
             // A disk that fails for long would fill with files that hold nothing.
@@ -228,12 +266,14 @@ impl Writer {
                 let _ = active.file.truncate(active.durable);
             }
         }
-        self.shared.counts().write_failure = Some(error.to_string());
-        CommitError(error.to_string())
     }
 
     /// Tries a fresh segment, so that the failure ends when the disk is mended and not only when mail comes.
     fn probe(&mut self) {
+        if self.shared.counts().write_failure == Some(Failure::DiskFull) {
+            self.tick();
+            return;
+        }
         self.buffer.clear();
         match self.write(&[]) {
             Ok(_) => self.count(0),
@@ -242,6 +282,34 @@ impl Writer {
             }
         }
         self.reclaim();
+    }
+
+    /// The end of an orderly life: the header of a segment that holds nothing tells the next start how far the last one is
+    /// durable, which is true whether that header is durable or not. So there is nothing to copy.
+    fn finish(&mut self) {
+        self.seal();
+        if self.told || self.before == Durable::default() {
+            return;
+        }
+        match self.begin_anew(wide(SEGMENT_HEADER)) {
+            Ok(_) => self.told = true,
+            Err(error) => tracing::warn!(%error, "the next start has a segment to copy"),
+        }
+    }
+
+    fn spend_sequence(&mut self) -> u64 {
+        let sequence = self.next_sequence;
+        // Even if nothing comes of it the name is spent: a file may be there.
+        self.next_sequence += 1;
+        self.told = false;
+        sequence
+    }
+
+    fn begin_anew(&mut self, room: u64) -> io::Result<Active> {
+        let sequence = self.spend_sequence();
+        let path = segment_path(&self.shared.directory, sequence);
+        let file = self.shared.fs.create(&path, room)?;
+        begin(&self.shared, sequence, self.before, file)
     }
 
     /// Ends the active segment; what was preallocated and not used is given back.
@@ -308,48 +376,10 @@ impl Drop for Writer {
     }
 }
 
-/// Removes the file of a segment in which nothing is alive; the directory is not flushed.
-fn remove(shared: &Shared, sequence: u64) -> io::Result<()> {
-    match shared.fs.remove(&segment_path(&shared.directory, sequence)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => {
-            shared.state_mut().segments.remove(&sequence);
-            Ok(())
-        }
+fn answer(groups: Vec<Group>, result: &Result<(), CommitError>) {
+    for group in groups {
+        group.done.give(result.clone());
     }
-}
-
-/// Begins a segment: its name is durable before anything is promised in it.
-fn begin(shared: &Shared, sequence: u64, before: Durable, needed: u64) -> io::Result<Active> {
-    let mark = shared.fs.random()?;
-    let room = shared.segment_bytes.max(needed + wide(SEGMENT_HEADER));
-    let file = shared
-        .fs
-        .create(&segment_path(&shared.directory, sequence), room)?;
-    let segment = Segment {
-        file: Arc::clone(&file),
-        bytes: wide(SEGMENT_HEADER),
-        mark: Some(mark),
-    };
-    let header = SegmentHeader {
-        sequence,
-        mark,
-        before,
-    };
-    shared.state_mut().segments.insert(sequence, segment);
-    let written = file
-        .write_at(&header.to_bytes(), 0)
-        .and_then(|()| shared.fs.sync_dir(&shared.directory));
-    if let Err(error) = written {
-        let _ = remove(shared, sequence);
-        return Err(error);
-    }
-    Ok(Active {
-        sequence,
-        file,
-        mark,
-        durable: wide(SEGMENT_HEADER),
-    })
 }
 
 fn wide(value: usize) -> u64 {

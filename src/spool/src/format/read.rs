@@ -207,13 +207,13 @@ pub(crate) fn parse_attempt(payload: &[u8]) -> Result<Attempt, Damage> {
         let (attempts, count) = (reader.u32()?, reader.u32()?);
         let mut results = Vec::new();
         for _ in 0..count {
-            let (index, kind, reply) = (reader.u32()?, reader.u8()?, reader.text()?);
+            let (index, kind, _reply) = (reader.u32()?, reader.u8()?, reader.text()?);
             results.push((
                 index,
                 match kind {
-                    0 => RecipientResult::Deferred(reply),
-                    1 => RecipientResult::Delivered(reply),
-                    2 => RecipientResult::Failed(reply),
+                    0 => RecipientResult::Deferred,
+                    1 => RecipientResult::Delivered,
+                    2 => RecipientResult::Failed,
                     _ => return None,
                 },
             ));

@@ -6,6 +6,9 @@ use super::{
 };
 use crate::record::{Attempt, BodyType, Message, RecipientResult, Record, Ret};
 
+/// Earlier releases of the format wrote what the upstream said. Nothing reads it, and it filled disks.
+const NO_REPLY: &str = "";
+
 const _: () = assert!(FORMAT_VERSION == 1, "this file writes version 1");
 
 /// Where a record of a group lies, counted from the start of the group.
@@ -133,14 +136,14 @@ fn encode_attempt(attempt: &Attempt, out: &mut Vec<u8>) {
     out.extend_from_slice(&attempts.to_le_bytes());
     out.extend_from_slice(&number(results.len()).to_le_bytes());
     for (index, result) in results {
-        let (kind, reply) = match result {
-            RecipientResult::Deferred(reply) => (0, reply),
-            RecipientResult::Delivered(reply) => (1, reply),
-            RecipientResult::Failed(reply) => (2, reply),
+        let kind = match result {
+            RecipientResult::Deferred => 0,
+            RecipientResult::Delivered => 1,
+            RecipientResult::Failed => 2,
         };
         out.extend_from_slice(&index.to_le_bytes());
         out.push(kind);
-        text(reply, out);
+        text(NO_REPLY, out);
     }
 }
 
@@ -167,14 +170,7 @@ pub(crate) fn record_bytes(record: &Record) -> u64 {
         Record::Message(message) => {
             4 + envelope_bytes(message) + message.headers.len() + message.body.len()
         }
-        Record::Attempt(attempt) => {
-            let replies = attempt.results.iter().map(|(_, result)| match result {
-                RecipientResult::Deferred(reply)
-                | RecipientResult::Delivered(reply)
-                | RecipientResult::Failed(reply) => 9 + reply.len(),
-            });
-            32 + replies.sum::<usize>()
-        }
+        Record::Attempt(attempt) => 32 + 9 * attempt.results.len(),
         Record::Done(_) => 16,
     };
     wide(RECORD_HEADER + payload)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::segment_path;
 use crate::format::{SEGMENT_HEADER, SegmentHeader};
-use crate::sys::{File, FileSystem};
+use crate::sys::{File, FileSystem, is_full};
 
 /// How the name of a segment ends that is not complete yet.
 pub(super) const UNFINISHED: &str = ".new";
@@ -66,27 +66,76 @@ pub(crate) fn aside(
     fs.sync_dir(&aside)
 }
 
-/// Writes a segment anew, up to `end`, and puts it in the place of the old one: nothing in it moves.
+/// Notes in `corrupt/` that durable bytes of a segment are not there, unless something is there that begins where they did: the
+/// damage that they were once found as, or the note of an earlier start.
+pub(super) fn missing(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    sequence: u64,
+    (start, end): (u64, u64),
+) -> io::Result<()> {
+    let aside = directory.join(ASIDE);
+    fs.create_dir(&aside)?;
+    fs.sync_dir(directory)?;
+    let name = format!("{sequence:016x}-{start:x}-");
+    if fs
+        .list(&aside)?
+        .iter()
+        .any(|known| known.starts_with(&name))
+    {
+        return Ok(());
+    }
+    let note = format!(
+        "segment {sequence}: bytes {start} to {end} were on stable storage and are missing\n"
+    );
+    let length = u64::try_from(note.len()).unwrap_or(u64::MAX);
+    let file = create_anew(fs, &aside.join(format!("{name}missing.txt")), length)?;
+    file.write_at(note.as_bytes(), 0)?;
+    file.sync_data()?;
+    fs.sync_dir(&aside)
+}
+
+/// Writes a segment anew, up to `end`, and puts it in the place of the old one: nothing in it moves. Where a copy finds no
+/// room the segment is written over itself.
+///
+/// That needs no room, and is as good: what is seen is written again, whatever became of it before, and flushed. A crash in
+/// between leaves of each block what was there or the same bytes. A copy is made where one can be because a disk that
+/// fails while it writes may leave neither.
 pub(super) fn anew(
     fs: &dyn FileSystem,
     directory: &Path,
-    file: &dyn File,
+    file: &Arc<dyn File>,
     header: SegmentHeader,
     end: u64,
 ) -> io::Result<Arc<dyn File>> {
     let path = segment_path(directory, header.sequence);
     let unfinished = path.with_extension(&UNFINISHED[1..]);
-    let copy = create_anew(fs, &unfinished, end)?;
-    copy.write_at(&header.to_bytes(), 0)?;
-    let start = u64::try_from(SEGMENT_HEADER).unwrap_or(u64::MAX);
-    chunks(file, (start, end), Unreadable::Fails, |at, bytes| {
-        copy.write_at(bytes, at)
-    })?;
-    copy.sync_data()?;
+    let copied = create_anew(fs, &unfinished, end)
+        .and_then(|copy| write_all(file.as_ref(), copy.as_ref(), header, end).map(|()| copy));
+    let copy = match copied {
+        Ok(copy) => copy,
+        Err(error) if is_full(&error) => {
+            tracing::warn!(%error, sequence = header.sequence, "no room for a copy: writing a segment over itself");
+            let _ = fs.remove(&unfinished);
+            file.truncate(end)?;
+            write_all(file.as_ref(), file.as_ref(), header, end)?;
+            return Ok(Arc::clone(file));
+        }
+        Err(error) => return Err(error),
+    };
     fs.rename(&unfinished, &path)?;
     // The next one's header is going to rely on it.
     fs.sync_dir(directory)?;
     Ok(copy)
+}
+
+fn write_all(from: &dyn File, to: &dyn File, header: SegmentHeader, end: u64) -> io::Result<()> {
+    to.write_at(&header.to_bytes(), 0)?;
+    let start = u64::try_from(SEGMENT_HEADER).unwrap_or(u64::MAX);
+    chunks(from, (start, end), Unreadable::Fails, |at, bytes| {
+        to.write_at(bytes, at)
+    })?;
+    to.sync_data()
 }
 
 fn create_anew(fs: &dyn FileSystem, path: &Path, room: u64) -> io::Result<Arc<dyn File>> {

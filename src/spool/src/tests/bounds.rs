@@ -10,6 +10,7 @@ fn only_one_process_has_the_spool() {
     let config = Config {
         directory: directory(),
         segment_bytes: SEGMENT_BYTES,
+        bytes_max: None,
     };
     let second = Spool::open_on(Arc::new(disk), config);
     assert!(matches!(second, Err(Error::Locked { .. })));

@@ -223,3 +223,59 @@ fn what_the_disk_does_not_give_back_is_zero_in_the_copy() {
     assert_eq!(copies.len(), 1);
     assert!(copies[0].len() > 10_000 && copies[0].iter().all(|byte| *byte == 0));
 }
+
+/// The header of the next segment says how far one was durable: what is not there, was.
+#[test]
+fn durable_bytes_that_are_gone_are_counted_once() {
+    type Loss<'a> = (&'a dyn Fn(&SimDisk), &'a [u128], &'a str);
+    let full = SimDisk::default();
+    let mut rig = Rig::filled(&full, 1..=1);
+    let kept = full.files()[&first()].len();
+    assert!(rig.store(vec![put(2)]));
+    rig = rig.restart();
+    assert!(rig.store(vec![put(3)]));
+    rig = rig.restart();
+    assert!(rig.store(vec![put(4)]));
+    drop(rig);
+    let middle = recover::segment_path(&directory(), 2);
+    let losses: [Loss<'_>; 3] = [
+        (
+            &|disk| disk.cut(&first(), kept),
+            &[1, 3, 4],
+            "a shorter segment",
+        ),
+        (&|disk| disk.blank(&first(), kept), &[1, 3, 4], "zeros"),
+        (
+            &|disk| disk.remove(&middle).unwrap(),
+            &[1, 2, 4],
+            "no segment",
+        ),
+    ];
+    for (lose, left, what) in losses {
+        let disk = full.copy();
+        lose(&disk);
+        let mut rig = Rig::on(&disk);
+        for _ in 0..3 {
+            assert_eq!(
+                (rig.queued(), rig.recovery.corrupt),
+                (left.to_vec(), 1),
+                "{what}"
+            );
+            let note = String::from_utf8(aside(&disk).remove(0)).unwrap();
+            assert!(note.contains("missing"), "{what}: {note}");
+            rig = rig.restart();
+        }
+    }
+}
+
+#[test]
+fn a_damaged_end_that_was_cut_is_not_counted_again() {
+    let disk = SimDisk::default();
+    drop(two_segments(&disk));
+    disk.damage(&first(), 150);
+    let mut rig = Rig::on(&disk);
+    for _ in 0..3 {
+        assert_eq!((rig.queued(), rig.recovery.corrupt), (vec![2], 1));
+        rig = rig.restart();
+    }
+}

@@ -24,6 +24,7 @@ fn a_spool_of_another_format_is_refused_and_left_alone() {
     let config = Config {
         directory: directory(),
         segment_bytes: SEGMENT_BYTES,
+        bytes_max: None,
     };
     let error = Spool::open_on(Arc::new(disk.clone()), config).unwrap_err();
     assert!(
@@ -35,13 +36,28 @@ fn a_spool_of_another_format_is_refused_and_left_alone() {
     assert_eq!(disk.files(), before);
 }
 
+/// Replies were written once: what they are about is what counts.
+#[test]
+fn attempts_with_replies_can_still_be_read() {
+    let disk = SimDisk::default();
+    let lines = include_str!("format-1-replies.hex").lines();
+    let hex: String = lines.collect();
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+    let file = disk.create(&recover::segment_path(&directory(), 1), 0);
+    file.unwrap().write_at(&bytes, 0).unwrap();
+    let (_, recovery, _) = open(&disk, SEGMENT_BYTES);
+    assert_eq!((recovery.corrupt, recovery.truncated_bytes), (0, 0));
+    assert!(recovery.queued.is_empty(), "the same group finishes it");
+}
+
 /// A change of the format must be noticed: other releases read these bytes.
 #[test]
 fn the_bytes_on_disk_are_these() {
     let (disk, ids) = (SimDisk::default(), IdGenerator::new([2; 10]));
     let (spool, _, mut writer) = open(&disk, SEGMENT_BYTES);
     let message = message(&ids, b"Hi\r\n");
-    let delivered = (0, RecipientResult::Delivered("250 ok".into()));
+    let delivered = (0, RecipientResult::Delivered);
     let records = vec![
         Record::Message(message.clone()),
         Record::Attempt(attempt(message.id, vec![delivered])),

@@ -18,7 +18,7 @@ fn what_was_committed_is_found_again_and_reads_back_equal() {
             Record::Message(second.clone()),
         ],
     );
-    let failed = (1, RecipientResult::Failed("550 no".into()));
+    let failed = (1, RecipientResult::Failed);
     commit(
         &spool,
         &mut writer,
@@ -70,7 +70,7 @@ fn all_that_waits_is_committed_with_one_flush() {
     );
     writer.step();
     assert!(told.iter().all(is_ok));
-    assert_eq!(disk.syncs(), 1);
+    assert_eq!(disk.syncs(), 2, "and one for the header of the segment");
     assert_eq!((spool.health().syncs, spool.health().commits), (1, 100));
 }
 
@@ -81,6 +81,7 @@ fn a_real_disk_keeps_it_when_the_process_goes_away() {
     let config = || Config {
         directory: folder.path().join("queue"),
         segment_bytes: 1 << 20,
+        bytes_max: None,
     };
     let (spool, _, writer) = Spool::open(config()).unwrap();
     assert!(matches!(Spool::open(config()), Err(Error::Locked { .. })));
@@ -96,7 +97,7 @@ fn a_real_disk_keeps_it_when_the_process_goes_away() {
         assert!(receiver.recv().unwrap());
     }
     assert!(spool.health().segments > 3);
-    assert!(spool.free_bytes().unwrap() > 0);
+    assert!((1..u64::MAX).contains(&spool.health().free_bytes));
     // The process would be gone now; here its writer must let go of the lock.
     spool.close();
     thread.join().unwrap();

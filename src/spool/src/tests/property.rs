@@ -22,6 +22,13 @@ enum Move {
     /// The process dies, the machine does not.
     Restart,
     Fail(Fault),
+    /// The disk is full from now on, or from so many operations on.
+    Fill,
+    FillIn(u64),
+    /// There is room again.
+    Unbound,
+    /// A second passes.
+    Tick,
 }
 
 const FAULTS: &[Fault] = &[
@@ -35,9 +42,9 @@ const FAULTS: &[Fault] = &[
 
 fn results() -> impl Strategy<Value = RecipientResult> {
     prop_oneof![
-        Just(RecipientResult::Deferred("450 later".into())),
-        Just(RecipientResult::Delivered("250 ok".into())),
-        Just(RecipientResult::Failed("550 no".into())),
+        Just(RecipientResult::Deferred),
+        Just(RecipientResult::Delivered),
+        Just(RecipientResult::Failed),
     ]
 }
 
@@ -51,6 +58,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<u64>().prop_map(Move::Crash),
         1 => Just(Move::Restart),
         2 => proptest::sample::select(FAULTS).prop_map(Move::Fail),
+        1 => Just(Move::Fill),
+        1 => (0..12_u64).prop_map(Move::FillIn),
+        1 => Just(Move::Unbound),
+        1 => Just(Move::Tick),
     ];
     proptest::collection::vec(one, 1..80)
 }
@@ -93,6 +104,7 @@ impl Ledger {
     }
 
     fn check(&mut self, spool: &Spool, recovery: &Recovery) {
+        assert_eq!(recovery.corrupt, 0, "nothing is damaged");
         let found = queued_ids(recovery);
         for queued in &recovery.queued {
             match *queued.settled {
@@ -169,6 +181,10 @@ proptest! {
                 }
                 Move::DoneWithBounce(_) | Move::Attempt(..) => {}
                 Move::Step => { writer.step(); }
+                Move::Tick => writer.tick(),
+                Move::Fill => disk.fill(),
+                Move::FillIn(operations) => disk.fill_in(operations),
+                Move::Unbound => disk.unbound(),
                 Move::FailIn(operations) => disk.fail_in(operations),
                 Move::Fail(fault) => disk.fail(fault, 1),
                 Move::Restart => {

@@ -62,13 +62,29 @@ struct Target {
 }
 
 /// Whether so much of the disk is waste that compaction cannot wait until nothing else is to be done.
-pub(super) fn is_wasteful(state: &State) -> bool {
-    let disk = state.segments.values().map(|segment| segment.bytes).sum();
+fn is_wasteful(state: &State) -> bool {
     let live = state.index.live_bytes();
-    state.segments.len() >= SEGMENTS_MIN && live.saturating_mul(SPOOL_LIVE_PARTS) < disk
+    state.segments.len() >= SEGMENTS_MIN
+        && live.saturating_mul(SPOOL_LIVE_PARTS) < state.disk_bytes()
 }
 
 impl Writer {
+    /// Whether compaction cannot wait until nothing else is to be done.
+    pub(super) fn is_compaction_urgent(&self) -> bool {
+        let state = self.shared.state();
+        is_wasteful(&state) || self.is_pressed(&state)
+    }
+
+    /// Whether the disk is nearly full and moving all of it would free a segment at least: then whatever the oldest segment
+    /// holds is moved. It comes to rest, since a spool that was moved all through holds no waste.
+    fn is_pressed(&self, state: &State) -> bool {
+        let room = &self.shared.room;
+        let waste = state
+            .disk_bytes()
+            .saturating_sub(state.index.compact_bytes());
+        room.is_tight() && waste >= room.segment_bytes
+    }
+
     /// Some of what is alive in the oldest segment, if that is worth moving.
     pub(super) fn slice(&mut self) -> Option<Slice> {
         let target = self.compaction_target()?;
@@ -97,7 +113,10 @@ impl Writer {
         let live = state.index.live(segment);
         let known = state.segments.get(&segment)?;
         let sparse = live.bytes.saturating_mul(SEGMENT_LIVE_PARTS) < known.bytes;
-        let worth = state.segments.len() >= SEGMENTS_MIN && (sparse || is_wasteful(&state));
+        // What would not fit would only make the next write fail.
+        let fits = || self.shared.room.free() >= live.bytes.max(self.shared.room.segment_bytes);
+        let worth = (state.segments.len() >= SEGMENTS_MIN && (sparse || is_wasteful(&state)))
+            || (self.is_pressed(&state) && fits());
         if live.messages == 0 || !worth {
             return None;
         }

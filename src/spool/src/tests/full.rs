@@ -1,0 +1,223 @@
+//! On a full disk the queue empties, nothing promised is lost, and all goes on by itself once there is room.
+
+use super::*;
+
+/// Finishes a message.
+fn done(number: u128) -> Vec<Record> {
+    vec![Record::Done(id(number))]
+}
+
+/// Finishes a message with a bounce of so many bytes, whose number is that of the message and 1000.
+fn bounced(number: u128, bytes: usize) -> Vec<Record> {
+    let bounce = numbered(number + 1000, &vec![b'b'; bytes]);
+    vec![Record::Message(bounce), Record::Done(id(number))]
+}
+
+impl Rig {
+    /// Ends in order, and starts again.
+    fn end_and_start(self) -> Self {
+        let Self {
+            disk,
+            spool,
+            writer,
+            ..
+        } = self;
+        spool.close();
+        writer.run();
+        drop(spool);
+        Self::on(&disk)
+    }
+
+    fn segments(&self) -> usize {
+        let files = self.disk.files().into_keys();
+        files.filter(|path| path.extension().is_some()).count()
+    }
+}
+
+#[test]
+fn outcomes_are_stored_when_mail_finds_no_room() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=20);
+    disk.fill();
+    let mut number = 21;
+    // What room the active segment has left is taken first.
+    while rig.store(vec![put(number)]) {
+        number += 1;
+    }
+    assert_eq!(rig.spool.health().failure, Some(Failure::DiskFull));
+    for number in 1..=10 {
+        assert!(rig.store(done(number)), "{number}");
+    }
+    let told = submit(&rig.spool, vec![put(900)]);
+    assert!(rig.store(bounced(11, 100)), "with mail in its batch");
+    let refused = told.lock().unwrap().clone();
+    assert_eq!(refused, Some(Err(CommitError::DiskFull)));
+    let expected: Vec<u128> = (12..number).chain([1011]).collect();
+    rig = rig.power_cut();
+    assert_eq!((rig.queued(), rig.recovery.corrupt), (expected, 0));
+}
+
+#[test]
+fn a_start_on_a_full_disk_delivers_and_takes_mail_again_when_there_is_room() {
+    let disk = SimDisk::default();
+    let rig = Rig::filled(&disk, 1..=20);
+    disk.fill();
+    let mut rig = rig.restart();
+    assert_eq!(rig.queued(), (1..=20).collect::<Vec<_>>());
+    disk.fill();
+    assert!(!rig.store(vec![Record::Message(numbered(21, &[b'x'; 9000]))]));
+    for number in 1..=15 {
+        assert!(rig.store(done(number)), "{number}");
+    }
+    assert_eq!(rig.spool.health().failure, Some(Failure::DiskFull));
+    rig = rig.power_cut();
+    assert_eq!(rig.queued(), (16..=20).collect::<Vec<_>>());
+    disk.unbound();
+    rig.writer.tick();
+    assert!(rig.store(vec![put(21)]));
+    assert_eq!(rig.spool.health().failure, None);
+    disk.fill();
+    assert!(!rig.store(vec![Record::Message(numbered(22, &[b'x'; 9000]))]));
+    assert!(rig.store(done(16)), "another reserve was made");
+    assert_eq!(rig.power_cut().queued(), (17..=21).collect::<Vec<_>>());
+}
+
+/// The segment is written over itself: what a failed flush had left in memory only is durable then.
+#[test]
+fn what_a_start_on_a_full_disk_relies_on_is_durable() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=1).restart();
+    assert!(rig.store(done(99)));
+    for fault in [
+        crate::sim::Fault::Sync,
+        crate::sim::Fault::Truncate,
+        crate::sim::Fault::Remove,
+    ] {
+        disk.fail(fault, 1);
+    }
+    assert!(!rig.store(bounced(1, 100)));
+    disk.mend();
+    disk.fill();
+    rig = rig.restart();
+    assert_eq!(rig.queued(), [1001]);
+    assert!(rig.store(done(77)));
+    assert!(!disk.files().contains_key(&first()));
+    assert_eq!(rig.power_cut().queued(), [1001]);
+}
+
+#[test]
+fn after_an_orderly_end_nothing_is_copied() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=3);
+    for _ in 0..3 {
+        rig = rig.end_and_start();
+        let segments = rig.segments();
+        rig = rig.power_cut();
+        // A copy would be written.
+        disk.fail(crate::sim::Fault::Write, 1);
+        rig = rig.restart();
+        disk.mend();
+        assert_eq!((rig.queued(), rig.segments()), (vec![1, 2, 3], segments));
+    }
+    assert!(rig.store(vec![put(4)]));
+    assert_eq!(rig.power_cut().queued(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn mail_that_finds_no_room_leaves_no_files() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=20);
+    disk.fill();
+    let segments = rig.segments();
+    for number in 1..=100 {
+        let large = numbered(number + 100, &[b'x'; 9000]);
+        assert!(!rig.store(vec![Record::Message(large)]));
+        // Of a message that is gone already: no room comes back.
+        assert!(rig.store(done(number + 1000)));
+    }
+    assert!(rig.segments() <= segments + 1, "one for outcomes");
+}
+
+#[test]
+fn a_large_bounce_does_not_hold_up_the_others() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=3);
+    disk.fill();
+    let large = submit(&rig.spool, bounced(1, 100 << 10));
+    let small = submit(&rig.spool, bounced(2, 100));
+    assert!(rig.store(done(3)));
+    assert!(is_ok(&small) && !is_ok(&large));
+    let segments = rig.segments();
+    for _ in 0..10 {
+        rig.writer.tick();
+        assert!(!rig.store(bounced(1, 100 << 10)));
+    }
+    assert_eq!(rig.segments(), segments, "no reserve is spent on it");
+    disk.unbound();
+    assert!(rig.power_cut().store(bounced(1, 100 << 10)));
+}
+
+#[test]
+fn outcomes_beyond_the_reserve_wait_until_there_is_room() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=5);
+    disk.fill();
+    // One message stays, so that no segment goes.
+    for round in 0.. {
+        let attempt = attempt(id(1), vec![(1, RecipientResult::Deferred); 100]);
+        if !rig.store(vec![Record::Attempt(attempt)]) {
+            assert!(round > 60, "{round}");
+            break;
+        }
+    }
+    assert!(rig.store(done(2)), "a shorter one fits still");
+    disk.unbound();
+    rig.writer.tick();
+    assert!(rig.store(done(3)));
+    assert_eq!(rig.spool.health().failure, None);
+    assert_eq!(rig.power_cut().queued(), [1, 4, 5]);
+}
+
+/// The disk fills at any moment of a life: mail may be refused, outcomes may not, and no promise is broken.
+#[test]
+fn wherever_the_disk_fills_outcomes_are_stored() {
+    for operation in 0..60 {
+        let disk = SimDisk::default();
+        let mut rig = Rig::filled(&disk, 1..=15);
+        disk.fill_in(operation);
+        let mut expected = BTreeSet::from_iter(1..=15);
+        for number in 1..=14 {
+            let mail = submit(&rig.spool, vec![put(number + 100)]);
+            // A full disk may take one flush to be known; whoever delivers offers an outcome again.
+            assert!(
+                rig.store(done(number)) || rig.store(done(number)),
+                "{operation}, {number}"
+            );
+            expected.remove(&number);
+            if is_ok(&mail) {
+                expected.insert(number + 100);
+            }
+        }
+        let rig = rig.power_cut();
+        assert_eq!(BTreeSet::from_iter(rig.queued()), expected, "{operation}");
+        assert_eq!(rig.recovery.corrupt, 0, "{operation}");
+    }
+}
+
+/// The disk fills at any moment of a start: that start may fail, the next one does not.
+#[test]
+fn wherever_the_disk_fills_in_a_start_nothing_is_lost() {
+    for operation in 0..12 {
+        let disk = SimDisk::default();
+        drop(Rig::filled(&disk, 1..=15));
+        disk.fill_in(operation);
+        drop(Rig::try_on(&disk));
+        disk.mend();
+        let mut rig = Rig::on(&disk);
+        assert_eq!(rig.queued(), (1..=15).collect::<Vec<_>>());
+        if operation > 0 {
+            assert!(rig.store(done(1)) || operation < 6, "{operation}");
+        }
+        assert_eq!(rig.power_cut().recovery.corrupt, 0);
+    }
+}

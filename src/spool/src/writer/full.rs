@@ -1,0 +1,192 @@
+//! What the writer does on a full disk: mail is refused, what becomes of the mail that is queued is written on.
+//!
+//! For that a file is kept, `reserve`, whose room is its own: whatever else fills the volume, it can be written. When a batch
+//! finds the disk full, the file becomes the active segment, and only outcomes go there: groups that finish a message or
+//! record an attempt, with the bounces that they owe. Once there is room again, another file is set aside and mail taken as before.
+//!
+//! A file system that cannot set room aside has none of this: there outcomes fail like mail, and are offered again.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::segment::{Active, Purpose, begin};
+use super::{Writer, answer, wide};
+use crate::disk::OUTCOME_BYTES_MIN;
+use crate::format::{END_MARK, GROUP_HEADER, SEGMENT_HEADER, record_bytes};
+use crate::record::Record;
+use crate::recover::segment_path;
+use crate::shared::{Group, Shared};
+use crate::sys::File;
+use crate::{CommitError, Failure};
+
+/// What is set aside.
+#[derive(Debug)]
+pub(super) enum Reserve {
+    Held(Arc<dyn File>),
+    /// There was no room for it, or it is in use.
+    Missing,
+    /// The file system cannot.
+    Unsupported,
+}
+
+impl Reserve {
+    /// As an earlier start left it, of whatever size, or a new one.
+    fn set_aside(shared: &Shared) -> Self {
+        let (path, bytes) = (path(shared), shared.room.outcome_bytes());
+        if let Ok(file) = shared.fs.open(&path) {
+            if is_unused(file.as_ref()) {
+                return Self::Held(file);
+            }
+            if let Err(error) = shared.fs.remove(&path) {
+                tracing::warn!(%error, "cannot remove what is left of the reserve");
+                return Self::Missing;
+            }
+        }
+        match shared.fs.reserve(&path, bytes) {
+            Ok(file) => Self::Held(file),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Self::Unsupported,
+            Err(_) => Self::Missing,
+        }
+    }
+}
+
+impl Writer {
+    /// Looks whether there is room, and for how much of what a full disk stopped.
+    pub(crate) fn tick(&mut self) {
+        self.shared.measure();
+        if matches!(self.reserve, Reserve::Missing) {
+            self.reserve = Reserve::set_aside(&self.shared);
+            self.shared.measure();
+        }
+        if !self.shared.room.has_segment() {
+            return;
+        }
+        let mut counts = self.shared.counts();
+        if counts.write_failure == Some(Failure::DiskFull) {
+            tracing::info!("the disk of the spool has room again");
+            counts.write_failure = None;
+        }
+        drop(counts);
+        if self.is_saving() && !matches!(self.reserve, Reserve::Missing) {
+            self.seal();
+        }
+    }
+
+    /// Whether only outcomes may be written.
+    pub(super) fn is_saving(&self) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(|active| active.purpose == Purpose::Outcomes)
+    }
+
+    /// Whether the next segment is to be the reserve: on a full disk any other is a small one, and each batch could leave one.
+    pub(super) fn must_save(&self) -> bool {
+        self.active.is_none()
+            && matches!(self.reserve, Reserve::Held(_))
+            && self.shared.counts().write_failure == Some(Failure::DiskFull)
+    }
+
+    /// Refuses mail and stores as many outcomes as there is room for; returns whether all was stored.
+    pub(super) fn commit_outcomes(&mut self, batch: Vec<Group>) -> bool {
+        let (outcomes, mut refused): (Vec<Group>, Vec<Group>) =
+            batch.into_iter().partition(is_outcome);
+        let (mut fitting, mut late) = self.fitting(outcomes);
+        if let Some(least) = late.iter().map(bytes).min()
+            && fitting.is_empty()
+        {
+            match self.use_reserve(least) {
+                Ok(()) => (fitting, late) = self.fitting(late),
+                // Without the mail there may be room.
+                Err(_) if !refused.is_empty() && !self.is_saving() => {
+                    std::mem::swap(&mut fitting, &mut late)
+                }
+                Err(error) => tracing::error!(%error, "cannot use the reserve"),
+            }
+        }
+        refused.append(&mut late);
+        let all = refused.is_empty();
+        answer(refused, &Err(CommitError::DiskFull));
+        if fitting.is_empty() {
+            return all;
+        }
+        let result = self.store(&fitting);
+        if let Ok(()) = &result {
+            self.count(fitting.len());
+        }
+        let result = result.map_err(|error| self.fail(&error));
+        answer(fitting, &result);
+        all && result.is_ok()
+    }
+
+    /// Those that fit into the active segment, in their order, and the others. A large bounce must not hold up the rest.
+    fn fitting(&self, groups: Vec<Group>) -> (Vec<Group>, Vec<Group>) {
+        let active = self.active.as_ref().filter(|_| self.is_saving());
+        let mut left = active.map_or(0, |active| active.limit.saturating_sub(active.durable));
+        groups.into_iter().partition(|group| {
+            let bytes = bytes(group);
+            let fits = bytes <= left;
+            if fits {
+                left -= bytes;
+            }
+            fits
+        })
+    }
+
+    /// Makes what was set aside the active segment, if so much fits there.
+    fn use_reserve(&mut self, least: u64) -> io::Result<()> {
+        let Reserve::Held(file) = &self.reserve else {
+            return Err(io::ErrorKind::StorageFull.into());
+        };
+        let file = Arc::clone(file);
+        let limit = file.size()?;
+        if least.saturating_add(wide(SEGMENT_HEADER)) > limit {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.reserve = Reserve::Missing;
+        self.seal();
+        let sequence = self.spend_sequence();
+        let to = segment_path(&self.shared.directory, sequence);
+        self.shared.fs.rename(&path(&self.shared), &to)?;
+        let begun = begin(&self.shared, sequence, self.before, file)?;
+        self.active = Some(Active {
+            limit,
+            purpose: Purpose::Outcomes,
+            ..begun
+        });
+        tracing::warn!("the disk is full: only outcomes are written");
+        Ok(())
+    }
+}
+
+/// Whether a group is about mail that is queued: it finishes a message or records an attempt, and not as one does that moves
+/// the message itself.
+fn is_outcome(group: &Group) -> bool {
+    let records = &group.records;
+    let holds = |id| {
+        let message = |record: &Record| matches!(record, Record::Message(one) if one.id == id);
+        records.iter().any(message)
+    };
+    records.iter().any(|record| match record {
+        Record::Done(_) => true,
+        Record::Attempt(attempt) => !holds(attempt.id),
+        Record::Message(_) => false,
+    })
+}
+
+/// What a group takes in a segment.
+fn bytes(group: &Group) -> u64 {
+    let records = group.records.iter().map(record_bytes).sum::<u64>();
+    records.saturating_add(wide(GROUP_HEADER + END_MARK))
+}
+
+fn path(shared: &Shared) -> PathBuf {
+    shared.directory.join("reserve")
+}
+
+/// A crash may have left one that is in part, or that was a segment for a moment.
+fn is_unused(file: &dyn File) -> bool {
+    let mut header = [0; SEGMENT_HEADER];
+    let blank =
+        matches!(file.read_at(&mut header, 0), Ok(SEGMENT_HEADER)) && header == [0; SEGMENT_HEADER];
+    blank && matches!(file.size(), Ok(size) if size >= OUTCOME_BYTES_MIN)
+}
