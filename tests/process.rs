@@ -14,5 +14,7 @@ mod dialogue;
 mod durability;
 #[path = "process/lifecycle.rs"]
 mod lifecycle;
+#[path = "process/space.rs"]
+mod space;
 #[path = "process/upstreams.rs"]
 mod upstreams;

@@ -416,6 +416,7 @@ fn config(directory: &Path) -> RelayConfig {
         spool: Spool {
             directory: path("queue"),
             persistent: true,
+            bytes_max: None,
         },
         admin: Admin {
             listen: local(),

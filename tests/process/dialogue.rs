@@ -220,6 +220,8 @@ async fn a_bad_configuration_is_refused_and_the_former_stays_in_force() {
 async fn connections_over_a_limit_get_421() {
     let mut relay = Relay::for_port(free_port());
     relay.config.limits.connections_per_source = 2;
+    // Whoever may relay keeps its connection.
+    relay.config.access.trusted_networks = vec!["127.0.0.0/8".parse().unwrap()];
     relay.start().await;
     let port = relay.port(ListenerName::Smtp);
     let (_first, _) = Client::connect(port).await.unwrap();
@@ -232,6 +234,19 @@ async fn connections_over_a_limit_get_421() {
         (banner.code == 220).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_hold_every_connection() {
+    let mut relay = Relay::for_port(free_port());
+    relay.config.limits.connections = 3;
+    relay.start().await;
+    let port = relay.port(ListenerName::Smtp);
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        strangers.push(Client::connect(port).await.unwrap());
+    }
+    assert!(relay.login(ListenerName::Submission).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

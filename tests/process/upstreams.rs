@@ -6,11 +6,11 @@ use harness::provider::Provider;
 use harness::relay::Relay;
 use harness::{eventually, free_port};
 use postroad_config::status::{FailureReason, RelayStatus, UpstreamState, UpstreamStatus};
-use postroad_config::{ListenerName, Upstream};
+use postroad_config::{ListenerName, Upstream, UpstreamTls};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a scripted upstream says to a command instead of yes; with 421 it closes.
+/// What a scripted upstream says to a command instead of yes; with 421, or nothing, it closes.
 type Answer = dyn Fn(&str) -> Option<&'static str> + Send + Sync;
 
 /// An upstream in plaintext that takes everything but what the script says.
@@ -69,6 +69,9 @@ impl Sink {
                 "QUIT" => "221 bye",
                 _ => "250 ok",
             });
+            if reply.is_empty() {
+                return Ok(());
+            }
             stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
             content = reply.starts_with("354");
             if reply.starts_with("421") || reply.starts_with("221") {
@@ -160,14 +163,14 @@ async fn a_check_is_one_connection_without_mail_when_it_starts_and_when_somethin
     })
     .await;
 
-    relay.config.delivery.upstreams[0].limits.connections = 1;
+    relay.config.delivery.upstreams[0].tls = UpstreamTls::Opportunistic;
     relay.write_config();
     eventually("another check", async || {
         (sink.heard() == [check, check].concat()).then_some(())
     })
     .await;
     relay.drain().await;
-    relay.config.delivery.upstreams[0].limits.connections = 2;
+    relay.config.delivery.upstreams[0].tls = UpstreamTls::Disabled;
     relay.write_config();
     eventually("the upstream to be new", async || {
         (first(&relay).await.state == UpstreamState::Unknown).then_some(())
@@ -202,6 +205,32 @@ async fn goodbye_before_the_message_was_judged_holds_the_mail_and_costs_no_attem
     let status = relay.status().await;
     assert_eq!((status.queue.messages, status.queue.deferred), (5, 0));
     assert_eq!(status.totals.deferred, 0);
+    sink.mend();
+    relay.drained().await;
+    assert_eq!(relay.status().await.totals.delivered, 5);
+    becomes(&relay, UpstreamState::Ready).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_hangs_up_before_the_message_was_judged_holds_the_mail() {
+    let sink = Sink::start(|line| line.starts_with("RCPT").then_some("")).await;
+    let mut relay = Relay::for_port(sink.port);
+    relay.start().await;
+    for _ in 0..5 {
+        send(&relay, &["b@example.org"]).await;
+    }
+    let status = becomes(&relay, UpstreamState::Failing).await;
+    let failure = status.upstreams[0].failure.clone().unwrap();
+    assert_eq!(failure.reason, FailureReason::ProtocolError, "{failure:?}");
+    let mails = || {
+        let heard = sink.heard();
+        heard.iter().filter(|line| line.starts_with("MAIL")).count()
+    };
+    // The pauses between the tries grow.
+    eventually("another try", async || (mails() > 1).then_some(())).await;
+    let status = relay.status().await;
+    assert_eq!(status.upstreams[0].state, UpstreamState::Failing);
+    assert_eq!((status.queue.messages, status.queue.deferred), (5, 0));
     sink.mend();
     relay.drained().await;
     assert_eq!(relay.status().await.totals.delivered, 5);

@@ -13,6 +13,7 @@
 //! has a default, too.
 
 mod credentials;
+pub mod memory;
 mod relay;
 pub mod status;
 mod verifier;
@@ -20,8 +21,8 @@ mod verifier;
 pub use credentials::{Credential, Credentials};
 pub use relay::{
     Access, Admin, AuthMode, Delivery, Health, Limits, Listener, ListenerName, ListenerTls,
-    RelayConfig, Retry, ServerTls, Spool, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls,
-    VERSION,
+    RelayConfig, Retry, SPOOL_BYTES_MIN, ServerTls, Spool, Upstream, UpstreamAuth, UpstreamLimits,
+    UpstreamTls, VERSION,
 };
 pub use verifier::{SALT_BYTES, Verifier, VerifierError};
 

@@ -8,10 +8,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, parse, render};
+use crate::{Error, memory, parse, render};
 
 /// The version of the file format; a relay refuses any other.
 pub const VERSION: u32 = 1;
+
+/// Less than this is no room for a queue, in bytes: some of it is kept free for what becomes of the mail.
+pub const SPOOL_BYTES_MIN: u64 = 32 << 20;
 
 /// The whole configuration of a relay.
 ///
@@ -138,7 +141,7 @@ pub struct Limits {
     pub connections: u32,
     /// Most connections at once from one client address. Past it: 421 4.7.0 and close.
     pub connections_per_source: u32,
-    /// Bytes of message content held in memory while being received and delivered. Past it: 452 4.3.1.
+    /// What message content may cost of memory while it is received and delivered, in bytes: see [`crate::memory`]. Past it: 452 4.3.1.
     pub memory_bytes: u64,
 }
 
@@ -149,7 +152,7 @@ impl Default for Limits {
             recipients: 1000,
             connections: 2000,
             connections_per_source: 200,
-            memory_bytes: 256 << 20,
+            memory_bytes: memory::CONTENT_BYTES,
         }
     }
 }
@@ -275,6 +278,10 @@ pub struct Spool {
     pub directory: PathBuf,
     /// Whether the directory outlives the pod.
     pub persistent: bool,
+    /// Most bytes that mail may take there, for where more would cost the pod; at least [`SPOOL_BYTES_MIN`]. All of the volume
+    /// if not set. Past it: 452 4.3.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<u64>,
 }
 
 /// The operator's window into the relay.
@@ -329,6 +336,7 @@ impl RelayConfig {
         check_domain("hostname", &self.hostname)?;
         self.check_listeners()?;
         self.check_limits()?;
+        self.check_spool()?;
         self.check_upstreams()?;
         self.delivery.retry.check()
     }
@@ -380,10 +388,22 @@ impl RelayConfig {
                 "must be at most 1 GiB",
             ));
         }
-        if memory_bytes < message_bytes {
+        if memory::message_max(*memory_bytes) < *message_bytes {
             return Err(Error::invalid(
                 "limits.memoryBytes",
-                "must hold at least one message of limits.messageBytes",
+                "must be at least twice limits.messageBytes: not all of it is for receiving",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_spool(&self) -> Result<(), Error> {
+        let message_bytes = self.limits.message_bytes;
+        let least = SPOOL_BYTES_MIN.max(message_bytes.saturating_add(message_bytes / 2));
+        if self.spool.bytes_max.is_some_and(|most| most < least) {
+            return Err(Error::invalid(
+                "spool.bytesMax",
+                "must be at least 32 MiB, and half as much again as limits.messageBytes",
             ));
         }
         Ok(())

@@ -63,6 +63,9 @@ pub struct QueueStatus {
     /// Whether as much is queued as may be: new mail gets 452 until some has gone.
     #[serde(default)]
     pub full: bool,
+    /// Whether new mail got 452 within the last minute, from whomever it came, because the memory for what is on its way is used up.
+    #[serde(default)]
+    pub memory_full: bool,
     /// When the oldest of them arrived.
     pub oldest_arrival: Option<i64>,
 }
@@ -173,8 +176,12 @@ pub struct CertificateStatus {
 pub struct SpoolStatus {
     /// Whether the queue outlives the pod.
     pub persistent: bool,
-    /// The failure that keeps the relay from accepting mail, if any. A queue that is full is none: see [`QueueStatus::full`].
+    /// The failure that keeps the relay from accepting mail, if any. A queue or a disk that is full is
+    /// none: see [`QueueStatus::full`] and [`Self::disk_full`].
     pub failure: Option<String>,
     /// Damaged pieces kept in `corrupt/` on the volume, until somebody has looked and taken them away.
     pub corrupt: u64,
+    /// Whether there is no room for another message on the disk: new mail gets 452 until some has gone.
+    #[serde(default)]
+    pub disk_full: bool,
 }

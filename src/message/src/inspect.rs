@@ -24,11 +24,15 @@ pub struct HeaderSummary {
 }
 
 /// Reads the header section of canonical content: up to the first empty line, or the first line that is neither a
-/// field nor the continuation of one. Each octet is looked at once.
+/// field nor the continuation of one. Each octet is looked at once. Content that begins with a continuation has none:
+/// see [`crate::received::separator`].
 #[must_use]
 pub fn headers(content: &[u8]) -> HeaderSummary {
     let mut summary = HeaderSummary::default();
     let mut rest = &content[..content.len().min(LOOKED_AT_MAX)];
+    if matches!(rest.first(), Some(b' ' | b'\t')) {
+        return summary;
+    }
     while !rest.is_empty() {
         let end = memmem::find(rest, b"\r\n").unwrap_or(rest.len());
         let line = &rest[..end];
@@ -82,7 +86,8 @@ mod tests {
 
     #[test]
     fn reads_no_further_than_the_header_section() {
-        let bodies: [&[u8]; 5] = [
+        let bodies: [&[u8]; 6] = [
+            b" continues nothing\r\nReceived: in the body\r\nDate: no\r\n",
             b"Subject: x\r\n\r\nReceived: in the body\r\nDate: no\r\n",
             b"Subject: x\r\nno field at all\r\nReceived: in the body\r\n",
             b"\r\nReceived: in the body\r\n",

@@ -67,6 +67,19 @@ pub fn header(trace: &Trace<'_>) -> Bytes {
     Bytes::from(header)
 }
 
+/// What has to stand between our headers and content: nothing, or the empty line that ends a header section.
+///
+/// Content that begins with a space or a tab has no header section of its own (RFC 5322 §2.2.3: such a line continues
+/// the field before it). Without the empty line its first lines would become part of our last field, and with it of
+/// what we say about where it comes from.
+#[must_use]
+pub fn separator(content: &[u8]) -> &'static [u8] {
+    match content.first() {
+        Some(b' ' | b'\t') => b"\r\n",
+        _ => b"",
+    }
+}
+
 /// Text without the three characters that mean something in a comment (RFC 5322 §3.2.2).
 fn comment(text: &str) -> String {
     text::ascii(text, TLS_MAX).replace(['(', ')', '\\'], "?")
@@ -153,5 +166,18 @@ mod tests {
              \t(v1?????);\n\
              \tThu, 01 Jan 1970 00:00:00 +0000\n",
         );
+    }
+    #[test]
+    fn content_cannot_continue_our_header() {
+        for (content, expected) in [
+            (" from elsewhere by mail.example.com\r\n", "\r\n"),
+            ("\tfolded\r\nSubject: x\r\n", "\r\n"),
+            ("Subject: x\r\n", ""),
+            ("\r\n body\r\n", ""),
+            ("", ""),
+        ] {
+            let actual = separator(content.as_bytes());
+            assert_eq!(actual, expected.as_bytes(), "{content:?}");
+        }
     }
 }

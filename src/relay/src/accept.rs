@@ -8,16 +8,15 @@ use postroad_message::received::{self, Trace};
 use postroad_message::submission;
 use postroad_smtp::server::{ReceivedMessage, SessionInfo};
 use postroad_smtp::{BodyKind, ForwardPath, ReversePath};
-use postroad_spool::{BodyType, Envelope, Failure, Message, MessageId, Recipient, SubmitError};
+use postroad_spool::{
+    BodyType, CommitError, Envelope, Failure, Message, MessageId, Recipient, SubmitError,
+};
 
 use crate::clock;
 use crate::context::Context;
-use crate::memory::Reservation;
+use crate::memory::{self, Full, Reservation};
 use crate::queue::AcceptError;
 use crate::refusal::Refusal;
-
-/// Below this the disk counts as full: room for the outcomes of what is already queued.
-const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
 /// What the session knows about where a message comes from.
 #[derive(Debug)]
@@ -43,11 +42,25 @@ pub fn check_room(context: &Context) -> Result<(), Refusal> {
         context.metrics.queue_refusals.inc();
         return Err(Refusal::QueueFull);
     }
-    match queue.spool().free_bytes() {
-        Ok(free) if free < DISK_RESERVE_BYTES => Err(Refusal::DiskFull),
-        // What cannot be measured shows when it is written.
-        Ok(_) | Err(_) => Ok(()),
+    if queue.spool().is_full() {
+        return Err(disk_full(context));
     }
+    Ok(())
+}
+
+/// Counts it; with a client that does not let off, once per message: the metric tells how often.
+fn disk_full(context: &Context) -> Refusal {
+    tracing::debug!("a message was refused: the disk is full");
+    context.metrics.disk_refusals.inc();
+    Refusal::DiskFull
+}
+
+/// As [`disk_full`].
+pub(crate) fn memory_full(context: &Context, why: Full) -> Refusal {
+    tracing::debug!(%why, "a message was refused: there is no room in memory");
+    context.metrics.refused_for_memory(why);
+    context.queue.memory().refused(why, clock::now_ms());
+    Refusal::MemoryFull
 }
 
 /// Keeps a message: once this returns `Ok`, the client may be told so.
@@ -63,6 +76,9 @@ pub async fn accept(
     let summary = inspect::headers(&received.content);
     if summary.received_count > inspect::HOPS_MAX {
         return Err(Refusal::Loop);
+    }
+    if !context.queue.spool().has_room(size(&received)) {
+        return Err(disk_full(context));
     }
     let now_ms = clock::now_ms();
     let id = context.queue.next_id(now_ms);
@@ -92,12 +108,13 @@ pub(crate) fn refuse(context: &Context, error: &AcceptError) -> Refusal {
             context.metrics.queue_refusals.inc();
             return Refusal::QueueFull;
         }
-        AcceptError::Memory => return Refusal::MemoryFull,
+        AcceptError::Memory(full) => return memory_full(context, *full),
         AcceptError::Submit(SubmitError::Full) => Refusal::QueueFull,
         AcceptError::Submit(SubmitError::TooLarge) => Refusal::TooLarge,
-        AcceptError::Submit(SubmitError::Closed) | AcceptError::Commit(_) | AcceptError::Closed => {
-            Refusal::StorageFailed
-        }
+        AcceptError::Commit(CommitError::DiskFull) => return disk_full(context),
+        AcceptError::Submit(SubmitError::Closed)
+        | AcceptError::Commit(CommitError::Write(_))
+        | AcceptError::Closed => Refusal::StorageFailed,
     };
     context.metrics.spool_refusals.inc();
     tracing::error!(%error, source = source(error), "a message was refused");
@@ -108,6 +125,14 @@ fn source(error: &AcceptError) -> String {
     std::error::Error::source(error)
         .map(ToString::to_string)
         .unwrap_or_default()
+}
+
+/// What a message takes on the disk, less a few hundred bytes that every message has.
+fn size(received: &ReceivedMessage) -> u64 {
+    memory::footprint(
+        u64::try_from(received.content.len()).unwrap_or(u64::MAX),
+        received.recipients.len(),
+    )
 }
 
 fn headers(
@@ -141,6 +166,7 @@ fn headers(
         let missing = submission::missing_headers(summary, &live.config.hostname, &id, now);
         headers.extend_from_slice(&missing);
     }
+    headers.extend_from_slice(received::separator(&received.content));
     headers.freeze()
 }
 

@@ -1,9 +1,11 @@
 //! The admin API: status and drain, for the operator alone.
 //!
 //! HTTP/1.1 over mutual TLS: whoever cannot show a certificate that the relay's own authority has signed for
-//! clients does not get past the handshake. The answers hold no secrets all the same.
+//! clients does not get past the handshake, and however many try, the operator does not wait behind them. The answers
+//! hold no secrets all the same.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,20 +16,33 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use postroad_config::status::{DRAIN_PATH, QueueStatus, RelayStatus, STATUS_PATH, SpoolStatus};
+use postroad_telemetry::waiting::{Place, WaitingRoom};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
 use crate::context::{Context, Phase};
 use crate::delivery::SharedUpstreams;
 
-/// The operator holds one connection; what else comes waits.
+/// Connections whose handshake is not complete. The operator's is so for two round trips; someone would have to open
+/// this many in that time to keep it out. A new one never waits: when all places are taken, the oldest is closed.
+const HANDSHAKES_MAX: usize = 128;
+
+/// A handshake takes two round trips.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Connections that have shown the operator's certificate. It holds one; what else comes waits.
 const CONNECTIONS_MAX: usize = 16;
 
-/// Handshake, request and answer together.
+/// Request and answer together, with the wait for a turn.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Pause after an accept that failed for lack of descriptors: trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers the operator. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +58,7 @@ pub struct Admin {
 impl Admin {
     /// Serves until `shutdown`.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let handshakes = WaitingRoom::new(HANDSHAKES_MAX);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let connections = TaskTracker::new();
         loop {
@@ -51,28 +67,43 @@ impl Admin {
                 accepted = listener.accept() => accepted,
             };
             let Ok((stream, _)) = stream else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            let admin = self.clone();
+            let (admin, place) = (self.clone(), handshakes.enter());
+            let permits = Arc::clone(&permits);
             connections.spawn(async move {
-                let _permit = permit;
-                let served = tokio::time::timeout(CONNECTION_TIME_MAX, admin.connection(stream));
-                if !matches!(served.await, Ok(Ok(()))) {
-                    tracing::debug!("an admin connection ended early");
+                if let Err(error) = admin.connection(stream, place, &permits).await {
+                    tracing::debug!(%error, "an admin connection ended early");
                 }
             });
         }
     }
 
-    async fn connection(self, stream: TcpStream) -> std::io::Result<()> {
+    async fn connection(
+        self,
+        stream: TcpStream,
+        place: Place,
+        permits: &Semaphore,
+    ) -> io::Result<()> {
         let Some(tls) = self.context.live().admin.clone() else {
-            return Err(std::io::Error::other("no admin certificate"));
+            return Err(io::Error::other("no admin certificate"));
         };
-        let stream = TlsAcceptor::from(tls).accept(stream).await?;
+        let stream = tokio::select! {
+            stream = TlsAcceptor::from(tls).accept(stream) => stream?,
+            () = place.lost() => return Err(io::Error::other("too many handshakes")),
+            () = tokio::time::sleep(HANDSHAKE_TIME_MAX) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        // From here on it is the operator: the handshake has verified its certificate.
+        drop(place);
+        let served = async {
+            let _permit = permits.acquire().await.map_err(io::Error::other)?;
+            self.answer(stream).await
+        };
+        tokio::time::timeout(CONNECTION_TIME_MAX, served).await?
+    }
+
+    async fn answer(self, stream: TlsStream<TcpStream>) -> io::Result<()> {
         let service = service_fn(move |request: Request<Incoming>| {
             let response = self.respond(request.method(), request.uri().path());
             async move { Ok::<_, Infallible>(response) }
@@ -81,7 +112,7 @@ impl Admin {
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service)
             .await
-            .map_err(std::io::Error::other)
+            .map_err(io::Error::other)
     }
 
     fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -119,6 +150,7 @@ impl Admin {
                 deferred: totals.deferred,
                 unreadable: totals.unreadable,
                 full: !self.context.queue.has_room(),
+                memory_full: self.context.queue.memory().is_full(clock::now_ms()),
                 oldest_arrival: oldest_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX)),
             },
             totals: self.context.metrics.totals(),
@@ -128,6 +160,7 @@ impl Admin {
                 persistent: live.config.spool.persistent,
                 failure: spool.failure.map(|failure| failure.to_string()),
                 corrupt: spool.corrupt,
+                disk_full: spool.disk_full,
             },
         }
     }
@@ -149,3 +182,6 @@ fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response
 }
+
+#[cfg(test)]
+mod tests;

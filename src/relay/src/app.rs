@@ -4,6 +4,9 @@
 //! get 421 between transactions while DATA in flight finishes, for [`SESSION_GRACE`] at most; then
 //! delivery finishes its transactions, for [`DELIVERY_GRACE`] at most; then the spool is closed. A second signal cuts all
 //! of it short, which costs no mail: what was answered with 250 is on disk.
+//!
+//! Delivery and the reloader must not end before the process does. If one of them panics, the process ends in the same order
+//! and fails, so that it is started again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use postroad_spool::{SEGMENT_BYTES, Spool};
 use postroad_telemetry::http;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,6 +51,7 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
     let spool_config = postroad_spool::Config {
         directory: live.config.spool.directory.clone(),
         segment_bytes: SEGMENT_BYTES,
+        bytes_max: live.config.spool.bytes_max,
     };
     let (spool, recovery, writer) = Spool::open(spool_config).context("cannot open the spool")?;
     tracing::info!(
@@ -62,7 +67,7 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         .context("cannot start the spool's writer")?;
     let queue = Queue::new(
         spool.clone(),
-        live.config.limits.memory_bytes,
+        postroad_config::memory::usable(live.config.limits.memory_bytes),
         recovery.queued,
     );
     if !queue.has_room() {
@@ -92,6 +97,7 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
         phase: phase_receiver,
         queue,
         metrics: Arc::new(Metrics::default()),
+        guesses: Arc::default(),
     };
     let upstreams = SharedUpstreams::default();
     let admin = Admin {
@@ -104,7 +110,9 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
     let mut listeners = Listeners::new(context.clone(), abort.clone());
     listeners.apply(&context.live().config.listeners)?;
     let listeners = SharedListeners::new(Mutex::new(Some(listeners)));
-    let delivery = tokio::spawn(Delivery::new(context.clone(), upstreams, abort.clone()).run());
+    let broken = CancellationToken::new();
+    let delivery = Delivery::new(context.clone(), upstreams, abort.clone());
+    let delivery = spawn_vital(&broken, delivery.run());
     let reloader = Reloader {
         path,
         files,
@@ -112,7 +120,7 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
         context: context.clone(),
         listeners: listeners.clone(),
     };
-    let reloader = tokio::spawn(reloader.run());
+    let reloader = spawn_vital(&broken, reloader.run());
     tracing::info!(hostname = context.live().config.hostname, "serving");
 
     let end = End {
@@ -122,12 +130,25 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
         listeners,
         delivery,
         signalled: CancellationToken::new(),
+        broken,
     };
     end.run().await?;
     reloader.await.context("the reloader has panicked")?;
     servers.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Spawns a task that must not end before the process does: `broken` is cancelled when it ends, however it ends.
+fn spawn_vital(
+    broken: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let guard = broken.clone().drop_guard();
+    tokio::spawn(async move {
+        let _guard = guard;
+        task.await;
+    })
 }
 
 /// The HTTP servers: probes, metrics, admin API.
@@ -162,21 +183,20 @@ struct End {
     phase: Arc<watch::Sender<Phase>>,
     abort: CancellationToken,
     listeners: SharedListeners,
-    delivery: tokio::task::JoinHandle<()>,
+    delivery: JoinHandle<()>,
     /// A signal has come and clients have had time to notice.
     signalled: CancellationToken,
+    /// A task has ended without which the process is of no use.
+    broken: CancellationToken,
 }
 
 impl End {
     async fn run(self) -> anyhow::Result<()> {
-        let (phase, abort, signalled) = (
-            Arc::clone(&self.phase),
-            self.abort.clone(),
-            self.signalled.clone(),
-        );
+        let (phase, abort) = (Arc::clone(&self.phase), self.abort.clone());
+        let (signalled, broken) = (self.signalled.clone(), self.broken.clone());
         tokio::select! {
             result = self.finish() => result,
-            result = signals(&phase, &abort, &signalled) => result,
+            result = signals(&phase, &abort, &signalled, &broken) => result,
         }
     }
 
@@ -189,29 +209,32 @@ impl End {
         self.signalled.cancelled().await;
         advance(&self.phase, Phase::Stopping);
         let mut delivery = self.delivery;
-        if tokio::time::timeout(DELIVERY_GRACE, &mut delivery)
-            .await
-            .is_err()
-        {
-            tracing::warn!("ending the deliveries that have not finished in time");
-            self.abort.cancel();
-            delivery
-                .await
-                .context("the delivery manager has panicked")?;
-        }
-        Ok(())
+        let ended = match tokio::time::timeout(DELIVERY_GRACE, &mut delivery).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!("ending the deliveries that have not finished in time");
+                self.abort.cancel();
+                delivery.await
+            }
+        };
+        ended.context("the delivery manager has panicked")
     }
 }
 
-/// Turns signals into phases; never returns unless it cannot wait for them.
+/// Turns signals, and the end of what must not end, into phases; never returns unless it cannot wait for them.
 async fn signals(
     phase: &watch::Sender<Phase>,
     abort: &CancellationToken,
     signalled: &CancellationToken,
+    broken: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = broken.cancelled() => tracing::error!("a task has ended that the relay cannot do without"),
+    }
     tracing::info!("stopping");
     if *phase.borrow() < Phase::Draining {
         advance(phase, Phase::LameDuck);
@@ -223,4 +246,55 @@ async fn signals(
     tracing::warn!("second signal: stopping at once");
     abort.cancel();
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::Rig;
+
+    /// Long before it would end without the panic: never.
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn end(rig: &Rig, broken: CancellationToken, delivery: JoinHandle<()>) -> End {
+        End {
+            context: rig.context.clone(),
+            phase: Arc::clone(&rig.phase),
+            abort: CancellationToken::new(),
+            listeners: SharedListeners::default(),
+            delivery,
+            signalled: CancellationToken::new(),
+            broken,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_delivery_ends_the_process_in_order_and_fails() {
+        let rig = Rig::new(1 << 20);
+        // So that no client needs time to notice.
+        rig.phase.send_replace(Phase::Draining);
+        let broken = CancellationToken::new();
+        let delivery = spawn_vital(&broken, async { panic!("as if delivery had a bug") });
+        let run = end(&rig, broken, delivery).run();
+        let result = tokio::time::timeout(SOON, run).await.unwrap();
+        let error = result.unwrap_err().to_string();
+        assert_eq!(error, "the delivery manager has panicked");
+        assert_eq!(rig.context.phase(), Phase::Stopping);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_another_vital_task_stops_delivery_in_order() {
+        let rig = Rig::new(1 << 20);
+        rig.phase.send_replace(Phase::Draining);
+        let broken = CancellationToken::new();
+        let context = rig.context.clone();
+        let delivery = spawn_vital(
+            &broken,
+            async move { context.reached(Phase::Stopping).await },
+        );
+        let reloader = spawn_vital(&broken, async { panic!("as if the reloader had a bug") });
+        let run = end(&rig, broken, delivery).run();
+        tokio::time::timeout(SOON, run).await.unwrap().unwrap();
+        assert!(reloader.await.is_err());
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::guesses::Guesses;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -33,6 +34,8 @@ pub struct Context {
     pub queue: Queue,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The failed logins.
+    pub guesses: Arc<Guesses>,
 }
 
 impl Context {

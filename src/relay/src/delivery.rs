@@ -7,10 +7,11 @@
 //!
 //! A message is taken by one worker at a time. If the process dies with a message under way, the
 //! message is still in the spool; if it dies between the upstream's 250 and our record of it, that
-//! message is delivered twice: the one window in which that can happen, and it is as long as one
-//! group commit.
+//! transaction is repeated: the one window in which mail is delivered twice, and it is as long as one
+//! group commit, because what a transaction came to is recorded before the next begins ([`course`]).
 
 pub(crate) mod connect;
+mod course;
 mod expiry;
 mod holds;
 mod worker;
@@ -19,22 +20,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postroad_config::status::{UpstreamFailure, UpstreamStatus};
-use postroad_smtp::client::RecipientOutcome;
-use postroad_smtp::{EnhancedStatus, Reply};
-use postroad_spool::Message;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backoff::Backoff;
-use crate::bounce;
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::live::{Live, LiveUpstream};
-use crate::outcome::{self, Rules};
-use crate::schedule::Entry;
-use crate::upstreams::{Change, Upstreams};
+use crate::upstreams::{Change, Reconfigured, Upstreams};
 
 use holds::Holds;
 use worker::Worker;
@@ -121,7 +115,8 @@ impl Delivery {
             .upstreams
             .iter()
             .map(|one| (&one.config, one.fingerprint.as_str()));
-        if self.upstreams.lock().configure(upstreams, clock::now_ms()) {
+        let reconfigured = self.upstreams.lock().configure(upstreams, clock::now_ms());
+        if reconfigured == Reconfigured::Known {
             self.context.queue.wake_all();
         }
     }
@@ -208,90 +203,6 @@ fn find(live: &Live, name: &str) -> Option<Arc<LiveUpstream>> {
         .cloned()
 }
 
-async fn expire_message(
-    context: &Context,
-    live: &Live,
-    message: &Message,
-    entry: Entry,
-    failure: &UpstreamFailure,
-) {
-    let status = EnhancedStatus {
-        class: 4,
-        subject: 4,
-        detail: 1,
-    };
-    let text = format!("no upstream could be used: {}", failure.message);
-    let outcomes = open_recipients(message, &entry)
-        .map(|index| {
-            (
-                index,
-                RecipientOutcome::Deferred(Reply::new(451, status, text.as_str())),
-            )
-        })
-        .collect();
-    record(context, live, message, entry, outcomes, None).await;
-}
-
-/// Indexes of the recipients that have no final outcome yet.
-fn open_recipients<'a>(message: &Message, entry: &'a Entry) -> impl Iterator<Item = u32> + 'a {
-    let count = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
-    (0..count).filter(|index| entry.settled.binary_search(index).is_err())
-}
-
-/// Records the outcomes of an attempt and sends the bounce that they owe.
-async fn record(
-    context: &Context,
-    live: &Live,
-    message: &Message,
-    entry: Entry,
-    outcomes: Vec<(u32, RecipientOutcome)>,
-    remote: Option<&str>,
-) {
-    let now_ms = clock::now_ms();
-    let random = clock::random_unit();
-    let decision = outcome::decide(message, &entry, outcomes, rules(live), now_ms, random);
-    let metrics = &context.metrics;
-    metrics.delivered.inc_by(decision.delivered);
-    metrics.deferred.inc_by(decision.deferred);
-    metrics
-        .failed
-        .inc_by(u64::try_from(decision.failed.len()).unwrap_or(u64::MAX));
-    for failed in &decision.failed {
-        tracing::warn!(id = %message.id, recipient = failed.index, status = %failed.status,
-            diagnostic = failed.diagnostic, "failed");
-    }
-    let hostname = &live.config.hostname;
-    let bounce_id = context.queue.next_id(now_ms);
-    let bounce = bounce::write(
-        message,
-        &decision.failed,
-        hostname,
-        remote,
-        bounce_id,
-        now_ms,
-    );
-    if bounce.is_some() {
-        metrics.bounced.inc();
-    } else if !decision.failed.is_empty() {
-        tracing::warn!(id = %message.id, "a bounce could not be delivered; bounces are not answered");
-    }
-    context
-        .queue
-        .settle(message.id, decision.next, bounce)
-        .await;
-}
-
-fn rules(live: &Live) -> Rules {
-    let retry = &live.config.delivery.retry;
-    Rules {
-        backoff: Backoff {
-            initial: Duration::from_secs(retry.initial_seconds),
-            maximum: Duration::from_secs(retry.maximum_seconds),
-        },
-        lifetime: retry.lifetime(),
-    }
-}
-
 /// Tells the log what became of an upstream.
 fn announce(name: &str, change: Change, failure: Option<&UpstreamFailure>) {
     match (change, failure) {
@@ -299,16 +210,19 @@ fn announce(name: &str, change: Change, failure: Option<&UpstreamFailure>) {
             tracing::warn!(
                 upstream = name,
                 reason = failure.reason.as_str(),
-                message = failure.message,
+                error = failure.message,
                 "upstream does not work; its mail is held"
             );
         }
         (Change::Crowded, Some(failure)) => tracing::info!(
             upstream = name,
-            message = failure.message,
+            error = failure.message,
             "upstream takes no further connection for now"
         ),
         (Change::Recovered, _) => tracing::info!(upstream = name, "upstream works"),
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,18 @@ pub mod args;
 pub mod backoff;
 pub mod bounce;
 pub mod clock;
+pub mod connections;
 pub mod context;
 pub mod delivery;
+pub mod guesses;
 pub mod listener;
 pub mod live;
 pub mod memory;
 pub mod metrics;
 pub mod outcome;
+pub mod patience;
+#[cfg(test)]
+mod pki;
 pub mod policy;
 pub mod probes;
 pub mod queue;

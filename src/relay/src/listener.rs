@@ -1,22 +1,24 @@
 //! The SMTP listeners: bound, kept in step with the configuration, and bounded.
 //!
-//! A connection over a limit gets 421 and is closed at once, without a task of its own, so that a flood costs
-//! the flooder more than the relay.
+//! A connection over a limit takes the place of a stranger's (see [`crate::connections`]), or gets 421 and is closed at
+//! once, without a task of its own, so that a flood costs the flooder more than the relay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_config::{Limits, Listener, ListenerName, ListenerTls};
+use postroad_config::{Listener, ListenerName, ListenerTls};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connections::{Admitted, Connections, Standing};
 use crate::context::{Context, Phase};
-use crate::metrics::{ListenerLabel, RefusalLabel};
+use crate::metrics::ListenerLabel;
+use crate::policy::{self, Relaying};
 use crate::refusal::Refusal;
 use crate::session;
 
@@ -205,17 +207,20 @@ impl Acceptor {
             return;
         };
         let metrics = &self.context.metrics;
-        let guard = match self.connections.admit(peer.ip(), &live.config.limits) {
-            Ok(guard) => guard,
+        let networks = &live.config.access.trusted_networks;
+        let standing = match policy::relaying(false, peer.ip(), listener.auth, networks) {
+            Relaying::Allowed => Standing::Known,
+            Relaying::AuthenticationNeeded | Relaying::Denied => Standing::Stranger,
+        };
+        let limits = &live.config.limits;
+        let admitted = match self.connections.admit(peer.ip(), standing, limits) {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 let reason = match refusal {
                     Refusal::SourceConnectionsFull => "source",
                     _ => "total",
                 };
-                metrics
-                    .refused_connections
-                    .get_or_create(&RefusalLabel { reason })
-                    .inc();
+                metrics.refuse_connection(reason);
                 return turn_away(&stream, refusal, listener.tls);
             }
         };
@@ -225,17 +230,34 @@ impl Acceptor {
                 listener: self.name.as_str(),
             })
             .inc();
-        metrics.open_connections.inc();
-        let (context, abort) = (self.context.clone(), self.abort.clone());
-        self.sessions.spawn(async move {
-            let open = context.metrics.open_connections.clone();
-            tokio::select! {
-                () = session::serve(context, listener, stream, peer) => {}
-                () = abort.cancelled() => {}
-            }
-            open.dec();
-            drop(guard);
-        });
+        self.sessions.spawn(converse(
+            self.context.clone(),
+            listener,
+            (stream, peer),
+            admitted,
+            self.abort.clone(),
+        ));
+    }
+}
+
+/// Serves a connection until it ends, everything ends, or it is displaced.
+async fn converse(
+    context: Context,
+    listener: Listener,
+    (stream, peer): (TcpStream, SocketAddr),
+    admitted: Admitted,
+    abort: CancellationToken,
+) {
+    let metrics = Arc::clone(&context.metrics);
+    metrics.open_connections.inc();
+    tokio::select! {
+        () = session::serve(context, listener, stream, peer, &admitted) => {}
+        () = abort.cancelled() => {}
+        () = admitted.displaced_and_told() => {}
+    }
+    metrics.open_connections.dec();
+    if admitted.is_displaced() {
+        metrics.refuse_connection("displaced");
     }
 }
 
@@ -245,115 +267,5 @@ fn turn_away(stream: &TcpStream, refusal: Refusal, tls: ListenerTls) {
         let line = format!("{}\r\n", refusal.reply());
         // A fresh socket's buffer is empty: either this fits or the peer is gone.
         let _ = stream.try_write(line.as_bytes());
-    }
-}
-
-/// Counts open connections, in all and by source.
-#[derive(Debug, Default)]
-struct Connections {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    total: u32,
-    /// Holds only sources with open connections, so it is bounded by `total`.
-    by_source: HashMap<IpAddr, u32>,
-}
-
-/// One admitted connection; counts until dropped.
-#[derive(Debug)]
-struct Admitted {
-    connections: Arc<Connections>,
-    source: IpAddr,
-}
-
-impl Connections {
-    fn admit(self: &Arc<Self>, peer: IpAddr, limits: &Limits) -> Result<Admitted, Refusal> {
-        let source = source_of(peer);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.total >= limits.connections {
-            return Err(Refusal::ConnectionsFull);
-        }
-        let of_source = counts.by_source.entry(source).or_default();
-        if *of_source >= limits.connections_per_source {
-            return Err(Refusal::SourceConnectionsFull);
-        }
-        *of_source += 1;
-        counts.total += 1;
-        Ok(Admitted {
-            connections: Arc::clone(self),
-            source,
-        })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let mut counts = self
-            .connections
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        counts.total = counts.total.saturating_sub(1);
-        if let Some(of_source) = counts.by_source.get_mut(&self.source) {
-            *of_source -= 1;
-            if *of_source == 0 {
-                counts.by_source.remove(&self.source);
-            }
-        }
-    }
-}
-
-/// What counts as one source: a v4 address, or the /64 that one v6 host commands.
-fn source_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits(connections: u32, connections_per_source: u32) -> Limits {
-        Limits {
-            connections,
-            connections_per_source,
-            ..Limits::default()
-        }
-    }
-
-    #[test]
-    fn turns_away_what_is_over_either_limit_until_room_is_given_back() {
-        let connections = Arc::new(Connections::default());
-        let limits = limits(3, 2);
-        let (a, b): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let first = connections.admit(a, &limits).unwrap();
-        let _second = connections.admit(a, &limits).unwrap();
-        let third = connections.admit(a, &limits).unwrap_err();
-        assert_eq!(third, Refusal::SourceConnectionsFull);
-        let _other = connections.admit(b, &limits).unwrap();
-        assert_eq!(
-            connections.admit(b, &limits).unwrap_err(),
-            Refusal::ConnectionsFull
-        );
-        drop(first);
-        assert!(connections.admit(a, &limits).is_ok());
-        assert_eq!(connections.counts.lock().unwrap().total, 2);
-    }
-
-    #[test]
-    fn a_v6_source_is_its_64_and_a_mapped_v4_is_its_address() {
-        let same =
-            |a: &str, b: &str| source_of(a.parse().unwrap()) == source_of(b.parse().unwrap());
-        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
-        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
-        assert!(!same("::ffff:192.0.2.1", "192.0.2.2"));
     }
 }

@@ -67,7 +67,7 @@ pub struct LiveUpstream {
     pub login: Login,
     /// How to speak TLS there, or why that is impossible.
     pub tls: Result<Arc<ClientConfig>, String>,
-    /// Changes whenever anything of this changes.
+    /// Changes whenever anything of this changes but the limits: they say nothing about whether the upstream works.
     pub fingerprint: String,
 }
 
@@ -312,12 +312,21 @@ fn missing(path: &Path) -> Login {
 
 fn fingerprint(files: &Files, upstream: &Upstream) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(format!("{upstream:?}").as_bytes());
-    let login = upstream
-        .auth
+    let Upstream {
+        name,
+        host,
+        port,
+        tls,
+        ca,
+        auth,
+        limits: _,
+    } = upstream;
+    let target = format!("{:?}", (name, host, port, tls, ca, auth));
+    context.update(target.as_bytes());
+    let login = auth
         .iter()
         .flat_map(|auth| [&auth.username, &auth.password]);
-    for path in upstream.ca.iter().chain(login) {
+    for path in ca.iter().chain(login) {
         let bytes = files.get(path).unwrap_or_default();
         context.update(&bytes.len().to_le_bytes());
         context.update(bytes);

@@ -4,13 +4,29 @@
 //! Content is in memory while it is received and while it is delivered; in between it may stay, so
 //! that delivery need not read the disk. What is kept is given up first when room is short: it is
 //! on disk anyway. Receiving never waits for room (the client gets 452 4.3.1), delivery does.
+//!
+//! The budget has two parts (sizes: [`postroad_config::memory`]). One is for delivery alone, so that queued mail moves however much
+//! is held by clients that never finish. The other is for receiving; delivery borrows of it while at least half of it stays free. Of
+//! that part nobody takes all: see [`Holder`].
+//!
+//! A message that is larger than the part for delivery is delivered all the same, one such at a time: it takes all of that part and
+//! waits for the rest of the other one. While it waits, receiving gets nothing more, and content that is coming in is dropped with 452 at
+//! its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them times out.
+
+mod shares;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postroad_spool::{Message, MessageId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use shares::{Claim, Room, Shares};
+
+pub use shares::Holder;
 
 /// The budget is counted in KiB: a semaphore hands out at most `u32::MAX` at a time.
 const UNIT_BYTES: u64 = 1024;
@@ -22,6 +38,9 @@ const OVERHEAD_BYTES: u64 = 4096;
 /// around it.
 const RECIPIENT_BYTES: u64 = 768;
 
+/// For so long after a refusal the budget counts as full, in milliseconds: several looks of the operator.
+const FULL_MS: u64 = 60_000;
+
 /// What a message takes of the budget, in bytes: its content and its envelope, which a client can make larger than that.
 #[must_use]
 pub fn footprint(content_bytes: u64, recipients: usize) -> u64 {
@@ -29,20 +48,42 @@ pub fn footprint(content_bytes: u64, recipients: usize) -> u64 {
     content_bytes.saturating_add(recipients.saturating_mul(RECIPIENT_BYTES))
 }
 
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Full {
+    /// Nobody gets any.
+    #[error("the budget is used up")]
+    Budget,
+    /// There is some, and it is for others.
+    #[error("the client's share of the budget is used up")]
+    Share,
+}
+
 /// The budget and what is kept within it.
 #[derive(Debug)]
 pub struct Memory {
-    budget: Arc<Semaphore>,
-    total_units: u32,
+    /// For what comes in, and for what of it is kept.
+    receiving: Part,
+    /// For delivery alone.
+    delivery: Part,
+    shares: Shares,
     kept: Mutex<Kept>,
     /// Deliveries that wait for room.
     waiting: AtomicUsize,
+    /// Those of them that wait for room in the part for receiving.
+    wanting: AtomicUsize,
+    /// When somebody was last refused because nobody gets any; 0 for never.
+    refused_ms: AtomicU64,
 }
 
 /// Room in the budget; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
+    /// Of the other part, for what is larger than one.
+    _more: Option<OwnedSemaphorePermit>,
+    /// While a client holds it.
+    claim: Option<Claim>,
 }
 
 #[derive(Debug, Default)]
@@ -50,116 +91,245 @@ struct Kept {
     messages: HashMap<MessageId, (Message, Reservation)>,
     /// Oldest first; may name messages that are gone.
     order: VecDeque<MessageId>,
+    /// What all of them take of the part for receiving.
+    units: u32,
 }
 
 impl Memory {
     /// A budget of so many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        let total_units = units(bytes);
+        let delivery = units(postroad_config::memory::for_delivery(bytes));
         Self {
-            budget: Arc::new(Semaphore::new(total_units as usize)),
-            total_units,
+            receiving: Part::new(units(bytes) - delivery),
+            delivery: Part::new(delivery),
+            shares: Shares::default(),
             kept: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            wanting: AtomicUsize::new(0),
+            refused_ms: AtomicU64::new(0),
         }
     }
 
-    /// Room for another message of so many bytes, giving up what is kept; `None` if there is none.
-    pub fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
-        let wanted = self.units_of_message(bytes);
-        loop {
-            match Arc::clone(&self.budget).try_acquire_many_owned(wanted) {
-                Ok(permit) => return Some(Reservation { permit }),
-                Err(_) if self.give_up_oldest() => {}
-                Err(_) => return None,
-            }
-        }
+    /// Room for a message of so many bytes that comes in, giving up what is kept.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn try_receive(
+        &self,
+        holder: Holder,
+        message_bytes_max: u64,
+        bytes: u64,
+    ) -> Result<Reservation, Full> {
+        let most = self.receiving.at_most(of_message(message_bytes_max));
+        let mut claim = self.shares.claim(holder, most);
+        let wanted = self.receiving.at_most(of_message(bytes));
+        let permit = self.take_share(&mut claim, wanted)?;
+        Ok(Reservation {
+            permit,
+            _more: None,
+            claim: Some(claim),
+        })
     }
 
-    /// Makes a reservation large enough for so many bytes; `false` if there is no room.
-    pub fn try_grow(&self, reservation: &mut Reservation, bytes: u64) -> bool {
-        let held = u32::try_from(reservation.permit.num_permits()).unwrap_or(u32::MAX);
-        let missing = self.units_of_message(bytes).saturating_sub(held);
+    /// Makes a reservation for what comes in large enough for so many bytes.
+    ///
+    /// # Errors
+    /// [`Full`]: it is as it was.
+    pub fn try_grow(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Full> {
+        let wanted = self.receiving.at_most(of_message(bytes));
+        let missing = wanted.saturating_sub(reservation.units());
         if missing == 0 {
-            return true;
+            return Ok(());
         }
-        loop {
-            match Arc::clone(&self.budget).try_acquire_many_owned(missing) {
-                Ok(permit) => {
-                    reservation.permit.merge(permit);
-                    return true;
-                }
-                Err(_) if self.give_up_oldest() => {}
-                Err(_) => return false,
-            }
-        }
+        let permit = match &mut reservation.claim {
+            Some(claim) => self.take_share(claim, missing)?,
+            None => self.take_or_give_up(missing).ok_or(Full::Budget)?,
+        };
+        reservation.permit.merge(permit);
+        Ok(())
     }
 
     /// Gives back what a reservation holds beyond a message of so many bytes.
     pub fn shrink(&self, reservation: &mut Reservation, bytes: u64) {
-        let wanted = usize::try_from(self.units_of_message(bytes)).unwrap_or(usize::MAX);
-        let surplus = reservation.permit.num_permits().saturating_sub(wanted);
-        drop(reservation.permit.split(surplus));
+        let wanted = self.receiving.at_most(of_message(bytes));
+        let surplus = reservation.units().saturating_sub(wanted);
+        drop(reservation.permit.split(surplus as usize));
+        if let Some(claim) = &mut reservation.claim {
+            claim.give_back(surplus);
+        }
     }
 
-    /// Room for a message of so many bytes, waiting for it; `None` only when the process is ending.
-    pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        if let Some(reservation) = self.try_reserve(bytes) {
-            return Some(reservation);
+    /// Whether a delivery waits for what clients hold.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.wanting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Remembers that somebody was refused at this time.
+    pub fn refused(&self, why: Full, now_ms: u64) {
+        if why == Full::Budget {
+            self.refused_ms.store(now_ms, Ordering::SeqCst);
         }
-        let wanted = self.units_of_message(bytes);
+    }
+
+    /// Whether mail is turned away, from whomever it comes, or was within the last minute.
+    #[must_use]
+    pub fn is_full(&self, now_ms: u64) -> bool {
+        let refused_ms = self.refused_ms.load(Ordering::SeqCst);
+        refused_ms > 0 && now_ms.saturating_sub(refused_ms) < FULL_MS
+    }
+
+    /// Room to deliver a message of so many bytes, waiting for it; `None` only when the process is ending.
+    pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        let wanted = of_message(bytes);
+        let at_once = self.delivery.try_take(wanted);
+        if let Some(permit) = at_once.or_else(|| self.borrow(wanted)) {
+            return Some(Reservation::for_delivery(permit, None));
+        }
         let _waiting = Waiting::begin(&self.waiting);
-        // What was kept between the first look and now would never be given up by those who only wait.
-        while self.give_up_oldest() {}
-        let permit = Arc::clone(&self.budget)
-            .acquire_many_owned(wanted)
-            .await
-            .ok()?;
-        Some(Reservation { permit })
+        let own = self.delivery.at_most(wanted);
+        let permit = self.delivery.take(own).await?;
+        let more = match self.receiving.at_most(wanted - own) {
+            0 => None,
+            rest => Some(self.take_from_clients(rest).await?),
+        };
+        Some(Reservation::for_delivery(permit, more))
     }
 
     /// Keeps a message that is on disk too, until it is taken or its room is needed; not while a delivery waits for
     /// room, or nobody might be left to take it.
-    pub fn keep(&self, message: Message, reservation: Reservation) {
+    pub fn keep(&self, message: Message, mut reservation: Reservation) {
+        // Its client has nothing to do with it any more.
+        reservation.claim = None;
+        let mut kept = self.kept();
+        // Under the lock: whoever begins to wait after this look gives up what is kept here.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return;
         }
-        let mut kept = self.kept();
-        kept.order.push_back(message.id);
-        kept.messages.insert(message.id, (message, reservation));
-        kept.tidy();
+        kept.insert(message, reservation);
     }
 
-    /// Takes a message that is still kept.
+    /// Takes a message that is still kept, for delivery: from the part for that, if there is room.
     pub fn take(&self, id: MessageId) -> Option<(Message, Reservation)> {
-        self.kept().messages.remove(&id)
+        let (message, mut reservation) = self.kept().remove(id)?;
+        if let Some(permit) = self.delivery.try_take(reservation.units()) {
+            reservation.permit = permit;
+        }
+        Some((message, reservation))
     }
 
-    /// Whether a delivery waits for room.
-    #[cfg(test)]
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+    fn take_share(&self, claim: &mut Claim, units: u32) -> Result<OwnedSemaphorePermit, Full> {
+        let mut held = self.shares.lock();
+        let room = self.room();
+        if !claim.is_fair(&held, units, room) {
+            return Err(if units > room.free {
+                Full::Budget
+            } else {
+                Full::Share
+            });
+        }
+        let permit = self.take_or_give_up(units).ok_or(Full::Budget)?;
+        claim.add(&mut held, units);
+        Ok(permit)
+    }
+
+    /// Takes of the part for receiving for a delivery, if half of that stays free.
+    fn borrow(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let Room { total, free } = self.room();
+        (free.checked_sub(units)? >= total / 2).then(|| self.take_or_give_up(units))?
+    }
+
+    fn take_or_give_up(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        loop {
+            match self.receiving.try_take(units) {
+                Some(permit) => return Some(permit),
+                None if self.give_up_oldest() => {}
+                None => return None,
+            }
+        }
+    }
+
+    async fn take_from_clients(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let _wanting = Waiting::begin(&self.wanting);
+        // What was kept before would never be given up by those who only wait.
+        while self.give_up_oldest() {}
+        self.receiving.take(units).await
     }
 
     fn give_up_oldest(&self) -> bool {
         let mut kept = self.kept();
         while let Some(id) = kept.order.pop_front() {
-            if kept.messages.remove(&id).is_some() {
+            if kept.remove(id).is_some() {
                 return true;
             }
         }
         false
     }
 
-    /// Never more than all there is, or a message larger than the budget could never be delivered.
-    fn units_of_message(&self, bytes: u64) -> u32 {
-        units(bytes.saturating_add(OVERHEAD_BYTES)).min(self.total_units)
+    /// Of the part for receiving: what is kept counts as free.
+    fn room(&self) -> Room {
+        let kept = self.kept().units;
+        Room {
+            total: self.receiving.units,
+            free: self.receiving.free().saturating_add(kept),
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // What is kept is a cache: whatever state a panic left it in is good enough.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    fn for_delivery(permit: OwnedSemaphorePermit, more: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            permit,
+            _more: more,
+            claim: None,
+        }
+    }
+
+    /// What it takes of the part that it is mainly of.
+    fn units(&self) -> u32 {
+        u32::try_from(self.permit.num_permits()).unwrap_or(u32::MAX)
+    }
+}
+
+/// One part of the budget.
+#[derive(Debug)]
+struct Part {
+    semaphore: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Part {
+    fn new(units: u32) -> Self {
+        Self {
+            semaphore: Arc::new(Semaphore::new(units as usize)),
+            units,
+        }
+    }
+
+    /// Never more than all there is, or a message larger than that could never be taken or delivered.
+    fn at_most(&self, units: u32) -> u32 {
+        units.min(self.units)
+    }
+
+    fn free(&self) -> u32 {
+        u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX)
+    }
+
+    fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let semaphore = Arc::clone(&self.semaphore);
+        semaphore.try_acquire_many_owned(units).ok()
+    }
+
+    /// In the order of arrival; `None` only when the process is ending.
+    async fn take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let semaphore = Arc::clone(&self.semaphore);
+        semaphore.acquire_many_owned(units).await.ok()
     }
 }
 
@@ -180,6 +350,19 @@ impl Drop for Waiting<'_> {
 }
 
 impl Kept {
+    fn insert(&mut self, message: Message, reservation: Reservation) {
+        self.units += reservation.units();
+        self.order.push_back(message.id);
+        self.messages.insert(message.id, (message, reservation));
+        self.tidy();
+    }
+
+    fn remove(&mut self, id: MessageId) -> Option<(Message, Reservation)> {
+        let removed = self.messages.remove(&id)?;
+        self.units = self.units.saturating_sub(removed.1.units());
+        Some(removed)
+    }
+
     /// Drops the names of messages that are gone once they are the majority.
     fn tidy(&mut self) {
         if self.order.len() > 2 * self.messages.len() + 1024 {
@@ -189,109 +372,11 @@ impl Kept {
     }
 }
 
+fn of_message(bytes: u64) -> u32 {
+    units(bytes.saturating_add(OVERHEAD_BYTES))
+}
+
 fn units(bytes: u64) -> u32 {
     // The semaphore's own limit is far above the largest budget that fits in u32 KiB (4 TiB).
     u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use postroad_spool::{BodyType, Envelope, IdGenerator};
-
-    use super::*;
-
-    fn message(ids: &IdGenerator) -> Message {
-        Message {
-            id: ids.next(0),
-            arrival_ms: 0,
-            envelope: Envelope {
-                sender: String::new(),
-                recipients: Vec::new(),
-                body: BodyType::SevenBit,
-                smtputf8: false,
-                credential: String::new(),
-                envid: None,
-                ret: None,
-            },
-            headers: Bytes::new(),
-            body: Bytes::new(),
-        }
-    }
-
-    #[test]
-    fn refuses_what_does_not_fit_and_takes_it_when_room_is_given_back() {
-        let memory = Memory::new(20 << 10);
-        let first = memory.try_reserve(10 << 10).unwrap();
-        assert!(memory.try_reserve(10 << 10).is_none());
-        drop(first);
-        assert!(memory.try_reserve(10 << 10).is_some());
-    }
-
-    #[test]
-    fn growing_takes_only_what_is_missing() {
-        let memory = Memory::new(20 << 10);
-        let mut reservation = memory.try_reserve(0).unwrap();
-        assert!(memory.try_grow(&mut reservation, 10 << 10));
-        assert!(memory.try_grow(&mut reservation, 16 << 10));
-        let mut other = memory.try_reserve(0);
-        assert!(other.is_none(), "all is taken: {other:?}");
-        drop(reservation);
-        other = memory.try_reserve(0);
-        assert!(!memory.try_grow(other.as_mut().unwrap(), u64::MAX) || memory.total_units == 20);
-    }
-
-    #[test]
-    fn shrinking_gives_back_what_is_not_needed_any_more() {
-        let memory = Memory::new(20 << 10);
-        let mut reservation = memory.try_reserve(16 << 10).unwrap();
-        assert!(memory.try_reserve(4 << 10).is_none());
-        memory.shrink(&mut reservation, 4 << 10);
-        memory.shrink(&mut reservation, 4 << 10);
-        assert!(memory.try_reserve(8 << 10).is_some());
-    }
-
-    #[test]
-    fn recipients_take_room_as_content_does() {
-        assert_eq!(footprint(100, 0), 100);
-        assert!(footprint(0, 1000) > 1000 * 2 * 256);
-    }
-
-    #[test]
-    fn gives_up_what_is_kept_oldest_first() {
-        let ids = IdGenerator::new([1; 10]);
-        let memory = Memory::new(20 << 10);
-        let (first, second) = (message(&ids), message(&ids));
-        let (a, b) = (first.id, second.id);
-        memory.keep(first, memory.try_reserve(4 << 10).unwrap());
-        memory.keep(second, memory.try_reserve(4 << 10).unwrap());
-        let _room = memory.try_reserve(4 << 10).unwrap();
-        assert!(memory.take(a).is_none(), "the oldest made room");
-        assert!(memory.take(b).is_some());
-    }
-
-    #[test]
-    fn a_message_larger_than_the_budget_gets_all_of_it() {
-        let memory = Memory::new(8 << 10);
-        assert!(memory.try_reserve(1 << 40).is_some());
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_never_stands_in_the_way_of_a_delivery_that_waits() {
-        let ids = IdGenerator::new([1; 10]);
-        let memory = Arc::new(Memory::new(20 << 10));
-        let session = memory.try_reserve(16 << 10).unwrap();
-        let waiting = tokio::spawn({
-            let memory = Arc::clone(&memory);
-            async move { memory.reserve(16 << 10).await.is_some() }
-        });
-        while !memory.has_waiting() {
-            tokio::task::yield_now().await;
-        }
-        let message = message(&ids);
-        let id = message.id;
-        memory.keep(message, session);
-        assert!(waiting.await.unwrap(), "the room went to the delivery");
-        assert!(memory.take(id).is_none());
-    }
 }

@@ -1,17 +1,20 @@
 //! What `/metrics` shows.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use postroad_config::status::{Totals, UpstreamState};
+use postroad_config::status::{Totals, UpstreamState, UpstreamStatus};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::memory::Full;
 
 /// Names a listener.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -27,10 +30,25 @@ pub struct UpstreamLabel {
     pub upstream: String,
 }
 
+impl UpstreamLabel {
+    fn new(name: &str) -> Self {
+        Self {
+            upstream: name.to_owned(),
+        }
+    }
+}
+
 /// Why a connection was turned away.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct RefusalLabel {
-    /// `total`, `source` or `tls`.
+    /// `total` or `source`: the limit that was reached; `displaced`: given to a new client.
+    pub reason: &'static str,
+}
+
+/// Whose memory is used up.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct MemoryLabel {
+    /// `total`: that for all clients together; `client`: the share of one.
     pub reason: &'static str,
 }
 
@@ -63,10 +81,16 @@ pub struct Metrics {
     pub spool_refusals: Counter,
     /// Messages refused because as much is queued as may be.
     pub queue_refusals: Counter,
+    /// Messages refused because the disk is full.
+    pub disk_refusals: Counter,
+    /// Messages and recipients refused for lack of memory.
+    pub memory_refusals: Family<MemoryLabel, Counter>,
     /// Brought up to date when read.
     pub queue: QueueGauges,
     /// 1 where mail flows, 0 where it does not. Brought up to date when read.
-    pub upstream_ready: Family<UpstreamLabel, Gauge>,
+    upstream_ready: Family<UpstreamLabel, Gauge>,
+    /// The names that this has: a family cannot be asked.
+    upstreams_shown: Mutex<BTreeSet<String>>,
 }
 
 /// The state of the queue; brought up to date when read.
@@ -86,6 +110,10 @@ pub struct QueueGauges {
     pub oldest_age: Gauge<f64, AtomicU64>,
     /// 1 while the spool cannot be written.
     pub spool_failing: Gauge,
+    /// 1 while there is no room for another message on the disk.
+    pub disk_full: Gauge,
+    /// Bytes that can still be written, or may be.
+    pub disk_free: Gauge,
     /// Damaged records kept aside.
     pub corrupt: Gauge,
     /// Flushes to stable storage since the start.
@@ -141,12 +169,23 @@ impl Default for Metrics {
                 "queue_refusals",
                 "Count of messages refused because the queue is full",
             ),
+            disk_refusals: counter(
+                r,
+                "disk_refusals",
+                "Count of messages refused because the disk is full",
+            ),
+            memory_refusals: family(
+                r,
+                "memory_refusals",
+                "Count of messages and recipients refused for lack of memory",
+            ),
             queue: QueueGauges::register(r),
             upstream_ready: family(
                 r,
                 "upstream_ready",
                 "Whether mail flows to the upstream: 1 or 0",
             ),
+            upstreams_shown: Mutex::default(),
             registry: Arc::new(registry),
         }
     }
@@ -174,6 +213,12 @@ impl QueueGauges {
                 "spool_failing",
                 "Whether the spool cannot be written",
             ),
+            disk_full: gauge(
+                registry,
+                "spool_disk_full",
+                "Whether there is no room for another message on the disk",
+            ),
+            disk_free: Gauge::default(),
             corrupt: gauge(
                 registry,
                 "spool_corrupt_records",
@@ -191,6 +236,12 @@ impl QueueGauges {
             Unit::Bytes,
             queue.bytes.clone(),
         );
+        registry.register_with_unit(
+            "spool_disk_free",
+            "Bytes that can still be written",
+            Unit::Bytes,
+            queue.disk_free.clone(),
+        );
         registry.register(
             "queue_fill_ratio",
             "How much of what may be queued is queued, from 0 to 1",
@@ -207,6 +258,22 @@ impl QueueGauges {
 }
 
 impl Metrics {
+    /// Counts a connection that was turned away.
+    pub fn refuse_connection(&self, reason: &'static str) {
+        let label = RefusalLabel { reason };
+        self.refused_connections.get_or_create(&label).inc();
+    }
+
+    /// Counts a refusal for lack of memory.
+    pub fn refused_for_memory(&self, why: Full) {
+        let reason = match why {
+            Full::Budget => "total",
+            Full::Share => "client",
+        };
+        let label = MemoryLabel { reason };
+        self.memory_refusals.get_or_create(&label).inc();
+    }
+
     /// The counts for the status.
     pub fn totals(&self) -> Totals {
         Totals {
@@ -217,13 +284,22 @@ impl Metrics {
         }
     }
 
-    /// Records whether mail flows to an upstream.
-    pub fn set_upstream(&self, name: &str, state: UpstreamState) {
-        let label = UpstreamLabel {
-            upstream: name.to_owned(),
-        };
-        let ready = i64::from(state == UpstreamState::Ready);
-        self.upstream_ready.get_or_create(&label).set(ready);
+    /// Records whether mail flows to each upstream; these are all that there are.
+    pub fn set_upstreams(&self, upstreams: &[UpstreamStatus]) {
+        let mut shown = self
+            .upstreams_shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<_> = upstreams.iter().map(|one| one.name.clone()).collect();
+        for gone in shown.difference(&now) {
+            self.upstream_ready.remove(&UpstreamLabel::new(gone));
+        }
+        for upstream in upstreams {
+            let ready = i64::from(upstream.state == UpstreamState::Ready);
+            let label = UpstreamLabel::new(&upstream.name);
+            self.upstream_ready.get_or_create(&label).set(ready);
+        }
+        *shown = now;
     }
 }
 
@@ -247,4 +323,40 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     let gauge = Gauge::default();
     registry.register(name, help, gauge.clone());
     gauge
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn an_upstream_that_is_gone_is_shown_no_longer() {
+        let metrics = Metrics::default();
+        let status = |name: &str, state| UpstreamStatus {
+            name: name.into(),
+            state,
+            since: 0,
+            failure: None,
+        };
+        let shown = |upstreams: &[UpstreamStatus]| {
+            metrics.set_upstreams(upstreams);
+            let mut text = String::new();
+            encode(&mut text, &metrics.registry).unwrap();
+            let lines = text.lines().filter(|line| line.contains("upstream="));
+            let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let (a, b) = (
+            status("a", UpstreamState::Failing),
+            status("b", UpstreamState::Ready),
+        );
+        let line =
+            |name, value| format!("postroad_relay_upstream_ready{{upstream=\"{name}\"}} {value}");
+        assert_eq!(shown(&[a, b.clone()]), [line("a", 0), line("b", 1)]);
+        assert_eq!(shown(&[b]), [line("b", 1)]);
+        assert!(shown(&[]).is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 //! Every recipient ends in one of three ways: taken by an upstream, reported to the sender in a
 //! bounce, or (mail from the null reverse-path, which may not be answered) dropped with a log line.
 //! Until then it is tried again. A message is charged with an attempt when an answer put somebody off; for
-//! those to whom no answer came it is tried again at once. Failures are reported with the attempt that brought them, in the
+//! those to whom no answer came it is tried again at once. Failures are reported with the transaction that brought them, in the
 //! same atomic group of the spool as their record: a crash can neither lose nor repeat a bounce.
 
 use std::time::Duration;
@@ -22,6 +22,15 @@ pub struct Rules {
     pub backoff: Backoff,
     /// Age at which a message that is still deferred has failed.
     pub lifetime: Duration,
+}
+
+/// Whether this delivery of a message has been charged to it: it is charged once, however many transactions there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Charge {
+    /// Nobody has been put off.
+    None,
+    /// Somebody has, and the message until this time, in milliseconds since the epoch.
+    Until(u64),
 }
 
 /// A recipient that will never get the message.
@@ -44,6 +53,8 @@ pub struct Decision {
     pub delivered: u64,
     /// How many were put off.
     pub deferred: u64,
+    /// For the next transaction of this delivery.
+    pub charge: Charge,
     /// What becomes of the message.
     pub next: Next,
 }
@@ -62,10 +73,11 @@ pub enum Next {
     },
 }
 
-/// Decides for the outcomes of the recipients that were tried. `random` is uniform in 0..1.
+/// Decides for the outcomes of the recipients that were tried in one transaction. `random` is uniform in 0..1.
 pub fn decide(
     message: &Message,
     entry: &Entry,
+    charge: Charge,
     outcomes: Vec<(u32, RecipientOutcome)>,
     rules: Rules,
     now_ms: u64,
@@ -76,19 +88,20 @@ pub fn decide(
         failed: Vec::new(),
         delivered: 0,
         deferred: 0,
+        charge,
         next: Next::Done,
     };
     let mut settled = entry.settled.to_vec();
     let mut results = Vec::with_capacity(outcomes.len());
     for (index, outcome) in outcomes {
         let result = match outcome {
-            RecipientOutcome::Delivered(reply) => {
+            RecipientOutcome::Delivered(_) => {
                 decision.delivered += 1;
-                RecipientResult::Delivered(reply.to_string())
+                RecipientResult::Delivered
             }
-            RecipientOutcome::Deferred(reply) if !expired => {
+            RecipientOutcome::Deferred(_) if !expired => {
                 decision.deferred += 1;
-                results.push((index, RecipientResult::Deferred(reply.to_string())));
+                results.push((index, RecipientResult::Deferred));
                 continue;
             }
             RecipientOutcome::Deferred(reply) => decision.fail(index, expiry(&reply)),
@@ -102,10 +115,16 @@ pub fn decide(
     settled.sort_unstable();
     settled.dedup();
     if settled.len() < message.envelope.recipients.len() {
-        let (attempts, next_attempt_ms) = match decision.deferred {
-            // The connection ended before their turn came: that says nothing about them.
-            0 => (entry.attempts, now_ms),
-            _ => put_off(entry, rules.backoff, now_ms, random),
+        let mut attempts = entry.attempts;
+        if charge == Charge::None && decision.deferred > 0 {
+            attempts = attempts.saturating_add(1);
+            let until_ms = put_off(attempts, rules.backoff, now_ms, random);
+            decision.charge = Charge::Until(until_ms);
+        }
+        let next_attempt_ms = match decision.charge {
+            // Their turn has not come yet, or the connection ended before it did: that says nothing about them.
+            Charge::None => now_ms,
+            Charge::Until(until_ms) => until_ms,
         };
         decision.next = Next::Again {
             attempt: Attempt {
@@ -134,16 +153,15 @@ impl Decision {
         self.failed.push(Failed {
             index,
             status,
-            diagnostic: text.clone(),
+            diagnostic: text,
         });
-        RecipientResult::Failed(text)
+        RecipientResult::Failed
     }
 }
 
-fn put_off(entry: &Entry, backoff: Backoff, now_ms: u64, random: f64) -> (u32, u64) {
-    let attempts = entry.attempts.saturating_add(1);
+fn put_off(attempts: u32, backoff: Backoff, now_ms: u64, random: f64) -> u64 {
     let pause_ms = u64::try_from(backoff.pause(attempts, random).as_millis()).unwrap_or(u64::MAX);
-    (attempts, now_ms.saturating_add(pause_ms))
+    now_ms.saturating_add(pause_ms)
 }
 
 /// RFC 3463 §3.5: 4.4.7, delivery time expired; as the final status of a report it is of class 5.

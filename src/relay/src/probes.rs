@@ -19,18 +19,20 @@ impl Probes for RelayProbes {
     fn live(&self) -> Health {
         match self.0.context.queue.spool().health().failure {
             Some(Failure::WriterDied) => Err(format!("the spool: {}", Failure::WriterDied)),
-            Some(Failure::Write(_)) | None => Ok(()),
+            Some(Failure::Write(_) | Failure::DiskFull) | None => Ok(()),
         }
     }
 
-    /// A full queue is ready: the 452 that it answers says more than a refused connection.
+    /// A full queue, or a full disk, is ready: the 452 that it answers says more than a refused connection.
     fn ready(&self) -> Health {
         if self.0.context.phase() > Phase::Serving {
             return Err("draining".into());
         }
         match self.0.context.queue.spool().health().failure {
-            Some(failure) => Err(format!("the spool cannot be written: {failure}")),
-            None => Ok(()),
+            Some(failure @ (Failure::Write(_) | Failure::WriterDied)) => {
+                Err(format!("the spool cannot be written: {failure}"))
+            }
+            Some(Failure::DiskFull) | None => Ok(()),
         }
     }
 
@@ -49,11 +51,11 @@ impl Probes for RelayProbes {
             .oldest_age
             .set(std::time::Duration::from_millis(age).as_secs_f64());
         queue.spool_failing.set(i64::from(spool.failure.is_some()));
+        queue.disk_full.set(i64::from(spool.disk_full));
+        queue.disk_free.set(signed(spool.free_bytes));
         queue.corrupt.set(signed(spool.corrupt));
         queue.syncs.set(signed(spool.syncs));
-        for upstream in self.0.upstreams.status() {
-            metrics.set_upstream(&upstream.name, upstream.state);
-        }
+        metrics.set_upstreams(&self.0.upstreams.status());
         Arc::clone(&metrics.registry)
     }
 }
@@ -65,6 +67,7 @@ fn signed(count: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use postroad_smtp::Reply;
+    use postroad_spool::SEGMENT_BYTES;
 
     use super::*;
     use crate::accept;
@@ -96,6 +99,32 @@ mod tests {
         let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
         let late = accept::refuse(&rig.context, &late).reply();
         assert_eq!(late.code(), 451);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_ready_says_so_and_takes_mail_again() {
+        let rig = Rig::new(1 << 20);
+        let (probes, spool) = (probes(&rig), rig.context.queue.spool().clone());
+        assert_eq!(accept::check_room(&rig.context), Ok(()));
+        rig.disk.set_free(3 * SEGMENT_BYTES);
+        spool.measure();
+        assert_eq!(
+            accept::check_room(&rig.context),
+            Err(Refusal::DiskFull),
+            "nobody can tell how large it gets"
+        );
+        assert_eq!((probes.live(), probes.ready()), (Ok(()), Ok(())));
+        assert!(probes.0.status().spool.disk_full);
+        probes.registry();
+        let metrics = &rig.context.metrics;
+        assert_eq!(
+            (metrics.queue.disk_full.get(), metrics.disk_refusals.get()),
+            (1, 1)
+        );
+        rig.disk.set_free(u64::MAX);
+        spool.measure();
+        assert_eq!(accept::check_room(&rig.context), Ok(()));
+        assert!(!probes.0.status().spool.disk_full);
     }
 
     #[tokio::test]

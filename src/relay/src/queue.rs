@@ -7,6 +7,7 @@
 //! How much may be queued is bounded: see [`crate::room`]. Only receiving looks at the bound; bounces have their room already.
 
 mod read;
+mod reclaim;
 mod reserve;
 #[cfg(test)]
 mod tests;
@@ -21,12 +22,13 @@ use postroad_spool::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock;
-use crate::memory::{self, Memory, Reservation};
+use crate::memory::{self, Full, Memory, Reservation};
 use crate::outcome::Next;
 use crate::room::{MEMORY_BYTES_MAX, Weight};
 use crate::schedule::{Entry, Schedule, Totals};
 
 pub use read::LoadError;
+pub use reclaim::ReclaimOnPanic;
 
 /// Pause before a record that the spool could not take is offered again.
 const SPOOL_RETRY: Duration = Duration::from_secs(1);
@@ -39,7 +41,7 @@ pub enum AcceptError {
     Full,
     /// There is no room in memory for the envelope.
     #[error("no room in memory")]
-    Memory,
+    Memory(#[source] Full),
     /// The writer is behind by as much as it may be.
     #[error("the queue is full")]
     Submit(#[source] SubmitError),
@@ -130,9 +132,8 @@ impl Queue {
         mut reservation: Reservation,
     ) -> Result<(), AcceptError> {
         let bytes = memory::footprint(size(&message), message.envelope.recipients.len());
-        if !self.shared.memory.try_grow(&mut reservation, bytes) {
-            return Err(AcceptError::Memory);
-        }
+        let grown = self.shared.memory.try_grow(&mut reservation, bytes);
+        grown.map_err(AcceptError::Memory)?;
         let room = self.reserve(weight(&message)).ok_or(AcceptError::Full)?;
         let (answer, committed) = oneshot::channel();
         let queue = self.clone();
@@ -155,29 +156,65 @@ impl Queue {
             .map_err(AcceptError::Commit)
     }
 
-    /// Records what came of an attempt, with the bounce that it owes, as one atomic group; waits until the disk
-    /// has taken it, however long that is. Until then the message counts as being delivered, so that
-    /// no failure of the disk can deliver it twice.
+    /// Records what came of an attempt, and puts the message back if something of it is left.
     pub async fn settle(&self, id: MessageId, next: Next, bounce: Option<Message>) {
+        let due_ms = match &next {
+            Next::Done => None,
+            Next::Again { attempt, .. } => Some(attempt.next_attempt_ms),
+        };
+        let left = self.record(id, next, bounce).await;
+        if let (Some(entry), Some(due_ms)) = (left, due_ms) {
+            self.release(id, entry, due_ms);
+        }
+    }
+
+    /// Records what came of a transaction, with the bounce that it owes, as one atomic group; waits until the disk
+    /// has taken it, however long that is. Until then the message counts as being delivered, so that
+    /// no failure of the disk can deliver it twice. If something of it is left it stays taken, with the entry given.
+    pub async fn record(
+        &self,
+        id: MessageId,
+        next: Next,
+        bounce: Option<Message>,
+    ) -> Option<Entry> {
         let mut records = Vec::with_capacity(2);
         records.extend(bounce.clone().map(Record::Message));
         records.push(match &next {
             Next::Done => Record::Done(id),
             Next::Again { attempt, .. } => Record::Attempt(attempt.clone()),
         });
-        while !self.write(&records).await {
-            tokio::time::sleep(SPOOL_RETRY).await;
-        }
-        match next {
-            Next::Done => self.schedule().finish(id),
-            Next::Again { attempt, entry } => {
-                self.schedule().put_back(id, entry, attempt.next_attempt_ms);
+        if !self.is_kept_in_memory(&next, bounce.is_some()) {
+            while !self.write(&records).await {
+                tokio::time::sleep(SPOOL_RETRY).await;
             }
         }
+        let left = match next {
+            Next::Done => {
+                self.schedule().finish(id);
+                None
+            }
+            Next::Again { attempt: _, entry } => {
+                self.schedule().update(id, entry.clone());
+                Some(entry)
+            }
+        };
         if let Some(bounce) = bounce {
             self.scheduled(bounce, None);
         }
         self.shared.changed.notify_one();
+        left
+    }
+
+    /// On a full disk, what room is left is for outcomes: when to try again, if nobody has the message or never will, is known
+    /// to the schedule alone. A start then tries sooner than it would have.
+    fn is_kept_in_memory(&self, next: &Next, owes_bounce: bool) -> bool {
+        let put_off = match next {
+            Next::Done => false,
+            Next::Again { attempt, .. } => {
+                attempt.results.iter().all(|(_, result)| !result.is_final())
+            }
+        };
+        put_off && !owes_bounce && self.shared.spool.is_full()
     }
 
     /// Forgets a message that the spool does not know.
@@ -208,10 +245,11 @@ impl Queue {
         if let Some(taken) = self.take() {
             return Some(taken);
         }
-        self.shared.idle.fetch_add(1, Ordering::Relaxed);
+        let idle = Idle::count(&self.shared.idle);
         let taken = tokio::time::timeout(patience, self.wait_and_take()).await;
-        self.shared.idle.fetch_sub(1, Ordering::Relaxed);
-        taken.ok()
+        drop(idle);
+        // What came due in the last moment was left to us.
+        taken.ok().or_else(|| self.take())
     }
 
     async fn wait_and_take(&self) -> (MessageId, Entry) {
@@ -223,10 +261,18 @@ impl Queue {
         }
     }
 
-    /// Whether a message is due that no idle worker is about to take.
+    /// Has what is due taken by an idle worker, if there is any; else says that one is wanted. Whatever makes a message
+    /// due, its arrival apart, reaches idle workers through this alone.
     #[must_use]
     pub fn wants_worker(&self) -> bool {
-        self.shared.idle.load(Ordering::Relaxed) == 0 && self.schedule().has_due(clock::now_ms())
+        if !self.schedule().has_due(clock::now_ms()) {
+            return false;
+        }
+        let idle = self.shared.idle.load(Ordering::SeqCst);
+        if idle > 0 {
+            self.shared.work.notify_one();
+        }
+        idle == 0
     }
 
     /// Takes the oldest message that has waited for longer than it may.
@@ -310,6 +356,24 @@ impl Queue {
             .schedule
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One worker that waits for work; no longer counted when dropped, however the wait ends.
+struct Idle<'a> {
+    count: &'a AtomicUsize,
+}
+
+impl<'a> Idle<'a> {
+    fn count(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self { count }
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

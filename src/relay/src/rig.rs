@@ -4,13 +4,14 @@ use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use postroad_config::Upstream;
 use postroad_spool::{
     BodyType, Config, Envelope, File, FileSystem, Message, RealFileSystem, Recipient, Record,
-    SEGMENT_BYTES, Spool,
+    SEGMENT_BYTES, Space, Spool,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -34,7 +35,7 @@ pub(crate) struct Rig {
     pub(crate) disk: Disk,
     directory: TempDir,
     writer: Option<JoinHandle<()>>,
-    _live: watch::Sender<Arc<Live>>,
+    publish: watch::Sender<Arc<Live>>,
 }
 
 impl Rig {
@@ -54,6 +55,7 @@ impl Rig {
             phase: phase_receiver,
             queue: Queue::new(spool, memory_bytes, Vec::new()),
             metrics: Arc::new(Metrics::default()),
+            guesses: Arc::default(),
         };
         Self {
             context,
@@ -61,8 +63,18 @@ impl Rig {
             disk,
             directory,
             writer: Some(writer),
-            _live: publish,
+            publish,
         }
+    }
+
+    /// Puts a configuration in force in which the upstream differs.
+    pub(crate) fn change_upstream(&self, change: impl FnOnce(&mut Upstream)) {
+        let (files, _) = Files::read(&self.directory.path().join("relay.yaml")).unwrap();
+        let before = self.context.live();
+        let mut config = before.config.clone();
+        change(&mut config.delivery.upstreams[0]);
+        let live = resolve(&files, config, Some(&before)).unwrap();
+        self.publish.send_replace(Arc::new(live));
     }
 
     /// A message to so many recipients that arrived so many seconds ago.
@@ -158,21 +170,24 @@ fn open(disk: &Disk, directory: &Path) -> (Spool, JoinHandle<()>) {
     let config = Config {
         directory: directory.join("spool"),
         segment_bytes: SEGMENT_BYTES,
+        bytes_max: None,
     };
     let (spool, _, writer) = Spool::open_on(Arc::new(disk.clone()), config).unwrap();
     (spool, std::thread::spawn(move || writer.run()))
 }
 
-/// A disk on which reads can be made to fail. Clones share that.
+/// A disk on which reads can be made to fail, and that can say that it is full. Clones share that.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     readable_max: Arc<AtomicUsize>,
+    free: Arc<AtomicU64>,
 }
 
 impl Default for Disk {
     fn default() -> Self {
         Self {
             readable_max: Arc::new(AtomicUsize::new(usize::MAX)),
+            free: Arc::new(AtomicU64::new(u64::MAX)),
         }
     }
 }
@@ -181,6 +196,11 @@ impl Disk {
     /// Reads of more bytes at once than these fail.
     pub(crate) fn fail_reads_beyond(&self, bytes: usize) {
         self.readable_max.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Says that no more than so many bytes can be written.
+    pub(crate) fn set_free(&self, bytes: u64) {
+        self.free.store(bytes, Ordering::SeqCst);
     }
 }
 
@@ -234,8 +254,11 @@ impl FileSystem for Disk {
         RealFileSystem.random()
     }
 
-    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
-        RealFileSystem.free_bytes(directory)
+    fn space(&self, _directory: &Path) -> io::Result<Space> {
+        Ok(Space {
+            total: u64::MAX,
+            free: self.free.load(Ordering::SeqCst),
+        })
     }
 }
 
@@ -271,7 +294,7 @@ listeners:
 - {name: smtp, listen: '127.0.0.1:0', tls: Disabled, auth: Disabled}
 tls: {certificate: /nowhere/tls.crt, key: /nowhere/tls.key}
 access: {trustedNetworks: [], credentials: /nowhere/credentials.yaml}
-limits: {messageBytes: 1000000, recipients: 1000, connections: 10, connectionsPerSource: 10, memoryBytes: 1000000}
+limits: {messageBytes: 1000000, recipients: 1000, connections: 10, connectionsPerSource: 10, memoryBytes: 2000000}
 delivery:
   upstreams:
   - name: provider

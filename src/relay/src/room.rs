@@ -11,10 +11,9 @@ use std::ops::{Add, AddAssign, SubAssign};
 
 use crate::schedule;
 
-/// Most memory for what is kept of queued mail, in bytes. The pod may take 512 MiB: half of that is the budget for content
-/// ([`crate::memory`]), a quarter is this, and a quarter is left for connections, for the spool's buffer and for
-/// what an allocator wastes. That is some 290,000 messages to one recipient each.
-pub const MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// Most memory for what is kept of queued mail, in bytes: some 290,000 messages to one recipient each. What else a pod needs
+/// memory for: [`postroad_config::memory`].
+pub const MEMORY_BYTES_MAX: u64 = postroad_config::memory::INDEX_BYTES;
 
 /// Most memory for one queued message with one recipient, in bytes.
 const MESSAGE_BYTES: u64 = postroad_spool::MESSAGE_BYTES + schedule::MESSAGE_BYTES;

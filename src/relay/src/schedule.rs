@@ -147,6 +147,25 @@ impl Schedule {
         self.add(id, entry, due_ms, Reading::Failed);
     }
 
+    /// Keeps an active message active, with what is known of it by now.
+    pub fn update(&mut self, id: MessageId, entry: Entry) {
+        let Some(due_ms) = self.entries.get(&id).map(|slot| slot.due_ms) else {
+            return;
+        };
+        self.put_back(id, entry, due_ms);
+        self.activate(id);
+    }
+
+    /// Puts a message back as it is known, to be tried at `due_ms`, if it is active.
+    pub fn reclaim(&mut self, id: MessageId, due_ms: u64) {
+        if let Some(slot) = self.entries.get_mut(&id)
+            && !slot.is_waiting()
+        {
+            (slot.state, slot.due_ms) = (State::Waiting, due_ms);
+            self.due.insert((due_ms, id));
+        }
+    }
+
     /// Forgets a message.
     pub fn finish(&mut self, id: MessageId) {
         let Some(slot) = self.entries.remove(&id) else {

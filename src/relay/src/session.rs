@@ -1,32 +1,39 @@
 //! Drives one SMTP server session over a connection: moves bytes, shakes hands, gives verdicts.
 //!
 //! What to say is `postroad_smtp`'s; who may do what is [`policy`]'s; this file only connects them. A
-//! session holds nothing that outlives it, and decides from nothing but itself and the configuration in force.
+//! session holds nothing that outlives it, and decides from nothing but itself and the configuration in force. What others
+//! do can only slow down its refusals ([`crate::guesses`]), and end it while the client has not shown that it may relay
+//! ([`crate::connections`]).
+
+mod login;
+mod offer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use postroad_config::{Credentials, Listener, ListenerTls, Verifier};
+use postroad_config::{Listener, ListenerTls, Verifier};
 use postroad_smtp::Password;
-use postroad_smtp::server::{
-    AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
-};
+use postroad_smtp::server::{ReceivedMessage, Request, Session, Step, Verdict};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::accept::{self, Origin};
+use crate::connections::{Admitted, Displaced, Standing};
 use crate::context::{Context, Phase};
+use crate::guesses::Log;
 use crate::live::Live;
-use crate::memory::{self, Reservation};
+use crate::memory::{self, Full, Holder, Reservation};
+use crate::patience::Patience;
 use crate::policy::{self, Relaying};
 use crate::refusal::Refusal;
-use crate::stream::Stream;
+use crate::stream::{Stream, trim};
 
-/// RFC 5321 §4.5.3.2.7 asks for five minutes at least.
-const PEER_TIMEOUT: Duration = Duration::from_secs(300);
+/// For a peer to take a reply.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// A handshake takes two round trips; a plaintext client of port 465 that waits for a banner is closed after this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,8 +56,15 @@ enum Error {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(context: Context, listener: Listener, stream: TcpStream, peer: SocketAddr) {
-    if let Err(error) = run(context, &listener, stream, peer.ip().to_canonical()).await {
+pub async fn serve(
+    context: Context,
+    listener: Listener,
+    stream: TcpStream,
+    peer: SocketAddr,
+    admitted: &Admitted,
+) {
+    let ip = peer.ip().to_canonical();
+    if let Err(error) = run(context, &listener, stream, ip, admitted).await {
         tracing::debug!(%error, %peer, listener = listener.name.as_str(), "session ended early");
     }
 }
@@ -60,7 +74,9 @@ async fn run(
     listener: &Listener,
     stream: TcpStream,
     peer: IpAddr,
+    admitted: &Admitted,
 ) -> Result<(), Error> {
+    let patience = Patience::new(Instant::now());
     stream.set_nodelay(true)?;
     let live = context.live();
     let stream = match listener.tls {
@@ -69,11 +85,14 @@ async fn run(
             Stream::Plain(stream)
         }
     };
-    let session = Session::new(server_config(&live, listener));
+    let session = Session::new(offer::server_config(&live, listener));
     let driver = Driver {
         context,
         listener: listener.clone(),
         peer,
+        admitted,
+        standing: admitted.standing,
+        patience,
         stream,
         input: BytesMut::new(),
         session,
@@ -94,36 +113,13 @@ async fn handshake(live: &Live, stream: TcpStream) -> Result<Stream, Error> {
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 
-fn server_config(live: &Live, listener: &Listener) -> ServerConfig {
-    let tls = match listener.tls {
-        ListenerTls::Implicit => TlsOffer::Active,
-        ListenerTls::Opportunistic if live.served.is_some() => TlsOffer::Offered,
-        ListenerTls::Required if live.served.is_some() => TlsOffer::Required,
-        // Without a certificate mail must not silently go in plaintext where TLS is required: Required
-        // refuses MAIL, and STARTTLS is answered with a failing handshake.
-        ListenerTls::Required => TlsOffer::Required,
-        ListenerTls::Opportunistic | ListenerTls::Disabled => TlsOffer::Unavailable,
-    };
-    let auth = match listener.auth {
-        postroad_config::AuthMode::Disabled => AuthOffer::Disabled,
-        // Who may relay is decided at RCPT, by the policy: a stranger gets the same 550 on every port.
-        postroad_config::AuthMode::Optional | postroad_config::AuthMode::Required => {
-            AuthOffer::UnderTls
-        }
-    };
-    ServerConfig {
-        hostname: live.config.hostname.clone(),
-        tls,
-        auth,
-        message_bytes: live.config.limits.message_bytes,
-        recipients: live.config.limits.recipients,
-    }
-}
-
-struct Driver {
+struct Driver<'a> {
     context: Context,
     listener: Listener,
     peer: IpAddr,
+    admitted: &'a Admitted,
+    standing: Standing,
+    patience: Patience,
     stream: Stream,
     input: BytesMut,
     session: Session,
@@ -136,7 +132,7 @@ struct Driver {
     proof: Option<Verifier>,
 }
 
-impl Driver {
+impl Driver<'_> {
     async fn run(mut self) -> Result<(), Error> {
         loop {
             match self.session.step(&mut self.input) {
@@ -161,49 +157,68 @@ impl Driver {
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let written = self.stream.write_out(self.session.output());
-        match tokio::time::timeout(PEER_TIMEOUT, written).await {
-            Ok(written) => Ok(written?),
-            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        if self.session.output().is_empty() {
+            return Ok(());
         }
+        // The peer may take its time to read.
+        trim(&mut self.input);
+        let written = self.stream.write_out(self.session.output());
+        let Ok(written) = tokio::time::timeout(REPLY_TIME_MAX, written).await else {
+            return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        };
+        self.patience.replied(Instant::now());
+        Ok(written?)
     }
 
     /// Ends the connection and waits for the peer to do so too: input left unread would make the kernel reset the
     /// connection, which can destroy the last reply on its way.
     async fn close(&mut self) -> Result<(), Error> {
-        self.stream.shutdown().await?;
+        let Self { stream, input, .. } = self;
         let farewell = async {
-            while self
-                .stream
-                .read_some(&mut self.input)
-                .await
-                .is_ok_and(|read| read > 0)
-            {
-                self.input.clear();
+            // Under TLS there is something to write, and the peer may not read.
+            stream.shutdown().await?;
+            while stream.read_some(input).await? > 0 {
+                input.clear();
             }
+            Ok(())
         };
         // Out of patience is as good as closed.
-        let _ = tokio::time::timeout(CLOSE_PATIENCE, farewell).await;
-        Ok(())
+        let ended = tokio::time::timeout(CLOSE_PATIENCE, farewell).await;
+        ended.unwrap_or(Ok(()))
     }
 
     /// Reads; `false` if the peer has gone.
     async fn read(&mut self) -> Result<bool, Error> {
+        let now = Instant::now();
+        if self.session.is_receiving() {
+            let bytes_max = self.context.live().config.limits.message_bytes;
+            self.patience.content(bytes_max, now);
+        }
+        let deadline = self.patience.deadline(self.standing);
+        if deadline <= now {
+            // A peer that always has something to say would never be found waiting.
+            self.session.timed_out();
+            return Ok(true);
+        }
         tokio::select! {
             biased;
+            () = self.admitted.displaced() => {
+                self.session.close_with(&Refusal::ConnectionsFull.reply());
+                Ok(true)
+            }
             () = self.context.reached(Phase::Draining), if !self.told_to_stop => {
                 self.told_to_stop = true;
                 self.session.shutdown();
                 Ok(true)
             }
-            read = tokio::time::timeout(PEER_TIMEOUT, self.stream.read_some(&mut self.input)) => {
-                match read {
-                    Ok(read) => Ok(read? > 0),
-                    Err(_) => {
-                        self.session.timed_out();
-                        Ok(true)
-                    }
-                }
+            read = tokio::time::timeout_at(deadline, self.stream.read_some(&mut self.input)) => {
+                let Ok(read) = read else {
+                    self.session.timed_out();
+                    return Ok(true);
+                };
+                let count = read?;
+                self.patience.received(count, Instant::now());
+                Ok(count > 0)
             }
         }
     }
@@ -216,6 +231,7 @@ impl Driver {
             other => other,
         };
         self.session.tls_established();
+        self.patience.replied(Instant::now());
         Ok(())
     }
 
@@ -231,23 +247,30 @@ impl Driver {
             return;
         }
         let wanted = bytes.next_multiple_of(BODY_STEP_BYTES);
-        if !self.make_room(wanted) {
+        let made = if self.context.queue.memory().is_wanted() {
+            Err(accept::memory_full(&self.context, Full::Budget))
+        } else {
+            self.make_room(wanted)
+        };
+        if let Err(refusal) = made {
             self.reservation = None;
-            self.session.abandon_body(Refusal::MemoryFull.reply());
+            self.session.abandon_body(refusal.reply());
         }
     }
 
     /// Makes room for so many bytes of content, and for the recipients named so far.
-    fn make_room(&mut self, content_bytes: u64) -> bool {
+    fn make_room(&mut self, content_bytes: u64) -> Result<(), Refusal> {
         let memory = self.context.queue.memory();
         let bytes = memory::footprint(content_bytes, self.recipients);
-        match &mut self.reservation {
+        let made = match &mut self.reservation {
             Some(reservation) => memory.try_grow(reservation, bytes),
             none => {
-                *none = memory.try_reserve(bytes);
-                none.is_some()
+                let holder = Holder::new(self.session.peer().user.as_deref(), self.peer);
+                let made = memory.try_receive(holder, most(&self.context.live()), bytes);
+                made.map(|reservation| *none = Some(reservation))
             }
-        }
+        };
+        made.map_err(|why| accept::memory_full(&self.context, why))
     }
 
     async fn decide(&mut self, request: Request) -> Verdict {
@@ -266,20 +289,43 @@ impl Driver {
         let (known, name) = (Arc::clone(&live), username.clone());
         // About a millisecond of hashing: not on the threads that move everybody's bytes.
         let checked =
-            tokio::task::spawn_blocking(move || check_login(&known, &name, &password)).await;
+            tokio::task::spawn_blocking(move || login::check(&known, &name, &password)).await;
         match checked {
             Ok(Some(proof)) => {
                 self.proof = Some(proof);
-                Verdict::Accept
+                self.vouch()
             }
             Ok(None) => {
-                self.context.metrics.authentication_failures.inc();
-                let user = loggable(&live.credentials, &username);
-                tracing::warn!(peer = %self.peer, user,
-                    listener = self.listener.name.as_str(), "login refused");
+                let user = login::loggable(&live.credentials, &username);
+                self.hold_back(user).await;
                 Verdict::Refuse(Refusal::LoginFailed.reply())
             }
             Err(_) => Verdict::Refuse(Refusal::LoginUnavailable.reply()),
+        }
+    }
+
+    /// A login was wrong: counts it, and waits so that guessing is slow.
+    async fn hold_back(&self, user: &str) {
+        self.context.metrics.authentication_failures.inc();
+        let failure = self.context.guesses.failed(self.peer, Instant::now());
+        if let Log::Line(failures) = failure.log {
+            tracing::warn!(peer = %self.peer, user, failures,
+                listener = self.listener.name.as_str(), "login refused");
+        }
+        tokio::time::sleep(failure.delay).await;
+    }
+
+    /// The client may relay, and keeps its connection, unless that has been given to someone else just now.
+    fn vouch(&mut self) -> Verdict {
+        if self.standing == Standing::Known {
+            return Verdict::Accept;
+        }
+        match self.admitted.vouch() {
+            Ok(()) => {
+                self.standing = Standing::Known;
+                Verdict::Accept
+            }
+            Err(Displaced) => Verdict::Refuse(Refusal::ConnectionsFull.reply()),
         }
     }
 
@@ -298,15 +344,15 @@ impl Driver {
         let verdict = self.check_relaying();
         if matches!(verdict, Verdict::Accept) {
             self.recipients += 1;
-            if !self.make_room(0) {
+            if let Err(refusal) = self.make_room(0) {
                 self.recipients -= 1;
-                return Verdict::Refuse(Refusal::MemoryFull.reply());
+                return Verdict::Refuse(refusal.reply());
             }
         }
         verdict
     }
 
-    fn check_relaying(&self) -> Verdict {
+    fn check_relaying(&mut self) -> Verdict {
         let live = self.context.live();
         let authenticated = match &self.session.peer().user {
             Some(user) if !self.is_still_valid(&live, user) => {
@@ -317,7 +363,7 @@ impl Driver {
         let networks = &live.config.access.trusted_networks;
         let refusal = match policy::relaying(authenticated, self.peer, self.listener.auth, networks)
         {
-            Relaying::Allowed => return Verdict::Accept,
+            Relaying::Allowed => return self.vouch(),
             Relaying::AuthenticationNeeded => Refusal::AuthenticationNeeded,
             Relaying::Denied => Refusal::RelayingDenied,
         };
@@ -339,9 +385,9 @@ impl Driver {
 
     async fn keep(&mut self, message: ReceivedMessage) -> Verdict {
         let bytes = u64::try_from(message.content.len()).unwrap_or(u64::MAX);
-        if !self.make_room(bytes) {
+        if let Err(refusal) = self.make_room(bytes) {
             self.reservation = None;
-            return Verdict::Refuse(Refusal::MemoryFull.reply());
+            return Verdict::Refuse(refusal.reply());
         }
         let Some(reservation) = self.reservation.take() else {
             return Verdict::Refuse(Refusal::MemoryFull.reply());
@@ -359,25 +405,15 @@ impl Driver {
     }
 }
 
-/// A name that may stand in the log: people type their password where the name belongs.
-fn loggable<'a>(credentials: &Credentials, username: &'a str) -> &'a str {
-    match credentials.find(username) {
-        Some(_) => username,
-        None => "unknown",
-    }
+/// What the largest message may need.
+fn most(live: &Live) -> u64 {
+    let limits = &live.config.limits;
+    let recipients = usize::try_from(limits.recipients).unwrap_or(usize::MAX);
+    memory::footprint(
+        limits.message_bytes.saturating_add(BODY_STEP_BYTES),
+        recipients,
+    )
 }
 
-/// What proves that name and password belong together. An unknown name costs as much time as a wrong password, so that
-/// names cannot be probed for.
-fn check_login(live: &Live, username: &str, password: &Password) -> Option<Verifier> {
-    if let Some(credential) = live.credentials.find(username) {
-        let mut verifiers = credential.verifiers.iter();
-        return verifiers
-            .find(|verifier| verifier.verify(password.as_str()))
-            .cloned();
-    }
-    let decoy = Verifier::derive("", [0; postroad_config::SALT_BYTES]);
-    // Deriving has taken the time; the comparison decides nothing.
-    drop(decoy);
-    None
-}
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,20 @@
 //! A connection that may be under TLS.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Room made for each read. A pipelined dialogue fits in a fraction; content moves in a few reads per 64 KiB.
-const READ_BYTES: usize = 32 << 10;
+/// Most that one read takes, on the stack. A pipelined dialogue fits in a fraction; a record of TLS is no longer.
+const READ_BYTES: usize = 16 << 10;
+
+/// A buffer that holds so much more than what is in it is given back while its connection waits.
+const IDLE_BYTES: usize = 1024;
 
 /// TCP, or TLS over it, as client or server.
 #[derive(Debug)]
@@ -23,13 +28,30 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Reads what is there, at most [`READ_BYTES`]; 0 at the end.
+    /// Reads what is there, at most [`READ_BYTES`]; 0 at the end. While nothing is there, the buffer takes no more memory than
+    /// what is left in it: most connections wait most of the time.
     ///
     /// # Errors
     /// What the system says.
     pub async fn read_some(&mut self, input: &mut BytesMut) -> io::Result<usize> {
-        input.reserve(READ_BYTES);
-        self.read_buf(input).await
+        poll_fn(|context| self.poll_read_some(context, input)).await
+    }
+
+    fn poll_read_some(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let mut room = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        let read = Pin::new(self).poll_read(context, &mut buffer);
+        if read.is_pending() {
+            trim(input);
+        }
+        read.map_ok(|()| {
+            input.extend_from_slice(buffer.filled());
+            buffer.filled().len()
+        })
     }
 
     /// Writes all of it and leaves the buffer empty.
@@ -42,6 +64,7 @@ impl Stream {
         }
         self.write_all(output).await?;
         output.clear();
+        trim(output);
         self.flush().await
     }
 
@@ -61,6 +84,13 @@ impl Stream {
             "{version} {}",
             suite.as_str().unwrap_or("unknown cipher")
         ))
+    }
+}
+
+/// Gives back what a buffer holds beyond its content.
+pub fn trim(buffer: &mut BytesMut) {
+    if buffer.capacity() > buffer.len() + IDLE_BYTES {
+        *buffer = BytesMut::from(&buffer[..]);
     }
 }
 
@@ -104,6 +134,50 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, Stream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, served) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (client.unwrap(), Stream::Plain(served.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_holds_no_buffer() {
+        let (mut client, mut stream) = pair().await;
+        let mut input = BytesMut::new();
+        client.write_all(&[b'x'; 3 * READ_BYTES]).await.unwrap();
+        let mut read = 0;
+        while read < 3 * READ_BYTES {
+            read += stream.read_some(&mut input).await.unwrap();
+        }
+        assert_eq!(input.len(), 3 * READ_BYTES);
+        for left in [100, 0] {
+            input.truncate(left);
+            {
+                let waits = std::pin::pin!(stream.read_some(&mut input));
+                assert!(poll_once(waits).is_none());
+            }
+            assert!(input.len() == left && input.capacity() <= left + IDLE_BYTES);
+        }
+        drop(client);
+        assert_eq!(stream.read_some(&mut input).await.unwrap(), 0);
+    }
+
+    /// Polls once.
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Which upstream to use, and what is known about each. Pure.
 //!
 //! A failure before MAIL FROM says nothing about any message: it is a failure of the upstream (a
-//! wrong password, a closed port, a bad certificate). So is a 421 before the answer to the content. It holds the
+//! wrong password, a closed port, a bad certificate). So is a 421 before the answer to the content, and an end of the
+//! connection before the final dot. It holds the
 //! mail, is reported, and is probed again over one connection at a time with its own backoff; no message is
 //! charged with an attempt, unless it was there each time. Upstreams are used in order of preference: a later one
 //! only while all before it fail.
@@ -18,8 +19,8 @@
 //! backoff begins anew with an answered transaction, or with a check when nothing waits.
 //!
 //! # Crowds
-//! An upstream that works and asks a further connection for less has enough of them: the others go on, and the next
-//! is opened after a pause.
+//! An upstream that works and asks a further connection for less, or hangs up on it, has enough of them: the others go
+//! on, and the next is opened after a pause.
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub struct Upstreams {
 #[derive(Debug)]
 struct Tracked {
     name: String,
-    /// Changes whenever anything about the upstream changes, its login included.
+    /// Changes whenever anything about the upstream changes, its login included and its limits apart.
     fingerprint: String,
     connections_max: u32,
     /// Connections open or being opened.
@@ -84,6 +85,15 @@ pub enum FailedStage {
     Sending,
 }
 
+/// What a configuration changed of what mail may have waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reconfigured {
+    /// Nothing: upstreams are the same, gone, or new, as all are at the start.
+    NothingKnown,
+    /// An upstream that was known: its host, port, TLS or login. What was put off over it is worth a try.
+    Known,
+}
+
 /// What changed by a report; worth a log line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
@@ -108,14 +118,14 @@ pub enum Backlog {
 
 impl Upstreams {
     /// Takes over a configuration. What is known of an upstream survives unless anything about it
-    /// changed: then it is worth a try at once. Returns whether any upstream is new or changed.
+    /// but its limits changed: then it is worth a try at once.
     pub fn configure<'a>(
         &mut self,
         upstreams: impl Iterator<Item = (&'a Upstream, &'a str)>,
         now_ms: u64,
-    ) -> bool {
+    ) -> Reconfigured {
         let mut before = std::mem::take(&mut self.tracked);
-        let mut changed = false;
+        let mut reconfigured = Reconfigured::NothingKnown;
         for (upstream, fingerprint) in upstreams {
             let known = before
                 .iter()
@@ -127,12 +137,21 @@ impl Upstreams {
             if tracked.fingerprint != fingerprint {
                 fingerprint.clone_into(&mut tracked.fingerprint);
                 tracked.expect_anew(now_ms);
-                changed = true;
+                if known.is_some() {
+                    reconfigured = Reconfigured::Known;
+                }
             }
             tracked.connections_max = upstream.limits.connections;
             self.tracked.push(tracked);
         }
-        changed
+        reconfigured
+    }
+
+    /// Whether mail may go over an upstream: all before it fail. A connection to a later one ends after the message
+    /// under way once an earlier one is back.
+    pub fn is_preferred(&self, name: &str) -> bool {
+        let mut before = self.tracked.iter().take_while(|one| one.name != name);
+        before.all(|one| matches!(one.health, Health::Failing { .. }))
     }
 
     /// Where to open another connection for mail now, by name; `None` if none should be opened.
@@ -253,10 +272,14 @@ impl Upstreams {
             return Change::None;
         };
         tracked.tried(at);
+        let asks_for_less = match failure.reason {
+            FailureReason::Throttled => true,
+            // It let us in and hung up: some servers say it so.
+            FailureReason::ProtocolError => stage == FailedStage::Sending,
+            _ => false,
+        };
         match tracked.health {
-            Health::Ready
-                if tracked.connections > 1 && failure.reason == FailureReason::Throttled =>
-            {
+            Health::Ready if tracked.connections > 1 && asks_for_less => {
                 tracked.crowded(at);
                 Change::Crowded
             }

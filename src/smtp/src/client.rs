@@ -15,9 +15,9 @@
 //! | [`ClientStep::Failed`] | records the failure, closes |
 //! | [`ClientStep::Closed`] | closes |
 //!
-//! When the connection ends, or a deadline of [`Client::phase`] passes, the driver closes it and calls
-//! [`Client::closed`], which gives the outcome of whatever was under way. After a failed write it should
-//! first read and step on what the server may have said.
+//! When the connection ends, the driver calls [`Client::closed`]; when a deadline of [`Client::phase`] passes, it closes
+//! the connection and calls [`Client::timed_out`]: either gives the outcome of whatever was under way. After a failed
+//! write it first calls [`Client::write_failed`], reads and steps: the server may have said why before it closed.
 //!
 //! # Rules worth knowing
 //! - **AUTH** only under TLS that the configuration demands: with [`ClientTls::None`] or
@@ -32,6 +32,8 @@
 //!   server does not offer 8BITMIME: all that are in use take it, and re-encoding breaks signatures.
 //! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer
 //!   to the content it defers this message. Either way the connection is over (RFC 5321 §3.8).
+//! - **A connection that ends** before the final dot is [`End::Held`] too, unless everyone has a verdict: the message was
+//!   not judged, and a server that hangs up on one will hang up on the next.
 //! - **A demand for a login or TLS** (530, 534, 535, 538) holds the server's mail when it answers MAIL, or when a
 //!   server that was shown no login answers everyone with it. Otherwise it defers the recipient or message that it
 //!   answers: or one address could stop all mail.
@@ -316,20 +318,38 @@ impl Client {
         }
     }
 
-    /// The connection has ended, or the driver has ended it. Gives what that means for what was under
-    /// way: [`ClientStep::Failed`], [`ClientStep::Finished`], or [`ClientStep::Closed`].
+    /// The output could not be written: it is dropped. The driver reads and steps while it gets something, then calls
+    /// [`Client::closed`] or [`Client::timed_out`]. A refusal counts; nothing else can be meant for content that did not get through.
+    pub fn write_failed(&mut self) {
+        self.output.clear();
+        if let State::Exchange(exchange) = &mut self.state {
+            exchange.cut_short();
+        }
+    }
+
+    /// The connection has ended. Gives what that means for what was under way: [`ClientStep::Failed`],
+    /// [`ClientStep::Finished`], or [`ClientStep::Closed`].
     pub fn closed(&mut self) -> ClientStep {
-        let turn = match &self.state {
+        self.ended(FailureKind::Disconnected)
+    }
+
+    /// The driver has given up waiting and closed the connection. Gives the same as [`Client::closed`].
+    pub fn timed_out(&mut self) -> ClientStep {
+        self.ended(FailureKind::TimedOut)
+    }
+
+    fn ended(&mut self, kind: FailureKind) -> ClientStep {
+        let turn = match &mut self.state {
             State::Ready | State::Quitting | State::Closed => {
                 self.state = State::Closed;
                 Turn::Step(ClientStep::Closed)
             }
             State::Settled(_) => self.finish_settled(),
             State::Exchange(exchange) => {
-                let reply = exchange.lost();
+                let reply = exchange.lost(kind);
                 self.break_exchange(&reply)
             }
-            _ => self.fail(self.stage(), FailureKind::Disconnected, None),
+            _ => self.fail(self.stage(), kind, None),
         };
         match turn {
             Turn::Step(ClientStep::Finished(outcome)) => {

@@ -293,11 +293,11 @@ impl Session {
         }
     }
 
-    /// Octets of content held for the message being received.
+    /// Octets of memory that the content of the message being received takes: what is there of it, and what its buffer has beyond that.
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         match &self.state {
-            State::Receiving(_, body) => body.len(),
+            State::Receiving(_, body) => body.capacity(),
             _ => 0,
         }
     }
@@ -321,6 +321,17 @@ impl Session {
     /// The client was silent for too long: 421 4.4.2, then [`Step::Close`].
     pub fn timed_out(&mut self) {
         self.close(&replies::timed_out(&self.config.hostname));
+    }
+
+    /// Ends the session with this reply, wherever it is; for a reason of the driver's. Then [`Step::Close`].
+    pub fn close_with(&mut self, reply: &Reply) {
+        self.close(reply);
+    }
+
+    /// Whether what the client sends next is content.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        matches!(self.state, State::Receiving(..))
     }
 
     /// What is known of the peer, for `Received:` and logs.

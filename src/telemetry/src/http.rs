@@ -1,10 +1,12 @@
-//! `/livez`, `/readyz` and `/metrics` over plain HTTP/1.1.
+//! `/livez`, `/readyz` and `/metrics` over plain HTTP/1.1, one request for each connection.
 //!
-//! The endpoints say nothing secret, so they need no protection; they bound what a stranger can
-//! take: at most [`CONNECTIONS_MAX`] connections, [`CONNECTION_TIME_MAX`] each. What is over the
-//! bound waits in the listen queue.
+//! The endpoints say nothing secret, so they need no protection; what strangers can take is bounded, and they cannot keep
+//! the kubelet's probes out: at most [`ASKING_MAX`] connections without a complete request, for [`REQUEST_TIME_MAX`], and
+//! [`ANSWERED_MAX`] that are being answered, for [`ANSWER_TIME_MAX`]. A new connection never waits: when all places are
+//! taken, the oldest of its kind is closed.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +20,26 @@ use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The kubelet holds two probes at a time and Prometheus one scrape: 64 leaves room for the curious.
-pub const CONNECTIONS_MAX: usize = 64;
+use crate::waiting::WaitingRoom;
 
-/// A probe lasts milliseconds, a scrape below a second.
-pub const CONNECTION_TIME_MAX: Duration = Duration::from_secs(30);
+/// Connections whose request is not complete. The kubelet's and Prometheus's are so for a millisecond; someone would
+/// have to open this many in that time to keep them out.
+pub const ASKING_MAX: usize = 256;
+
+/// Connections that are being answered. The kubelet holds two at a time and Prometheus one.
+pub const ANSWERED_MAX: usize = 64;
+
+/// From the connection to a complete request. The kubelet waits one second for the answer unless told otherwise.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// From the request until its answer has been taken. A probe lasts milliseconds, a scrape below a second.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after an accept that failed for lack of descriptors: trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The media type that Prometheus asks for.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -46,51 +59,77 @@ pub trait Probes: Send + Sync + 'static {
 
 /// Serves the endpoints until `shutdown`.
 pub async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let server = Server {
+        asking: WaitingRoom::new(ASKING_MAX),
+        answered: WaitingRoom::new(ANSWERED_MAX),
+        probes,
+    };
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let Some((stream, permit)) = accepted else {
-            continue;
-        };
-        let probes = Arc::clone(&probes);
-        connections.spawn(async move {
-            let _permit = permit;
-            let served =
-                tokio::time::timeout(CONNECTION_TIME_MAX, serve_connection(stream, probes));
-            if let Ok(Err(error)) = served.await {
-                tracing::debug!(%error, "health connection ended early");
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(server.clone().connection(stream));
             }
-        });
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    // Closed is impossible: nobody closes this semaphore.
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            // Out of descriptors: trying again at once would spin.
-            tracing::warn!(%error, "cannot accept a health connection");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a health connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
 
-async fn serve_connection(stream: TcpStream, probes: Arc<dyn Probes>) -> hyper::Result<()> {
+#[derive(Clone)]
+struct Server {
+    asking: Arc<WaitingRoom>,
+    answered: Arc<WaitingRoom>,
+    probes: Arc<dyn Probes>,
+}
+
+impl Server {
+    async fn connection(self, stream: TcpStream) {
+        let asked = CancellationToken::new();
+        let place = self.asking.enter();
+        let mut served = pin!(serve_connection(stream, self.probes, asked.clone()));
+        tokio::select! {
+            biased;
+            result = &mut served => return log(result),
+            () = asked.cancelled() => {}
+            () = place.lost() => return,
+            () = tokio::time::sleep(REQUEST_TIME_MAX) => return,
+        }
+        drop(place);
+        let place = self.answered.enter();
+        tokio::select! {
+            result = served => log(result),
+            () = place.lost() => {}
+            () = tokio::time::sleep(ANSWER_TIME_MAX) => {}
+        }
+    }
+}
+
+fn log(served: hyper::Result<()>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "health connection ended early");
+    }
+}
+
+/// Cancels `asked` once a request is complete.
+async fn serve_connection(
+    stream: TcpStream,
+    probes: Arc<dyn Probes>,
+    asked: CancellationToken,
+) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
+        asked.cancel();
         let response = respond(&request, probes.as_ref());
         async move { Ok::<_, Infallible>(response) }
     });
     hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), service)
         .await
@@ -146,7 +185,10 @@ fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
 
+    use std::net::SocketAddr;
+
     use prometheus_client::metrics::counter::Counter;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     struct Fixed {
         ready: Health,
@@ -216,5 +258,59 @@ mod tests {
         let (status, body) = check("GET", "/metrics", Ok(()));
         assert_eq!(status, 200);
         assert!(body.contains("messages_total 7"), "{body}");
+    }
+    /// A server on a port of its own, and how to stop it.
+    async fn start() -> (SocketAddr, tokio_util::sync::DropGuard) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let probes = Fixed {
+            ready: Ok(()),
+            registry: Arc::default(),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(listener, Arc::new(probes), stop.clone()));
+        (address, stop.drop_guard())
+    }
+
+    async fn probe(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        // Reads to the end: without keep-alive there is one.
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_probe_does_not_wait_behind_strangers() {
+        let (address, _stop) = start().await;
+        let mut strangers = Vec::new();
+        for number in 0..ASKING_MAX + 50 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            if number % 2 == 0 {
+                stream.write_all(b"GET /livez HT").await.unwrap();
+            }
+            strangers.push(stream);
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(1), probe(address)).await;
+        let answer = answer.expect("a probe must be answered within a second");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closes_who_does_not_ask() {
+        let (address, _stop) = start().await;
+        let begun = tokio::time::Instant::now();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        // Closed with input unread, the connection may be reset.
+        let _ = stream.read_to_end(&mut answer).await;
+        let waited = begun.elapsed();
+        assert!(answer.is_empty());
+        assert!(waited < REQUEST_TIME_MAX * 2, "{waited:?}");
     }
 }

@@ -55,7 +55,12 @@ pub fn init(format: Format, filter: &str) -> Result<(), Error> {
         .with_env_filter(EnvFilter::builder().parse(filter)?)
         .with_target(true);
     match format {
-        Format::Json => builder.json().flatten_event(true).try_init(),
+        // The list of spans ends with the current one: named by itself too, every line would hold it twice.
+        Format::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
         Format::Text => builder.try_init(),
     }
     .map_err(Error::Twice)

@@ -45,6 +45,7 @@ fn example() -> RelayConfig {
         spool: Spool {
             directory: "/spool".into(),
             persistent: true,
+            bytes_max: None,
         },
         admin: Admin {
             listen: "[::]:8443".parse().unwrap(),
@@ -65,6 +66,15 @@ fn what_is_rendered_parses_back_equal() {
         RelayConfig::parse(&config.render().unwrap()).unwrap(),
         config
     );
+}
+
+#[test]
+fn a_field_that_was_added_is_not_written_where_nobody_asked_for_it() {
+    let mut config = example();
+    assert!(!config.render().unwrap().contains("bytesMax"));
+    config.spool.bytes_max = Some(1 << 30);
+    let text = config.render().unwrap();
+    assert_eq!(RelayConfig::parse(&text).unwrap(), config);
 }
 
 #[test]
@@ -100,6 +110,11 @@ fn what_cannot_work_is_refused_with_the_field_and_the_way_out() {
             c.limits.connections_per_source = 0
         }),
         ("limits.memoryBytes: ", |c| c.limits.memory_bytes = 1),
+        ("spool.bytesMax: ", |c| c.spool.bytes_max = Some(64 << 20)),
+        ("spool.bytesMax: ", |c| {
+            c.limits.message_bytes = 1;
+            c.spool.bytes_max = Some(31 << 20);
+        }),
         ("delivery.upstreams: is empty", |c| {
             c.delivery.upstreams.clear()
         }),

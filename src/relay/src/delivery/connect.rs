@@ -11,18 +11,21 @@ use bytes::BytesMut;
 use postroad_config::UpstreamTls;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_smtp::client::{
-    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, FailureKind, Login as SmtpLogin,
-    Transaction, TransactionOutcome,
+    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, FailureKind,
+    Login as SmtpLogin, Phase, Stage, Transaction, TransactionOutcome,
 };
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::live::{LiveUpstream, Login};
 use crate::stream::Stream;
 use crate::upstreams::failure;
 
+/// For everything before MAIL together: whoever answers an octet at a time keeps mail from the next upstream.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(180);
 /// For one address; several are tried in turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the name lookup.
@@ -32,17 +35,33 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the greeting and the commands before MAIL. RFC 5321 §4.5.3.2.1 asks for five minutes, for servers of 1995;
 /// until then a dead upstream would hold its mail unreported.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
-/// For any reply within a transaction: the longest of RFC 5321 §4.5.3.2, the one to the final dot. Giving up earlier
-/// means sending again what the peer may have taken.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
+/// For a reply to MAIL, RCPT or DATA. RFC 5321 §4.5.3.2.2 and §4.5.3.2.3: five minutes.
+const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
+/// For a piece of content to be taken. RFC 5321 §4.5.3.2.5: three minutes.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(180);
+/// For the reply to the final dot. RFC 5321 §4.5.3.2.6: ten minutes. Giving up earlier means sending again what the
+/// peer may have taken.
+const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 /// For QUIT: a courtesy.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For what a server has said before it closed on us: it is on its way already.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An upstream that is ready for a transaction.
 pub(crate) struct Connection {
     stream: Stream,
     client: Client,
     input: BytesMut,
+    usage: Usage,
+}
+
+/// Whether a connection has been good for something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Usage {
+    /// No transaction was answered yet.
+    Fresh,
+    /// One was.
+    Used,
 }
 
 /// What a dialogue came to.
@@ -55,11 +74,21 @@ enum Event {
 }
 
 impl Connection {
-    /// Connects, secures, greets and logs in.
+    /// Connects, secures, greets and logs in, within [`OPEN_TIMEOUT`].
     pub(crate) async fn open(
         upstream: &LiveUpstream,
         hostname: &str,
     ) -> Result<Self, UpstreamFailure> {
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, Self::open_slowly(upstream, hostname));
+        opened.await.unwrap_or_else(|_| {
+            Err(failure(
+                FailureReason::ConnectionTimedOut,
+                format!("no login within {} seconds", OPEN_TIMEOUT.as_secs()),
+            ))
+        })
+    }
+
+    async fn open_slowly(upstream: &LiveUpstream, hostname: &str) -> Result<Self, UpstreamFailure> {
         // Before anything is sent: what is missing here cannot be mended by the peer.
         let login = login(upstream)?;
         let tls = upstream.tls.as_ref().map_err(|problem| {
@@ -88,6 +117,7 @@ impl Connection {
             stream,
             client: Client::new(config),
             input: BytesMut::new(),
+            usage: Usage::Fresh,
         };
         connection.greet(upstream, tls).await?;
         Ok(connection)
@@ -99,11 +129,7 @@ impl Connection {
         tls: &Arc<rustls::ClientConfig>,
     ) -> Result<(), UpstreamFailure> {
         loop {
-            match self
-                .advance(GREETING_TIMEOUT)
-                .await
-                .map_err(|error| io_failure(&error))?
-            {
+            match self.advance().await.map_err(|error| io_failure(&error))? {
                 Event::Ready => return Ok(()),
                 Event::StartTls => self.start_tls(tls, &upstream.config.host).await?,
                 Event::Failed(failure) => return Err(describe(&failure)),
@@ -132,8 +158,13 @@ impl Connection {
     pub(crate) async fn send(&mut self, transaction: Transaction) -> Sent {
         self.client.send(transaction);
         loop {
-            match self.advance(REPLY_TIMEOUT).await {
-                Ok(Event::Finished(outcome)) => return Sent::Finished(outcome),
+            match self.advance().await {
+                Ok(Event::Finished(outcome)) => {
+                    if outcome.end == End::Answered {
+                        self.usage = Usage::Used;
+                    }
+                    return Sent::Finished(outcome);
+                }
                 Ok(Event::Failed(failure)) => return Sent::Held(describe(&failure)),
                 Ok(Event::Ready | Event::StartTls) => {}
                 Ok(Event::Closed) => return Sent::Lost("the upstream closed".into()),
@@ -142,9 +173,18 @@ impl Connection {
         }
     }
 
+    /// What the connection has been good for so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
     /// The connection broke: the client knows what that means for the transaction.
     fn lost(&mut self, error: &io::Error) -> Sent {
-        match self.client.closed() {
+        let step = match error.kind() {
+            io::ErrorKind::TimedOut => self.client.timed_out(),
+            _ => self.client.closed(),
+        };
+        match step {
             ClientStep::Finished(outcome) => Sent::Finished(outcome),
             ClientStep::Failed(failure) => Sent::Held(describe(&failure)),
             _ => Sent::Lost(error.to_string()),
@@ -162,32 +202,62 @@ impl Connection {
     pub(crate) async fn quit(mut self) {
         self.client.quit();
         let goodbye = async {
-            let _ = self.advance(QUIT_TIMEOUT).await;
+            let _ = self.advance().await;
             let _ = self.stream.shutdown().await;
         };
         // The outcome is recorded: nothing depends on how the connection ends.
         let _ = tokio::time::timeout(QUIT_TIMEOUT, goodbye).await;
     }
 
-    /// Moves bytes until the client has something to say to us. Each read or write may take `patience`.
-    async fn advance(&mut self, patience: Duration) -> io::Result<Event> {
+    /// Moves bytes until the client has something to say to us.
+    async fn advance(&mut self) -> io::Result<Event> {
         loop {
-            match self.client.step(&mut self.input) {
-                ClientStep::NeedInput => {
-                    self.write(patience).await?;
-                    let read = self.stream.read_some(&mut self.input);
-                    if timed(patience, read).await? == 0 {
-                        return Ok(event(self.client.closed()));
+            let step = self.client.step(&mut self.input);
+            let patience = patience(self.client.phase());
+            match step {
+                ClientStep::NeedInput | ClientStep::Flush => {
+                    let output = self.client.output();
+                    if let Err(error) = timed(patience, self.stream.write_out(output)).await {
+                        return self.last_words().await.ok_or(error);
                     }
                 }
-                ClientStep::Flush => self.write(patience).await?,
                 step => return Ok(event(step)),
+            }
+            if matches!(step, ClientStep::NeedInput) {
+                let read = self.stream.read_some(&mut self.input);
+                if timed(patience, read).await? == 0 {
+                    return Ok(event(self.client.closed()));
+                }
             }
         }
     }
 
-    async fn write(&mut self, patience: Duration) -> io::Result<()> {
-        timed(patience, self.stream.write_out(self.client.output())).await
+    /// A write has failed. A server that gives up on us says why and closes, and that is lost if nobody reads it.
+    async fn last_words(&mut self) -> Option<Event> {
+        self.client.write_failed();
+        let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
+        loop {
+            let read = self.stream.read_some(&mut self.input);
+            match tokio::time::timeout_at(deadline, read).await {
+                Ok(Ok(1..)) => {}
+                _ => return None,
+            }
+            match self.client.step(&mut self.input) {
+                ClientStep::NeedInput | ClientStep::Flush => {}
+                step => return Some(event(step)),
+            }
+        }
+    }
+}
+
+/// How long to wait for one read or write.
+fn patience(phase: Phase) -> Duration {
+    match phase {
+        Phase::Connecting => GREETING_TIMEOUT,
+        Phase::Envelope => ENVELOPE_TIMEOUT,
+        Phase::Content => CONTENT_TIMEOUT,
+        Phase::FinalReply => FINAL_REPLY_TIMEOUT,
+        Phase::Idle | Phase::Quitting => QUIT_TIMEOUT,
     }
 }
 
@@ -309,7 +379,14 @@ pub(super) fn describe(failed: &ConnectFailure) -> UpstreamFailure {
             FailureReason::AuthenticationFailed,
             "offers no login that could be used",
         ),
-        FailureKind::Disconnected => (FailureReason::ConnectionRefused, "closed the connection"),
+        FailureKind::Disconnected => {
+            let reason = match failed.stage {
+                Stage::Transaction => FailureReason::ProtocolError,
+                _ => FailureReason::ConnectionRefused,
+            };
+            (reason, "closed the connection")
+        }
+        FailureKind::TimedOut => (FailureReason::ConnectionTimedOut, "did not answer in time"),
         FailureKind::TlsDemanded => (FailureReason::TlsFailed, "demands TLS"),
         FailureKind::TlsNotOffered => (FailureReason::TlsFailed, "does not offer STARTTLS"),
         FailureKind::Protocol => (FailureReason::ProtocolError, "broke the protocol"),

@@ -3,7 +3,12 @@
 //!
 //! Loading a message waits for room in memory: nothing else may wait for this, so that it is a task of its own.
 
-use super::{SharedUpstreams, expire_message};
+use postroad_config::status::UpstreamFailure;
+use postroad_smtp::client::RecipientOutcome;
+use postroad_smtp::{EnhancedStatus, Reply};
+
+use super::SharedUpstreams;
+use super::course::Course;
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::unreadable;
@@ -22,6 +27,9 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
         let Some((id, entry)) = context.queue.take_expired(lifetime) else {
             return;
         };
+        let _reclaim = context.queue.reclaim_on_panic(id);
+        // Nothing more is to be learned about it.
+        upstreams.lock_holds().forget(id);
         let loaded = tokio::select! {
             biased;
             () = context.reached(Phase::Stopping) => {
@@ -31,10 +39,28 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
         };
         match loaded {
             Ok((message, _room)) => {
-                expire_message(&context, &live, &message, entry, &failure).await;
+                give_up(Course::new(&context, &message, entry), &failure).await;
             }
             Err(error) => unreadable::settle(&context, id, entry, error).await,
         }
+    }
+}
+
+async fn give_up(course: Course<'_>, failure: &UpstreamFailure) {
+    let status = EnhancedStatus {
+        class: 4,
+        subject: 4,
+        detail: 1,
+    };
+    let text = format!("no upstream could be used: {}", failure.message);
+    let reply = Reply::new(451, status, text.as_str());
+    let outcomes = course
+        .open_recipients()
+        .map(|index| (index, RecipientOutcome::Deferred(reply.clone())))
+        .collect();
+    // A lifetime that has just been made longer leaves something.
+    if let Some(left) = course.record(outcomes, None).await {
+        left.release();
     }
 }
 

@@ -1,6 +1,6 @@
 //! How often in a row each message was there when an upstream would take no mail. Pure.
 //!
-//! What holds all mail, 421 before a message was judged for one, is about the upstream, and the message is not charged.
+//! What holds all mail, 421 or a hang-up before a message was judged for one, is about the upstream, and the message is not charged.
 //! But a message can bring it about (a scanner that dies of it, a sender that the upstream takes for a stranger), and
 //! would then hold up all others again and again: so the count has a limit.
 
@@ -32,19 +32,18 @@ pub(super) enum Blame {
 impl Holds {
     /// It was this message's turn when the upstream would take no mail.
     pub(super) fn count(&mut self, id: MessageId) -> Blame {
-        let count = self.counts.entry(id).or_default();
-        *count = count.saturating_add(1);
-        let blame = match *count {
-            ..=UNCHARGED_MAX => Blame::Upstream,
-            _ => Blame::Message,
-        };
-        if self.counts.len() > REMEMBERED_MAX {
+        if self.counts.len() == REMEMBERED_MAX && !self.counts.contains_key(&id) {
             self.counts.pop_first();
         }
-        blame
+        let count = self.counts.entry(id).or_default();
+        *count = count.saturating_add(1);
+        match *count {
+            ..=UNCHARGED_MAX => Blame::Upstream,
+            _ => Blame::Message,
+        }
     }
 
-    /// The message got an answer of its own.
+    /// The message got an answer of its own, or is done.
     pub(super) fn forget(&mut self, id: MessageId) {
         self.counts.remove(&id);
     }
@@ -78,6 +77,15 @@ mod tests {
         for now_ms in 0..=REMEMBERED_MAX as u64 {
             holds.count(ids.next(now_ms));
         }
+        assert_eq!(holds.counts.len(), REMEMBERED_MAX);
+        let oldest = IdGenerator::new([0; 10]).next(0);
+        assert_eq!(holds.count(oldest), Blame::Upstream);
+        assert_eq!(holds.count(oldest), Blame::Upstream);
+        assert_eq!(
+            holds.count(oldest),
+            Blame::Message,
+            "the one that counts is never the one that is forgotten"
+        );
         assert_eq!(holds.counts.len(), REMEMBERED_MAX);
     }
 }

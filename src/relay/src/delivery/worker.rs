@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use postroad_config::status::UpstreamFailure;
 use postroad_smtp::client::{
-    ConnectFailure, Connection as Afterwards, End, RecipientOutcome, Transaction,
+    ConnectFailure, Connection as Afterwards, End, FailureKind, RecipientOutcome, Transaction,
 };
 use postroad_smtp::{BodyKind, EnhancedStatus, ForwardPath, Reply, ReversePath};
 use postroad_spool::{BodyType, Message, MessageId};
 
-use super::connect::{Connection, Sent, describe};
+use super::connect::{Connection, Sent, Usage, describe};
+use super::course::Course;
 use super::holds::Blame;
-use super::{SharedUpstreams, announce, open_recipients, record};
+use super::{SharedUpstreams, announce};
 use crate::clock::{self, Moment};
 use crate::context::{Context, Phase};
 use crate::live::LiveUpstream;
@@ -103,6 +104,7 @@ impl Worker {
             let Some((id, entry)) = self.next_message().await else {
                 break;
             };
+            let _reclaim = self.context.queue.reclaim_on_panic(id);
             // There may be more to do than one connection can.
             self.context.queue.nudge();
             if sent > 0 && connection.is_stale().await {
@@ -117,7 +119,7 @@ impl Worker {
     }
 
     async fn next_message(&self) -> Option<(MessageId, Entry)> {
-        if self.is_outdated() {
+        if self.is_outdated() || !self.slot.upstreams.lock().is_preferred(&self.slot.name) {
             return None;
         }
         tokio::select! {
@@ -129,11 +131,16 @@ impl Worker {
 
     /// Whether the upstream has been changed since this connection was opened.
     fn is_outdated(&self) -> bool {
+        let LiveUpstream {
+            config,
+            fingerprint,
+            ..
+        } = &*self.upstream;
         let live = self.context.live();
         !live
             .upstreams
             .iter()
-            .any(|one| one.fingerprint == self.upstream.fingerprint)
+            .any(|one| one.fingerprint == *fingerprint && one.config.limits == config.limits)
     }
 
     async fn deliver(&self, connection: &mut Connection, id: MessageId, entry: Entry) -> Then {
@@ -144,67 +151,91 @@ impl Worker {
                 return Then::GoOn;
             }
         };
-        let (outcomes, then) = self.transmit(connection, &message, &entry).await;
-        if outcomes.is_empty() {
-            // Not a word about this message: it is not charged with an attempt.
-            self.context.queue.release(id, entry, clock::now_ms());
-            return then;
+        let course = Course::new(&self.context, &message, entry);
+        let (left, then) = self.transmit(connection, course).await;
+        match left {
+            Some(left) => left.release(),
+            None => self.slot.upstreams.lock_holds().forget(id),
         }
-        self.log(&message, &outcomes);
-        let live = self.context.live();
-        let remote = Some(self.upstream.config.host.as_str());
-        record(&self.context, &live, &message, entry, outcomes, remote).await;
         then
     }
 
-    /// Sends to all open recipients, in as few transactions as the upstream's limit allows.
-    async fn transmit(
+    /// Sends to all open recipients, in as few transactions as the upstream's limit allows, and records what each came
+    /// to before the next begins. Gives what is left of the message.
+    async fn transmit<'a>(
+        &self,
+        connection: &mut Connection,
+        course: Course<'a>,
+    ) -> (Option<Course<'a>>, Then) {
+        let message = course.message();
+        let limit = usize::try_from(self.upstream.config.limits.recipients_per_message)
+            .unwrap_or(usize::MAX);
+        let remote = Some(self.upstream.config.host.as_str());
+        let (paths, unreadable) = parse_recipients(&course);
+        self.log(message, &unreadable);
+        let mut left = course.record(unreadable, remote).await;
+        for paths in paths.chunks(limit) {
+            let Some(course) = left else { break };
+            if self.context.phase() >= Phase::Stopping {
+                return (Some(course), Then::GoOn);
+            }
+            let (outcomes, then) = self.transact(connection, message, paths).await;
+            self.log(message, &outcomes);
+            left = course.record(outcomes, remote).await;
+            if then == Then::Stop {
+                return (left, Then::Stop);
+            }
+        }
+        (left, Then::GoOn)
+    }
+
+    /// Sends to these recipients. Gives the outcomes that stand: none means that not a word was said about the message.
+    async fn transact(
         &self,
         connection: &mut Connection,
         message: &Message,
-        entry: &Entry,
-    ) -> (Vec<(u32, RecipientOutcome)>, Then) {
-        let limit = usize::try_from(self.upstream.config.limits.recipients_per_message)
-            .unwrap_or(usize::MAX);
-        let (paths, mut outcomes) = parse_recipients(message, entry);
-        for paths in paths.chunks(limit) {
-            let (indexes, recipients): (Vec<_>, Vec<_>) = paths.iter().cloned().unzip();
-            let outcome = match connection.send(transaction(message, recipients)).await {
-                Sent::Finished(outcome) => outcome,
-                Sent::Held(failure) => {
-                    self.report_failed(FailedStage::Sending, &failure);
-                    return (outcomes, Then::Stop);
-                }
-                Sent::Lost(why) => {
-                    tracing::info!(upstream = self.slot.name, why, "connection lost");
-                    return (outcomes, Then::Stop);
-                }
-            };
-            let judged = indexes.into_iter().zip(outcome.recipients);
-            match outcome.end {
-                End::Held(failure) => {
-                    match self.blame(message.id, &failure) {
-                        Blame::Upstream => outcomes.extend(judged.filter(|(_, one)| is_final(one))),
-                        Blame::Message => outcomes.extend(judged),
-                    }
-                    return (outcomes, Then::Stop);
-                }
-                End::Answered => self.report_answered(message.id),
-                End::Unanswered => {}
+        paths: &[(u32, ForwardPath)],
+    ) -> (Outcomes, Then) {
+        let (indexes, recipients): (Vec<_>, Vec<_>) = paths.iter().cloned().unzip();
+        let usage = connection.usage();
+        let outcome = match connection.send(transaction(message, recipients)).await {
+            Sent::Finished(outcome) => outcome,
+            Sent::Held(failure) => {
+                self.report_failed(FailedStage::Sending, &failure);
+                return (Vec::new(), Then::Stop);
             }
-            outcomes.extend(judged);
-            if outcome.connection == Afterwards::Closing {
-                return (outcomes, Then::Stop);
+            Sent::Lost(why) => {
+                tracing::info!(upstream = self.slot.name, why, "connection lost");
+                return (Vec::new(), Then::Stop);
             }
+        };
+        let then = match outcome.connection {
+            Afterwards::Reusable => Then::GoOn,
+            Afterwards::Closing => Then::Stop,
+        };
+        let judged = indexes.into_iter().zip(outcome.recipients);
+        match outcome.end {
+            End::Held(failure) => {
+                let stands = match self.blame(message.id, &failure, usage) {
+                    Blame::Upstream => judged.filter(|(_, one)| is_final(one)).collect(),
+                    Blame::Message => judged.collect(),
+                };
+                return (stands, Then::Stop);
+            }
+            End::Answered => self.report_answered(message.id),
+            End::Unanswered => {}
         }
-        (outcomes, Then::GoOn)
+        (judged.collect(), then)
     }
 
-    /// The upstream takes no mail now. Whether the message has something to do with it.
-    fn blame(&self, id: MessageId, failure: &ConnectFailure) -> Blame {
-        self.report_failed(FailedStage::Sending, &describe(failure));
+    /// The upstream takes no mail now. Whether the message has something to do with it. One that closes a connection over
+    /// which it has taken mail may only have had enough of that connection: that is no failure, but it counts.
+    fn blame(&self, id: MessageId, failure: &ConnectFailure, usage: Usage) -> Blame {
+        if usage == Usage::Fresh || failure.kind != FailureKind::Disconnected {
+            self.report_failed(FailedStage::Sending, &describe(failure));
+        }
         let blame = self.slot.upstreams.lock_holds().count(id);
-        tracing::info!(%id, upstream = self.slot.name, ?blame, "not judged");
+        tracing::info!(%id, upstream = self.slot.name, kind = ?failure.kind, ?blame, "not judged");
         blame
     }
 
@@ -267,13 +298,15 @@ fn is_final(outcome: &RecipientOutcome) -> bool {
 }
 
 type Paths = Vec<(u32, ForwardPath)>;
+type Outcomes = Vec<(u32, RecipientOutcome)>;
 
 /// The open recipients, and outcomes for those whose address cannot be read back: they were accepted by the same
 /// parser, so only a damaged or foreign spool has any.
-fn parse_recipients(message: &Message, entry: &Entry) -> (Paths, Vec<(u32, RecipientOutcome)>) {
+fn parse_recipients(course: &Course<'_>) -> (Paths, Outcomes) {
     let mut paths = Vec::new();
     let mut outcomes = Vec::new();
-    for index in open_recipients(message, entry) {
+    let message = course.message();
+    for index in course.open_recipients() {
         let recipient = usize::try_from(index)
             .ok()
             .and_then(|index| message.envelope.recipients.get(index));

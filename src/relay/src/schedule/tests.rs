@@ -93,6 +93,39 @@ fn waking_makes_everything_due_and_keeps_what_is_active() {
 }
 
 #[test]
+fn what_is_known_of_an_active_message_changes_while_it_stays_active() {
+    let ids = ids(1);
+    let mut schedule = Schedule::default();
+    schedule.insert(ids[0], entry(0, 0), 0);
+    let (id, taken) = schedule.take(0).unwrap();
+    let settled = Box::new([0]);
+    let tried = Entry {
+        attempts: 1,
+        settled,
+        ..taken
+    };
+    schedule.update(id, tried.clone());
+    assert_eq!((schedule.take(9), schedule.next_due_ms()), (None, None));
+    let totals = schedule.totals();
+    assert_eq!((totals.messages, totals.deferred), (1, 1));
+    assert_eq!(totals.weight, Weight::of(1, 0));
+    schedule.reclaim(id, 5);
+    assert_eq!(schedule.take(4), None);
+    assert_eq!(schedule.take(5), Some((id, tried)));
+}
+
+#[test]
+fn only_an_active_message_is_reclaimed() {
+    let ids = ids(2);
+    let mut schedule = Schedule::default();
+    schedule.insert(ids[0], entry(0, 0), 7);
+    schedule.reclaim(ids[0], 5);
+    schedule.reclaim(ids[1], 5);
+    assert_eq!(schedule.next_due_ms(), Some(7));
+    assert_eq!(schedule.totals().messages, 1);
+}
+
+#[test]
 fn takes_older_messages_whether_due_or_not() {
     let ids = ids(3);
     let mut schedule = Schedule::default();

@@ -39,7 +39,7 @@ async fn damaged_content_is_kept_aside_and_the_sender_is_told() {
         id,
         next_attempt_ms: 0,
         attempts: 1,
-        results: vec![(1, RecipientResult::Delivered("250 ok".into()))],
+        results: vec![(1, RecipientResult::Delivered)],
     };
     let entry = Entry {
         settled: Box::new([1]),

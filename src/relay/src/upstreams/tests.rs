@@ -133,7 +133,10 @@ fn a_changed_login_is_tried_at_once_and_late_reports_of_the_old_one_do_not_count
     upstreams.cannot_connect("a", 1000);
     let (a, b) = (upstream("a"), upstream("b"));
     let changed = [(&a, "2"), (&b, "1")];
-    assert!(upstreams.configure(changed.into_iter(), 1001));
+    assert_eq!(
+        upstreams.configure(changed.into_iter(), 1001),
+        Reconfigured::Known
+    );
     assert_eq!(upstreams.choose(1001), Some("a"));
     assert_eq!(upstreams.choose_check(1001), Some("a"));
     assert_eq!(upstreams.cannot_connect("a", 1002), Change::None);
@@ -143,7 +146,46 @@ fn a_changed_login_is_tried_at_once_and_late_reports_of_the_old_one_do_not_count
         UpstreamState::Failing,
         "not mended until seen"
     );
-    assert!(!upstreams.configure(changed.into_iter(), 1003));
+    assert_eq!(
+        upstreams.configure(changed.into_iter(), 1003),
+        Reconfigured::NothingKnown
+    );
+}
+
+#[test]
+fn only_a_known_upstream_that_changed_is_what_mail_waited_for() {
+    let mut upstreams = Upstreams::default();
+    let (a, b) = (upstream("a"), upstream("b"));
+    let fewer = Upstream {
+        limits: UpstreamLimits {
+            connections: 1,
+            ..a.limits
+        },
+        ..a.clone()
+    };
+    let steps = [
+        (vec![(&a, "1")], Reconfigured::NothingKnown),
+        (vec![(&fewer, "1")], Reconfigured::NothingKnown),
+        (vec![(&a, "1"), (&b, "1")], Reconfigured::NothingKnown),
+        (vec![(&a, "1"), (&b, "2")], Reconfigured::Known),
+        (vec![(&a, "1")], Reconfigured::NothingKnown),
+        (vec![(&b, "2")], Reconfigured::NothingKnown),
+    ];
+    for (number, (configured, expected)) in steps.into_iter().enumerate() {
+        let reconfigured = upstreams.configure(configured.into_iter(), 0);
+        assert_eq!(reconfigured, expected, "step {number}");
+    }
+}
+
+#[test]
+fn a_later_upstream_is_preferred_only_while_all_before_it_fail() {
+    let mut upstreams = two();
+    assert!(upstreams.is_preferred("a"));
+    assert!(!upstreams.is_preferred("b"));
+    upstreams.cannot_connect("a", 0);
+    assert!(upstreams.is_preferred("a") && upstreams.is_preferred("b"));
+    upstreams.connects("a", 1000);
+    assert!(!upstreams.is_preferred("b"), "the first is back");
 }
 
 #[test]
@@ -311,6 +353,26 @@ fn a_connection_too_many_is_no_failure_of_the_upstream() {
         Change::Failed,
         "the only connection speaks for the upstream"
     );
+}
+
+#[test]
+fn a_further_connection_that_is_hung_up_on_is_one_too_many() {
+    let mut upstreams = configured(&["a"]);
+    let mut hangs_up = |connections, stage| {
+        upstreams.answered("a", "1", at(0));
+        for _ in 0..connections {
+            upstreams.opened("a");
+        }
+        let failure = failure(FailureReason::ProtocolError, "closed");
+        let change = upstreams.failed("a", "1", stage, failure, at(0));
+        for _ in 0..connections {
+            upstreams.closed("a");
+        }
+        change
+    };
+    assert_eq!(hangs_up(2, FailedStage::Sending), Change::Crowded);
+    assert_eq!(hangs_up(1, FailedStage::Sending), Change::Failed);
+    assert_eq!(hangs_up(2, FailedStage::Connecting), Change::Failed);
 }
 
 #[test]

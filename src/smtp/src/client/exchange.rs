@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::extensions::{Extensions, Size};
 use super::judge::{Judge, Posture};
 use super::recipient::{Recipient, Standing, local};
-use super::{Connection, Phase, RecipientOutcome, Transaction, TransactionOutcome};
+use super::{Connection, FailureKind, Phase, RecipientOutcome, Transaction, TransactionOutcome};
 use crate::content::{Encoder, Written, is_canonical};
 use crate::{Reply, ReversePath};
 
@@ -32,6 +32,7 @@ pub(super) struct Exchange {
     next: Next,
     awaiting: VecDeque<Awaited>,
     mail: Mail,
+    transport: Transport,
     judge: Judge,
 }
 
@@ -67,6 +68,14 @@ enum Mail {
     Closed,
 }
 
+/// Whether what is written gets through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Transport {
+    Whole,
+    /// A write has failed: the final dot was not sent, and will not be.
+    CutShort,
+}
+
 /// What a reply led to.
 pub(super) enum Progress {
     Going,
@@ -97,6 +106,7 @@ impl Exchange {
             next: Next::Mail,
             awaiting: VecDeque::new(),
             mail: Mail::Unanswered,
+            transport: Transport::Whole,
             judge: Judge::new(posture),
         };
         exchange.settle_unsendable(extensions, size);
@@ -117,16 +127,35 @@ impl Exchange {
         self.encoder.is_some()
     }
 
+    /// Whether there is no use in writing any more.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.transport == Transport::CutShort
+    }
+
     pub(super) fn phase(&self) -> Phase {
         match self.awaiting.front() {
             _ if self.encoder.is_some() => Phase::Content,
-            Some(Awaited::Final | Awaited::Nothing) => Phase::FinalReply,
+            Some(Awaited::Final | Awaited::Nothing) => match self.transport {
+                Transport::Whole => Phase::FinalReply,
+                Transport::CutShort => Phase::Content,
+            },
             _ => Phase::Envelope,
         }
     }
 
-    /// The reply that stands for a connection that ended.
-    pub(super) fn lost(&self) -> Reply {
+    /// A write has failed.
+    pub(super) fn cut_short(&mut self) {
+        self.transport = Transport::CutShort;
+    }
+
+    /// The connection has ended. Gives the reply that stands for those who got none. After the final dot it says
+    /// nothing about the server: that may have taken the message, and whoever waited for its answer is charged.
+    pub(super) fn lost(&mut self, kind: FailureKind) -> Reply {
+        match self.phase() {
+            _ if self.is_settled() => self.judge.answered(),
+            Phase::FinalReply => {}
+            _ => self.judge.lost(kind),
+        }
         let text = match self.phase() {
             Phase::FinalReply => {
                 "The connection ended before the server answered the message; it may have taken it"
@@ -250,7 +279,7 @@ impl Exchange {
     /// RFC 5321 §3.8: with 421 the server closes, whatever it was asked. As the answer to the message, or when
     /// everyone has an answer, it ends the connection only; before that it is a word about the server.
     fn goodbye(&mut self, reply: &Reply) {
-        let is_final = matches!(self.awaiting.front(), Some(Awaited::Final));
+        let is_final = self.phase() == Phase::FinalReply;
         match is_final || self.is_settled() {
             true => self.judge.answered(),
             false => self.judge.goodbye(reply),
@@ -341,7 +370,9 @@ impl Exchange {
 
     fn final_reply(&mut self, reply: &Reply) -> bool {
         let outcome = match reply.code() {
-            200..300 => RecipientOutcome::Delivered(reply.clone()),
+            200..300 if self.transport == Transport::Whole => {
+                RecipientOutcome::Delivered(reply.clone())
+            }
             400.. => self.judge.content(reply),
             _ => return false,
         };

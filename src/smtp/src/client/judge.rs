@@ -98,6 +98,15 @@ impl Judge {
         });
     }
 
+    /// The connection ended before the message was judged.
+    pub(super) fn lost(&mut self, kind: FailureKind) {
+        self.hold(ConnectFailure {
+            stage: Stage::Transaction,
+            kind,
+            reply: None,
+        });
+    }
+
     /// The server has said all that it was asked for.
     pub(super) fn answered(&mut self) {
         if matches!(self.end, End::Held(_)) {

@@ -20,11 +20,11 @@ pub struct TransactionOutcome {
 pub enum End {
     /// It has answered all that it was asked, whatever the answers: it does its work.
     Answered,
-    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, or a
-    /// demand for a login or TLS (530, 534, 535, 538) that is not about one recipient or message. Those who have
-    /// no verdict are deferred.
+    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, an end of
+    /// the connection before the final dot, or a demand for a login or TLS (530, 534, 535, 538) that is not about
+    /// one recipient or message. Those who have no verdict are deferred.
     Held(ConnectFailure),
-    /// Nothing: the transaction never reached it, or the connection broke.
+    /// Nothing: the transaction never reached it, the answer to the final dot was lost, or it broke the protocol.
     Unanswered,
 }
 
@@ -93,4 +93,6 @@ pub enum FailureKind {
     Protocol,
     /// The connection ended.
     Disconnected,
+    /// The server did not answer in time.
+    TimedOut,
 }

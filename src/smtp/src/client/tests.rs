@@ -118,6 +118,61 @@ fn a_server_that_gives_up_in_the_middle_of_content_is_understood() {
 }
 
 #[test]
+fn a_connection_that_ends_before_the_final_dot_holds_the_servers_mail() {
+    let content = b"0123456789\r\n".repeat(100_000);
+    let cases = [
+        ("", "Held"),
+        ("250 Ok\r\n", "Held"),
+        ("250 Ok\r\n250 Ok\r\n354 Go\r\n", "Held"),
+        ("250 Ok\r\n550 No\r\n", "Answered"),
+        ("550 No\r\n", "Answered"),
+    ];
+    for (said, end) in cases {
+        let mut client = ready();
+        client.send(transaction(1, &content));
+        client.step(&mut BytesMut::from(said));
+        let outcome = finished(client.timed_out());
+        assert!(format!("{:?}", outcome.end).starts_with(end), "{said}");
+        if let End::Held(failure) = outcome.end {
+            assert_eq!(failure.stage, Stage::Transaction);
+            assert_eq!(failure.kind, FailureKind::TimedOut);
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_write_a_refusal_counts_and_nothing_else() {
+    let large = b"0123456789\r\n".repeat(100_000);
+    let cases = [
+        ("552 5.3.4 Too big\r\n", "Failed", "Answered"),
+        ("452 4.3.1 Full\r\n", "Deferred", "Answered"),
+        ("421 4.3.2 Bye\r\n", "Deferred", "Held"),
+        ("250 2.0.0 Never got it\r\n", "Deferred", "Unanswered"),
+        ("552 5.3", "Deferred", "Held"),
+        ("", "Deferred", "Held"),
+    ];
+    for content in [&large[..], b"x\r\n"] {
+        for (said, expected, end) in cases {
+            let mut client = ready();
+            client.send(transaction(1, content));
+            let mut input = BytesMut::from("250 Ok\r\n250 Ok\r\n354 Go\r\n");
+            client.step(&mut input);
+            client.write_failed();
+            input.extend_from_slice(said.as_bytes());
+            let outcome = match client.step(&mut input) {
+                ClientStep::NeedInput => finished(client.closed()),
+                step => finished(step),
+            };
+            assert!(client.output().is_empty());
+            assert_eq!(outcome.connection, Connection::Closing);
+            let recipient = format!("{:?}", outcome.recipients[0]);
+            assert!(recipient.starts_with(expected), "{said}: {recipient}");
+            assert!(format!("{:?}", outcome.end).starts_with(end), "{said}");
+        }
+    }
+}
+
+#[test]
 fn phases_tell_what_is_waited_for() {
     let mut client = client(ClientTls::None);
     assert_eq!(client.phase(), Phase::Connecting);

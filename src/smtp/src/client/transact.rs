@@ -65,7 +65,7 @@ impl Client {
             Progress::Over => {
                 self.needs_reset = exchange.is_left_open();
                 // Replies too many: none of them can be told from the next answer.
-                let connection = match input.is_empty() {
+                let connection = match input.is_empty() && !exchange.is_cut_short() {
                     true => Connection::Reusable,
                     false => Connection::Closing,
                 };
@@ -84,6 +84,7 @@ impl Client {
             return Turn::Continue;
         };
         match said {
+            Ok(None) if exchange.is_cut_short() => Turn::Step(ClientStep::NeedInput),
             Ok(None) if exchange.write_piece(&mut self.output) == Written::Part => {
                 Turn::Step(ClientStep::Flush)
             }

@@ -13,6 +13,10 @@ use crate::{EnhancedStatus, Reply};
 /// ignores SIZE still gets its 552; one that never ends does not hold the connection for ever.
 pub(super) const DISCARD_MAX: u64 = 1 << 30;
 
+/// A buffer of more octets than these grows by a quarter at a time, not to its double: it is only read, and its unused end is memory that
+/// other messages could have. A smaller one gives its unused end back once it is complete.
+const DOUBLING_MAX: usize = 1 << 20;
+
 /// The content of one message, while it arrives.
 #[derive(Debug)]
 pub(super) struct Body {
@@ -24,7 +28,7 @@ pub(super) struct Body {
 /// What becomes of the content.
 #[derive(Debug)]
 enum Fate {
-    Kept(BytesMut),
+    Kept(Vec<u8>),
     /// Dropped as it comes; the reply goes out at the end.
     Discarded {
         reply: Reply,
@@ -46,14 +50,14 @@ impl Body {
         Self {
             decoder: Decoder::default(),
             limit,
-            fate: Fate::Kept(BytesMut::new()),
+            fate: Fate::Kept(Vec::new()),
         }
     }
 
-    /// Octets held.
-    pub(super) fn len(&self) -> usize {
+    /// Octets of memory held.
+    pub(super) fn capacity(&self) -> usize {
         match &self.fate {
-            Fate::Kept(content) => content.len(),
+            Fate::Kept(content) => content.capacity(),
             Fate::Discarded { .. } => 0,
         }
     }
@@ -82,8 +86,13 @@ impl Body {
             }
             Decoded::End(octets) => {
                 input.advance(octets);
-                match mem::replace(fate, Fate::Kept(BytesMut::new())) {
-                    Fate::Kept(content) => Received::Kept(content.freeze()),
+                match mem::replace(fate, Fate::Kept(Vec::new())) {
+                    Fate::Kept(mut content) => {
+                        if content.capacity() <= DOUBLING_MAX {
+                            content.shrink_to_fit();
+                        }
+                        Received::Kept(content.into())
+                    }
                     Fate::Discarded { reply, .. } => Received::Discarded(reply),
                 }
             }
@@ -103,6 +112,7 @@ impl Fate {
             }
             Self::Kept(_) if memchr(0, run).is_some() => replies::nul_in_content(),
             Self::Kept(content) => {
+                make_room(content, run.len(), limit);
                 content.extend_from_slice(run);
                 return;
             }
@@ -111,6 +121,16 @@ impl Fate {
             reply: refusal,
             octets: 0,
         };
+    }
+}
+
+/// Never for more than may come.
+fn make_room(content: &mut Vec<u8>, octets: usize, limit: u64) {
+    let (length, capacity) = (content.len(), content.capacity());
+    if length + octets > capacity && capacity >= DOUBLING_MAX / 2 {
+        let grown = (capacity + capacity / 4).max(length + octets);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        content.reserve_exact(grown.min(limit) - length);
     }
 }
 

@@ -35,7 +35,7 @@ async fn a_look_that_waits_for_memory_holds_nothing_up_and_no_second_one_begins(
     let old = rig.message(1, LIFETIME_SECONDS);
     rig.accept(&old).await.unwrap();
     rig.accept(&rig.message(1, 0)).await.unwrap();
-    let all = rig.context.queue.memory().try_reserve(MEMORY).unwrap();
+    let all = rig.context.queue.memory().take_all();
     let delivery = failing(&rig);
     let mut last = None;
     delivery.start_expiry(&mut last);
@@ -56,7 +56,7 @@ async fn a_look_that_waits_for_memory_holds_nothing_up_and_no_second_one_begins(
 async fn a_look_ends_with_the_process_whatever_it_waits_for() {
     let rig = Rig::new(MEMORY);
     rig.accept(&rig.message(1, LIFETIME_SECONDS)).await.unwrap();
-    let _all = rig.context.queue.memory().try_reserve(MEMORY).unwrap();
+    let _all = rig.context.queue.memory().take_all();
     let delivery = failing(&rig);
     let mut last = None;
     delivery.start_expiry(&mut last);

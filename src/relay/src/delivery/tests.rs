@@ -1,0 +1,276 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use postroad_config::status::{FailureReason, UpstreamState};
+use postroad_smtp::client::{End, RecipientOutcome, Transaction};
+use postroad_smtp::{BodyKind, ReversePath};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connect::{Connection, Sent};
+use super::*;
+use crate::rig::Rig;
+use crate::room::Weight;
+
+const MEMORY: u64 = 1 << 20;
+
+/// What a scripted upstream does with a command.
+#[derive(Clone, Copy)]
+enum Answer {
+    Yes,
+    Close,
+    Hang,
+}
+
+/// An upstream in plaintext that does what the script says; it is given the command and how many MAIL it has heard over
+/// the connection.
+struct Sink {
+    port: u16,
+    mails: Arc<AtomicUsize>,
+}
+
+impl Sink {
+    async fn start(script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mails = Arc::new(AtomicUsize::new(0));
+        let (script, all) = (Arc::new(script), Arc::clone(&mails));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (script, all) = (Arc::clone(&script), Arc::clone(&all));
+                // A connection that breaks is the worker's to judge.
+                tokio::spawn(async move { serve(stream, &*script, &all).await.ok() });
+            }
+        });
+        Self { port, mails }
+    }
+
+    /// How many MAIL it has heard.
+    fn mails(&self) -> usize {
+        self.mails.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    script: &(dyn Fn(&str, usize) -> Answer + Send + Sync),
+    all: &AtomicUsize,
+) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 sink\r\n").await?;
+    let (mut content, mut mails) = (false, 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let line = line.trim_end();
+        if content && line != "." {
+            continue;
+        }
+        if line.starts_with("MAIL") {
+            mails += 1;
+            all.fetch_add(1, Ordering::SeqCst);
+        }
+        match script(line, mails) {
+            Answer::Yes => {}
+            Answer::Close => return Ok(()),
+            Answer::Hang => std::future::pending().await,
+        }
+        content = line == "DATA";
+        let reply = if content { "354 go" } else { "250 ok" };
+        stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+    }
+}
+
+/// A manager for a rig whose only upstream is this sink.
+fn manager(rig: &Rig, sink: &Sink) -> Delivery {
+    rig.change_upstream(|upstream| {
+        upstream.port = sink.port;
+        upstream.limits.messages_per_connection = 10;
+    });
+    let upstreams = SharedUpstreams::default();
+    let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
+    delivery.configure(&rig.context.live());
+    delivery
+}
+
+/// One connection, from the lookup to QUIT.
+async fn visit(delivery: &Delivery) {
+    let upstream = Arc::clone(&delivery.context.live().upstreams[0]);
+    delivery.upstreams.lock().opened(&upstream.config.name);
+    delivery.worker(upstream).run().await;
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < patience, "it does not come");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_transaction_came_to_is_recorded_before_the_next_begins() {
+    let sink = Sink::start(|_, mails| match mails {
+        2 => Answer::Hang,
+        _ => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    rig.accept(&rig.message(2, 0)).await.unwrap();
+    let before = rig.context.queue.spool().health().commits;
+    let delivery = manager(&rig, &sink);
+    let worker = visit(&delivery);
+    tokio::select! {
+        () = worker => panic!("the upstream hangs"),
+        () = until(|| sink.mails() == 2) => {}
+    }
+    let queue = &rig.context.queue;
+    assert_eq!(queue.spool().health().commits, before + 1);
+    assert_eq!(queue.totals().0.weight, Weight::of(2, 1));
+    assert_eq!(rig.context.metrics.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn the_end_comes_between_transactions_and_costs_no_attempt() {
+    let rig = Rig::new(MEMORY);
+    let phase = Arc::clone(&rig.phase);
+    let sink = Sink::start(move |line, _| {
+        if line == "." {
+            phase.send_replace(Phase::Stopping);
+        }
+        Answer::Yes
+    })
+    .await;
+    rig.accept(&rig.message(3, 0)).await.unwrap();
+    visit(&manager(&rig, &sink)).await;
+    assert_eq!(sink.mails(), 1);
+    let (_, entry) = rig.context.queue.take().unwrap();
+    assert_eq!((&*entry.settled, entry.attempts), (&[0][..], 0));
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_on_every_mail_is_held_and_costs_no_attempt() {
+    let sink = Sink::start(|_, mails| match mails {
+        1 => Answer::Close,
+        _ => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    for _ in 0..20 {
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+    }
+    let delivery = manager(&rig, &sink);
+    let upstreams = delivery.upstreams.clone();
+    let failing = || upstreams.status()[0].state == UpstreamState::Failing;
+    tokio::select! {
+        () = delivery.run() => panic!("nothing stops it"),
+        () = until(failing) => {}
+    }
+    assert_eq!(sink.mails(), 1);
+    assert_eq!(upstreams.lock().choose(clock::now_ms()), None);
+    let failure = upstreams.status()[0].failure.clone().unwrap();
+    assert_eq!(failure.reason, FailureReason::ProtocolError, "{failure:?}");
+    assert_eq!(rig.context.queue.totals().0.deferred, 0);
+}
+
+#[tokio::test]
+async fn a_message_on_which_the_upstream_always_hangs_up_is_put_off_the_third_time() {
+    let sink = Sink::start(|line, _| match line.starts_with("RCPT") {
+        true => Answer::Close,
+        false => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    let delivery = manager(&rig, &sink);
+    for deferred in [0, 0, 1] {
+        visit(&delivery).await;
+        assert_eq!(rig.context.queue.totals().0.deferred, deferred);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_has_enough_of_a_connection_does_not_fail() {
+    let sink = Sink::start(|_, mails| match mails {
+        2 => Answer::Close,
+        _ => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    for _ in 0..3 {
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+    }
+    let delivery = manager(&rig, &sink);
+    for left in [2, 1, 0] {
+        visit(&delivery).await;
+        let (totals, _) = rig.context.queue.totals();
+        assert_eq!((totals.messages, totals.deferred), (left, 0));
+        let status = delivery.upstreams.status();
+        assert_eq!(status[0].state, UpstreamState::Ready);
+    }
+}
+
+#[tokio::test]
+async fn mail_that_was_put_off_waits_until_a_known_upstream_is_changed() {
+    let rig = Rig::new(MEMORY);
+    let queue = &rig.context.queue;
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    let (id, entry) = queue.take().unwrap();
+    let due_ms = clock::now_ms() + 60_000;
+    queue.release(id, entry, due_ms);
+    let upstreams = SharedUpstreams::default();
+    let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
+    delivery.configure(&rig.context.live());
+    assert_eq!(queue.next_due_ms(), Some(due_ms), "a start is no reason");
+    rig.change_upstream(|upstream| upstream.limits.connections += 1);
+    delivery.configure(&rig.context.live());
+    assert_eq!(queue.next_due_ms(), Some(due_ms), "limits are no reason");
+    rig.change_upstream(|upstream| upstream.port += 1);
+    delivery.configure(&rig.context.live());
+    assert!(queue.next_due_ms().unwrap() < due_ms);
+}
+
+/// Takes a megabyte of content, refuses it and closes with the rest unread.
+async fn refuse_early(listener: TcpListener) -> std::io::Result<()> {
+    let (stream, _) = listener.accept().await?;
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 sink\r\n").await?;
+    for reply in ["250 sink\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"] {
+        stream.read_line(&mut String::new()).await?;
+        stream.write_all(reply.as_bytes()).await?;
+    }
+    stream.read_exact(&mut vec![0; 1_000_000]).await?;
+    stream.write_all(b"552 5.3.4 too big\r\n").await
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_content_is_heard_although_writing_fails() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(refuse_early(listener));
+    let rig = Rig::new(MEMORY);
+    rig.change_upstream(|upstream| upstream.port = port);
+    let upstream = Arc::clone(&rig.context.live().upstreams[0]);
+    let opened = Connection::open(&upstream, "mail.example.com").await;
+    let mut connection = opened.map_err(|failure| failure.message).unwrap();
+    let sent = connection
+        .send(Transaction {
+            sender: ReversePath::Null,
+            recipients: vec!["a@example.org".parse().unwrap()],
+            body: BodyKind::SevenBit,
+            smtputf8: false,
+            content: vec![Bytes::from("0123456789\r\n".repeat(2_000_000))],
+        })
+        .await;
+    server.await.unwrap().unwrap();
+    let Sent::Finished(outcome) = sent else {
+        panic!("not finished")
+    };
+    assert_eq!(outcome.end, End::Answered);
+    let RecipientOutcome::Failed(reply) = &outcome.recipients[0] else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(reply.code(), 552);
+}

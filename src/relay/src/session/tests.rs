@@ -1,0 +1,226 @@
+mod memory;
+
+use super::*;
+
+use std::future::Future;
+
+use postroad_config::{AuthMode, Credential, ListenerName};
+use postroad_spool::MessageId;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::connections::Connections;
+use crate::patience::{COMMAND_TIME_MAX, CONTENT_TIME_MAX, STRANGER_TIME_MAX};
+use crate::pki::{NAME, Pki};
+use crate::rig::Rig;
+
+/// A client of a session, line by line.
+struct Client<S>(BufReader<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn say(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    /// The last line of the next reply; empty at the end.
+    async fn hear(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).await.unwrap();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    async fn ask(&mut self, command: &str, expected: &str) -> String {
+        self.say(&format!("{command}\r\n")).await;
+        let reply = self.hear().await;
+        assert!(reply.starts_with(expected), "{command}: {reply}");
+        reply
+    }
+
+    /// Says something each minute until there is a reply or the end.
+    async fn drip(&mut self, text: &str) -> String {
+        loop {
+            let minute = Duration::from_secs(60);
+            match tokio::time::timeout(minute, self.hear()).await {
+                Ok(reply) => return reply,
+                Err(_) => self.say(text).await,
+            }
+        }
+    }
+}
+
+/// A client and its session, admitted with this standing and limit.
+struct Talk {
+    rig: Rig,
+    connections: Arc<Connections>,
+    limits: postroad_config::Limits,
+}
+
+impl Talk {
+    fn new() -> Self {
+        let mut rig = Rig::new(1 << 20);
+        let mut live = (*rig.context.live()).clone();
+        live.config.access.trusted_networks = vec!["127.0.0.1/32".parse().unwrap()];
+        live.credentials.credentials = vec![Credential {
+            username: "app".into(),
+            verifiers: vec![Verifier::derive("right", [1; postroad_config::SALT_BYTES])],
+        }];
+        let limits = postroad_config::Limits {
+            connections: 1,
+            ..live.config.limits
+        };
+        // Whoever reads the value of a channel needs no sender.
+        (_, rig.context.live) = watch::channel(Arc::new(live));
+        Self {
+            rig,
+            connections: Arc::default(),
+            limits,
+        }
+    }
+
+    fn serve_tls(&mut self, pki: &Pki) {
+        let mut live = (*self.rig.context.live()).clone();
+        live.served = Some(pki.served());
+        (_, self.rig.context.live) = watch::channel(Arc::new(live));
+    }
+
+    fn admit(&self, standing: Standing) -> Admitted {
+        let peer = IpAddr::from([192, 0, 2, 1]);
+        let admitted = self.connections.admit(peer, standing, &self.limits);
+        admitted.unwrap()
+    }
+
+    async fn connect(
+        &self,
+        tls: ListenerTls,
+        standing: Standing,
+    ) -> (TcpStream, impl Future<Output = ()> + Send + use<>) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        // The kernel's timers know nothing of paused time.
+        client.set_nodelay(true).unwrap();
+        let (stream, peer) = socket.accept().await.unwrap();
+        let listener = Listener {
+            name: ListenerName::Smtp,
+            listen: address,
+            tls,
+            auth: AuthMode::Optional,
+        };
+        let (context, admitted) = (self.rig.context.clone(), self.admit(standing));
+        let session = async move { serve(context, listener, stream, peer, &admitted).await };
+        (client, session)
+    }
+
+    async fn greet(&self, standing: Standing) -> Client<TcpStream> {
+        let (stream, session) = self.connect(ListenerTls::Disabled, standing).await;
+        tokio::spawn(session);
+        let mut client = Client(BufReader::new(stream));
+        assert!(client.hear().await.starts_with("220 "));
+        client
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_drips_is_not_waited_for() {
+    let talk = Talk::new();
+    let begun = Instant::now();
+    let mut client = talk.greet(Standing::Known).await;
+    let reply = client.drip("N").await;
+    assert!(reply.starts_with("421 4.4.2 "), "{reply}");
+    let minute = Duration::from_secs(60);
+    assert!(begun.elapsed() < COMMAND_TIME_MAX + minute);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_cannot_stay_by_keeping_busy() {
+    let talk = Talk::new();
+    let begun = Instant::now();
+    let mut client = talk.greet(Standing::Stranger).await;
+    let last = loop {
+        let reply = client.drip("NOOP\r\n").await;
+        if !reply.starts_with("250 ") {
+            break reply;
+        }
+    };
+    assert!(last.starts_with("421 4.4.2 "), "{last}");
+    let minute = Duration::from_secs(60);
+    assert!(begun.elapsed() < STRANGER_TIME_MAX + minute);
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_drips_is_not_waited_for() {
+    let talk = Talk::new();
+    let begun = Instant::now();
+    let mut client = talk.greet(Standing::Stranger).await;
+    client.ask("EHLO client.example.org", "250 ").await;
+    client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+    client.ask("RCPT TO:<b@example.net>", "250 ").await;
+    client.ask("DATA", "354 ").await;
+    let reply = client.drip("x").await;
+    assert!(reply.starts_with("421 4.4.2 "), "{reply}");
+    let minute = Duration::from_secs(60);
+    assert!(begun.elapsed() > COMMAND_TIME_MAX + minute);
+    assert!(begun.elapsed() < CONTENT_TIME_MAX + minute);
+}
+
+#[tokio::test]
+async fn a_stranger_gives_way_to_the_next_client_and_a_known_one_does_not() {
+    let talk = Talk::new();
+    let mut stranger = talk.greet(Standing::Stranger).await;
+    let mut client = talk.greet(Standing::Stranger).await;
+    let farewell = stranger.hear().await;
+    assert!(farewell.starts_with("421 4.7.0 "), "{farewell}");
+    client.ask("EHLO client.example.org", "250 ").await;
+    client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+    client.ask("RCPT TO:<b@example.net>", "250 ").await;
+    let peer = IpAddr::from([192, 0, 2, 2]);
+    let next = talk
+        .connections
+        .admit(peer, Standing::Stranger, &talk.limits);
+    assert_eq!(next.unwrap_err(), Refusal::ConnectionsFull);
+}
+
+#[tokio::test]
+async fn content_cannot_continue_our_trace_header() {
+    let talk = Talk::new();
+    let mut client = talk.greet(Standing::Known).await;
+    client.ask("EHLO client.example.org", "250 ").await;
+    client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+    client.ask("RCPT TO:<b@example.net>", "250 ").await;
+    client.ask("DATA", "354 ").await;
+    let reply = client.ask("\tfrom elsewhere\r\n.", "250 ").await;
+    let id: MessageId = reply.rsplit(' ').next().unwrap().parse().unwrap();
+    let (message, _) = talk.rig.context.queue.memory().take(id).unwrap();
+    assert!(message.headers.ends_with(b"\r\n\r\n"), "{message:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_answered_late_and_a_right_one_at_once() {
+    let (mut talk, pki) = (Talk::new(), Pki::new());
+    talk.serve_tls(&pki);
+    let (stream, session) = talk
+        .connect(ListenerTls::Implicit, Standing::Stranger)
+        .await;
+    tokio::spawn(session);
+    let name = ServerName::try_from(NAME).unwrap();
+    let stream = pki.client().connect(name, stream).await.unwrap();
+    let mut client = Client(BufReader::new(stream));
+    assert!(client.hear().await.starts_with("220 "));
+    client.ask("EHLO client.example.org", "250 ").await;
+    for seconds in [1, 2] {
+        let begun = Instant::now();
+        // The user app, the password wrong.
+        client.ask("AUTH PLAIN AGFwcAB3cm9uZw==", "535 ").await;
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+    let begun = Instant::now();
+    client.ask("AUTH PLAIN AGFwcAByaWdodA==", "235 ").await;
+    assert_eq!(begun.elapsed().as_secs(), 0);
+}
