@@ -39,8 +39,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [postroad.dev]
   resources: [smtprelays/finalizers, smtpcredentials/finalizers]
   verbs: [update]
-# Certificates, verifiers and bindings that it makes, and logins that a relay refers to: by name only. No list, no watch:
-# nobody can learn from the operator which Secrets there are.
+# Certificates, verifiers and bindings that it makes, and logins that a relay refers to: by name only. No list, no watch: it
+# cannot enumerate Secrets. Whoever may create a SmtpRelay learns from its conditions whether a Secret that it names is there.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A login at a relay for the applications of this namespace. The operator answers with a Secret of
 /// type `servicebinding.io/smtp` that holds everything a client needs: host, port, username,
-/// password, uri and the certificate authority.
+/// password, uri and the certificate authority. A password of 12 characters or more that somebody writes into it takes
+/// the place of the one that was made.
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "postroad.dev",
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SmtpCredentialSpec {
-    /// The relay that honours this login.
+    /// The relay that honours this login. A relay honours 200 of one namespace and 1000 in all, the oldest ones.
     pub relay_ref: RelayRef,
     /// Name of the Secret to make; the name of this object if not set. A Secret of that name which
     /// was not made for this object is never touched.

@@ -31,6 +31,26 @@ const DOMAIN: &str = "^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\\\\.[A-Za-z0
 /// A size with an optional unit, at least 1.
 const SIZE: &str = "^[1-9][0-9]{0,11}(k|M|G|T|Ki|Mi|Gi|Ti)?$";
 
+/// A volume holds so many messages of the largest size at least: one, and what is kept free beside it.
+pub const MESSAGES_PER_VOLUME: u64 = 2;
+
+/// What is said where [`MESSAGES_PER_VOLUME`] is not kept.
+pub const STORAGE_TOO_SMALL: &str = "storage.size is too small for a message of limits.messageSize, 50Mi if not set: make it twice as large, or lower limits.messageSize";
+
+/// Most memory that a connection takes, in KiB: one under TLS whose peer sends most of a record and then waits. Measured; one
+/// that is idle takes 5 without TLS and 15 with it. A handshake can take 72 for the 30 seconds that it may last.
+pub const CONNECTION_KIB: u64 = 48;
+
+/// What a pod needs beside its connections, in MiB: 256 for content, 128 for what is known of the queue, and 32 for the program
+/// and the buffer in which mail is on its way to the disk. The sum is made in `postroad_config::memory`.
+pub const MEMORY_MIB: u64 = 416;
+
+/// What a pod may use of memory at most, if nothing is said.
+pub const MEMORY_LIMIT: &str = "512Mi";
+
+/// What is said where the memory limit leaves too little for the connections.
+pub const MEMORY_TOO_SMALL: &str = "limits.connections is more than resources.limits.memory, 512Mi if not set, has room for (48Ki each, beside 416Mi for all else): raise resources.limits.memory or lower limits.connections";
+
 /// What a user wants of a relay.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
@@ -62,6 +82,12 @@ const SIZE: &str = "^[1-9][0-9]{0,11}(k|M|G|T|Ki|Mi|Gi|Ti)?$";
     printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].reason")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(format!("!self.storage.size.matches('{0}') || !self.limits.messageSize.matches('{0}') || quantity(self.storage.size).compareTo(quantity(self.limits.messageSize).add(quantity(self.limits.messageSize))) >= 0", crate::relay::SIZE))
+        .message(crate::relay::STORAGE_TOO_SMALL),
+    validation = Rule::new(format!("has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) && !self.resources.limits.memory.matches('{0}') || quantity(has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) ? self.resources.limits.memory : '{3}').compareTo(quantity('{1}Mi').add(quantity(string(self.limits.connections * {2}) + 'Ki'))) >= 0", crate::relay::SIZE, crate::relay::MEMORY_MIB, crate::relay::CONNECTION_KIB, crate::relay::MEMORY_LIMIT))
+        .message(crate::relay::MEMORY_TOO_SMALL)
+)]
 pub struct SmtpRelaySpec {
     /// Name in the banner, in EHLO to the next hop and in `Received:`; also a name of the self-signed
     /// certificate. `<name>.<namespace>.svc.<cluster domain>` if not set.
@@ -79,11 +105,19 @@ pub struct SmtpRelaySpec {
 
     /// Image of the relay. The one that belongs to the operator if not set: a pod then keeps the one
     /// it was made with until it is replaced, see the annotation `postroad.dev/restartedAt`.
+    /// Its repository has to be one that the operator allows, see `allowedRelayImages` of its chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^[^\\\\s]+$')")
         .message("image is empty or has spaces in it: write a reference such as registry.example.com/postroad:1.0, or leave the field out"))]
     pub image: Option<String>,
+
+    /// Secrets in the same namespace with which nodes may pull the image, of type
+    /// `kubernetes.io/dockerconfigjson`. A pod keeps those that it was made with: changing them replaces the pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub image_pull_secrets: Vec<SecretRef>,
 
     /// The four services that clients connect to.
     #[serde(default)]

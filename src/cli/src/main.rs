@@ -1,18 +1,23 @@
 //! `kubectl postroad`: a file per verb.
+//!
+//! What goes wrong is said in one line on standard error, with exit code 1.
 
+mod cluster;
 mod restart;
 mod status;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
-use kube::Client;
+
+use cluster::{Cluster, Where};
 
 /// Looks after Postroad's relays.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-postroad", version, about)]
 struct Args {
-    /// The namespace; that of the current context if not given.
-    #[arg(long, short, global = true)]
-    namespace: Option<String>,
+    #[command(flatten)]
+    place: Where,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -28,18 +33,74 @@ enum Verb {
     Status {
         /// The SmtpRelay.
         name: Option<String>,
+        /// The relays of all namespaces.
+        #[arg(long, short = 'A', conflicts_with_all = ["name", "namespace"])]
+        all_namespaces: bool,
     },
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let client = Client::try_default().await?;
-    let namespace = args
-        .namespace
-        .unwrap_or_else(|| client.default_namespace().to_owned());
+#[expect(clippy::print_stderr, reason = "a person asked for it")]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let Cluster { client, namespace } = Cluster::connect(args.place).await?;
     match args.verb {
         Verb::Restart { name } => restart::run(client, &namespace, &name).await,
-        Verb::Status { name } => status::run(client, &namespace, name.as_deref()).await,
+        Verb::Status {
+            name: Some(name), ..
+        } => status::one(client, &namespace, &name).await,
+        Verb::Status { all_namespaces, .. } => {
+            let namespace = (!all_namespaces).then_some(namespace.as_str());
+            status::all(client, namespace).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, ErrorKind> {
+        Args::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn takes_the_flags_of_kubectl_before_and_after_the_verb() {
+        for line in [
+            "kubectl-postroad --context c --kubeconfig f -n infra status mail",
+            "kubectl-postroad status mail -n infra --kubeconfig f --context c",
+        ] {
+            let Args { place, verb } = parse(line).unwrap();
+            let expected = Where {
+                namespace: Some("infra".into()),
+                context: Some("c".into()),
+                kubeconfig: Some("f".into()),
+            };
+            assert_eq!(place, expected);
+            assert!(matches!(verb, Verb::Status { name: Some(name), .. } if name == "mail"));
+        }
+    }
+
+    #[test]
+    fn all_namespaces_leave_no_other_choice() {
+        for (line, taken) in [
+            ("kubectl-postroad status -A", true),
+            ("kubectl-postroad status --all-namespaces", true),
+            ("kubectl-postroad status -A mail", false),
+            ("kubectl-postroad restart mail -A", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), taken, "{line}");
+        }
     }
 }

@@ -11,6 +11,8 @@ use kube::api::{Api, Patch, PatchParams};
 use postroad_api::{ANNOTATION_RESTARTED_AT, SmtpRelay};
 use serde_json::{Value, json};
 
+use crate::cluster::explain;
+
 /// Asks for the restart, and does not wait for it.
 ///
 /// # Errors
@@ -24,7 +26,8 @@ pub(crate) async fn run(client: Client, namespace: &str, name: &str) -> anyhow::
     let patch = Patch::Merge(patch(now.as_secs()));
     api.patch_metadata(name, &PatchParams::default(), &patch)
         .await
-        .context("cannot annotate the SmtpRelay")?;
+        .map_err(explain)
+        .with_context(|| format!("cannot restart {namespace}/{name}"))?;
     println!(
         "{name}: its replicas are replaced, one at a time; see `kubectl postroad status {name} -n {namespace}`"
     );

@@ -7,27 +7,55 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use postroad_api::{SmtpRelay, SmtpRelayStatus};
 
-/// Prints the status of one relay or of all.
+use crate::cluster::explain;
+
+/// Prints the status of one relay.
 ///
 /// # Errors
 /// What the API server says.
 #[expect(clippy::print_stdout, reason = "a person asked for it")]
-pub(crate) async fn run(client: Client, namespace: &str, name: Option<&str>) -> anyhow::Result<()> {
+pub(crate) async fn one(client: Client, namespace: &str, name: &str) -> anyhow::Result<()> {
     let api: Api<SmtpRelay> = Api::namespaced(client, namespace);
-    let relays = match name {
-        Some(name) => vec![api.get(name).await.context("cannot read the SmtpRelay")?],
-        None => {
-            api.list(&ListParams::default())
-                .await
-                .context("cannot list SmtpRelays")?
-                .items
-        }
+    let relay = api
+        .get(name)
+        .await
+        .map_err(explain)
+        .with_context(|| format!("cannot show {namespace}/{name}"))?;
+    print!("{}", describe(&relay.name_any(), relay.status.as_ref()));
+    Ok(())
+}
+
+/// Prints the status of all relays of a namespace, or of all namespaces.
+///
+/// # Errors
+/// What the API server says.
+#[expect(clippy::print_stdout, reason = "a person asked for it")]
+pub(crate) async fn all(client: Client, namespace: Option<&str>) -> anyhow::Result<()> {
+    let api: Api<SmtpRelay> = match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
     };
-    if relays.is_empty() {
-        println!("no SmtpRelay in namespace {namespace}");
+    let relays = api
+        .list(&ListParams::default())
+        .await
+        .map_err(explain)
+        .context("cannot list the SmtpRelays")?;
+    if relays.items.is_empty() {
+        match namespace {
+            Some(namespace) => println!("no SmtpRelay in namespace {namespace}"),
+            None => println!("no SmtpRelay in any namespace"),
+        }
     }
     for relay in relays {
-        print!("{}", describe(&relay.name_any(), relay.status.as_ref()));
+        let name = match namespace {
+            Some(_) => relay.name_any(),
+            None => format!(
+                "{}/{}",
+                relay.namespace().unwrap_or_default(),
+                relay.name_any()
+            ),
+        };
+        print!("{}", describe(&name, relay.status.as_ref()));
     }
     Ok(())
 }

@@ -77,6 +77,21 @@ impl Admin {
         ask(tls, pod, Method::GET, STATUS_PATH).await
     }
 
+    /// How a pod is, asked with the client of an earlier question. `None` if there is none any more.
+    pub(crate) async fn status_again(
+        &self,
+        relay_uid: &str,
+        pod: IpAddr,
+    ) -> Option<Result<RelayStatus, Error>> {
+        let now = Timestamp::now().as_second();
+        let tls = {
+            let clients = lock(&self.0);
+            let client = clients.get(relay_uid).filter(|client| now < client.until)?;
+            Arc::clone(&client.tls)
+        };
+        Some(ask(tls, pod, Method::GET, STATUS_PATH).await)
+    }
+
     /// Has a pod take no more mail.
     pub(crate) async fn drain(
         &self,

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Admin;
 use crate::args::Settings;
 use crate::context::{AppliedObjects, Context, InForce};
+use crate::controller::Resting;
 use crate::events::Announcer;
 use crate::health::{Metrics, OperatorProbes};
 use crate::retry::Failures;
@@ -120,6 +121,8 @@ async fn serve(
         failures: Failures::default(),
         applied: AppliedObjects::default(),
         in_force: InForce::default(),
+        resting: Resting::default(),
+        proofs: Arc::default(),
     });
     let mut controllers = JoinSet::new();
     for (scope, receivers) in receivers {
@@ -131,6 +134,7 @@ async fn serve(
         () = async { while controllers.join_next().await.is_some() {} } => Ok(()),
         // They go on for ever; without one of them this process is blind.
         _ = watches.join_next() => anyhow::bail!("a watch has ended"),
+        () = controller::watch_resting(&context, &triggers) => Ok(()),
     }
 }
 

@@ -39,7 +39,11 @@ pub(crate) struct Settings {
     /// Image of relays that name none themselves.
     #[arg(long, env = "RELAY_IMAGE", default_value = "postroad:latest")]
     pub(crate) relay_image: String,
-    /// When nodes pull that image: Always, IfNotPresent or Never. The cluster's rule if not set.
+    /// Repositories of which relays may name an image, or folders of repositories, separated by commas; * for all.
+    /// The repository of the relay image if empty.
+    #[arg(long, env = "ALLOWED_RELAY_IMAGES", value_delimiter = ',', num_args = 0..)]
+    pub(crate) allowed_relay_images: Vec<String>,
+    /// When nodes pull the relay image: Always, IfNotPresent or Never. The cluster's rule if not set.
     #[arg(long, env = "IMAGE_PULL_POLICY")]
     pub(crate) image_pull_policy: Option<String>,
     /// DNS domain of the cluster.

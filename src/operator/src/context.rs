@@ -1,12 +1,14 @@
 //! What every visit shares. Nothing in here matters after a restart.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
 
 use crate::admin::Admin;
 use crate::args::Settings;
+use crate::controller::Resting;
+use crate::credentials_file::Proofs;
 use crate::events::Announcer;
 use crate::health::Metrics;
 use crate::retry::Failures;
@@ -22,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) failures: Failures,
     pub(crate) applied: AppliedObjects,
     pub(crate) in_force: InForce,
+    pub(crate) resting: Resting,
+    pub(crate) proofs: Arc<Proofs>,
 }
 
 /// Entries after which [`AppliedObjects`] starts over: some MB.

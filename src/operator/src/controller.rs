@@ -17,6 +17,7 @@
 mod apply;
 mod build;
 mod dereference;
+mod resting;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -40,13 +41,14 @@ pub(crate) use apply::{Error as ApplyError, Seen, ensure};
 pub(crate) use dereference::{
     Error as DereferenceError, get_secret, honours, owned_by, string_at, username,
 };
+pub(crate) use resting::{Resting, watch as watch_resting};
 pub(crate) use status::{condition, merge_conditions};
 
 /// While changed files spread: a login that was taken away has to be refused within seconds.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// While anything moves, is wrong or is not known.
 const SOON: Duration = Duration::from_secs(5);
-/// At rest; what is watched wakes the controller anyway.
+/// At rest; what is watched wakes the controller anyway, and so do pods with something else to say.
 const LATER: Duration = Duration::from_secs(30);
 /// The client retries for minutes when the API server is busy; another visit serves better.
 const VISIT_MAX: Duration = Duration::from_secs(60);
@@ -120,6 +122,7 @@ async fn visit(relay: &Relay, context: &Arc<Context>) -> Result<Action, Error> {
 
 async fn keep(relay: &SmtpRelay, id: RelayId, context: &Arc<Context>) -> Result<Action, Error> {
     let now = Timestamp::now();
+    context.resting.end(&id.uid);
     // IO
     let found = dereference::dereference(context, relay, &id).await?;
     // Pure
@@ -137,6 +140,9 @@ async fn keep(relay: &SmtpRelay, id: RelayId, context: &Arc<Context>) -> Result<
     let applied = match apply::apply(context, prepared, &found).await {
         Ok(applied) => applied,
         Err(error) => {
+            if let Some(rejection) = error.rejection() {
+                status::reject(context, relay, &rejection, now).await;
+            }
             let refusal = error.refusal().ok_or(error)?;
             status::refuse(context, relay, &refusal, now).await?;
             return Ok(Action::requeue(retry::jitter(LATER)));
@@ -146,6 +152,9 @@ async fn keep(relay: &SmtpRelay, id: RelayId, context: &Arc<Context>) -> Result<
     let summary = status::summarize(&applied, &found, relay.status.as_ref(), now);
     // IO
     let pace = status::update(context, relay, &applied, summary).await?;
+    if pace == Pace::AtRest {
+        context.resting.begin(&applied.validated.id, &found.pods);
+    }
     Ok(Action::requeue(retry::jitter(match pace {
         Pace::AtRest => LATER,
         Pace::Moving => SOON,

@@ -23,6 +23,7 @@ use kube::runtime::controller::Action;
 use postroad_api::SmtpCredential;
 
 use crate::context::Context;
+use crate::places::Place;
 use crate::retry;
 use crate::watch::Credential;
 
@@ -30,6 +31,8 @@ use crate::watch::Credential;
 const SOON: Duration = Duration::from_secs(2);
 /// At rest.
 const LATER: Duration = Duration::from_secs(30);
+/// While there is no place at the relay: there may be thousands of these, and each look goes through all of them.
+const CROWDED: Duration = Duration::from_secs(300);
 /// Half a dozen requests.
 const VISIT_MAX: Duration = Duration::from_secs(30);
 
@@ -114,16 +117,16 @@ async fn keep(credential: &SmtpCredential, context: &Context) -> Result<Action, 
             // IO
             let applied = apply::apply(context, prepared).await?;
             // Pure
-            status::applied(credential, &applied, &found)
+            status::applied(credential, &applied, &found, &context.proofs)
         }
         Err(refusal) => status::refused(credential, &refusal),
     };
     // IO
     let at_rest = status::update(context, credential, verdict, now).await?;
-    Ok(Action::requeue(retry::jitter(if at_rest {
-        LATER
-    } else {
-        SOON
+    Ok(Action::requeue(retry::jitter(match found.place() {
+        Place::Taken if at_rest => LATER,
+        Place::Taken => SOON,
+        Place::NamespaceFull | Place::RelayFull => CROWDED,
     })))
 }
 

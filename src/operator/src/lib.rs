@@ -24,6 +24,7 @@ mod digest;
 mod events;
 mod health;
 mod names;
+mod places;
 mod quantity;
 mod retry;
 mod rollout;

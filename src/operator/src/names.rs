@@ -34,6 +34,8 @@ pub(crate) const ANNOTATION_INPUTS: &str = "postroad.dev/inputs-hash";
 pub(crate) const ANNOTATION_POD_TEMPLATE: &str = "postroad.dev/pod-template";
 /// Annotation of a Deployment: when the drain of its pod began (RFC 3339).
 pub(crate) const ANNOTATION_DRAINING: &str = "postroad.dev/draining-since";
+/// Annotation of a Deployment: uid of the pod that was told to drain. One that came later was not.
+pub(crate) const ANNOTATION_DRAINING_POD: &str = "postroad.dev/draining-pod";
 /// Annotation of a pod: digest of what is mounted into it. Changing it makes the kubelet look.
 pub(crate) const ANNOTATION_CONTENT: &str = "postroad.dev/content-hash";
 
@@ -135,6 +137,12 @@ impl RelayId {
         format!("{}-{ordinal}", self.name)
     }
 
+    /// The number of the replica whose Deployment or claim this is. `None` for what only has its labels, such as a
+    /// copy of a claim that somebody has made: no pod mounts it.
+    pub(crate) fn ordinal(&self, meta: &ObjectMeta) -> Option<u32> {
+        ordinal(meta).filter(|ordinal| meta.name.as_ref() == Some(&self.replica(*ordinal)))
+    }
+
     /// The name of the Service inside the cluster.
     pub(crate) fn host(&self, cluster_domain: &str) -> String {
         format!("{}.{}.svc.{cluster_domain}", self.name, self.namespace)
@@ -202,7 +210,7 @@ fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<S
         .collect()
 }
 
-/// The number of the replica that an object belongs to.
+/// The number of the replica that an object is labelled with.
 pub(crate) fn ordinal(meta: &ObjectMeta) -> Option<u32> {
     meta.labels.as_ref()?.get(LABEL_ORDINAL)?.parse().ok()
 }

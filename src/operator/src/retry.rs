@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
@@ -15,30 +15,69 @@ const FIRST: Duration = Duration::from_secs(2);
 /// Long enough to spare an API server in trouble, short enough that nobody waits for it to be noticed.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Failures in a row, per object.
+/// What lives and fails is heard of again within [`LONGEST`], its jitter and a visit: what is silent for this long is gone.
+const FORGOTTEN: Duration = Duration::from_secs(900);
+/// Objects that fail at once; past it all pauses start over. Some MB.
+const FAILING_MAX: usize = 50_000;
+
+/// Failures in a row, per object. Those of objects that were deleted go by themselves.
 #[derive(Default)]
-pub(crate) struct Failures(Mutex<HashMap<String, u32>>);
+pub(crate) struct Failures(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    by_uid: HashMap<String, Count>,
+    swept: Option<Instant>,
+}
+
+struct Count {
+    failures: u32,
+    last: Instant,
+}
 
 impl Failures {
     /// Counts a failure and says how long to wait.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
-        let mut failures = self.lock();
-        let count = failures.entry(uid.to_owned()).or_insert(0);
-        let pause = backoff(*count);
-        *count = count.saturating_add(1);
-        jitter(pause)
+        jitter(self.lock().failed(uid, Instant::now()))
     }
 
     /// Forgets the failures of an object that works again or is gone.
     pub(crate) fn succeeded(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.lock().by_uid.remove(uid);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
         // A panic while holding it leaves a count that is off by one at worst.
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn failed(&mut self, uid: &str, now: Instant) -> Duration {
+        self.sweep(now);
+        if self.by_uid.len() >= FAILING_MAX && !self.by_uid.contains_key(uid) {
+            self.by_uid.clear();
+        }
+        let count = self.by_uid.entry(uid.to_owned()).or_insert(Count {
+            failures: 0,
+            last: now,
+        });
+        let pause = backoff(count.failures);
+        count.failures = count.failures.saturating_add(1);
+        count.last = now;
+        pause
+    }
+
+    /// Once in a while, so that a thousand failures cost one look at all of them.
+    fn sweep(&mut self, now: Instant) {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if self.swept.is_some_and(|swept| since(swept) < LONGEST) {
+            return;
+        }
+        self.swept = Some(now);
+        self.by_uid.retain(|_, count| since(count.last) < FORGOTTEN);
     }
 }
 
@@ -85,5 +124,27 @@ mod tests {
         failures.failed("a");
         failures.succeeded("a");
         assert!(failures.failed("a") <= FIRST.mul_f64(1.2));
+    }
+
+    #[test]
+    fn what_was_deleted_while_it_failed_is_forgotten() {
+        let start = Instant::now();
+        let mut counts = Counts::default();
+        counts.failed("gone", start);
+        for minutes in (0..30).step_by(5) {
+            counts.failed("fails", start + Duration::from_secs(60 * minutes));
+        }
+        assert_eq!(counts.by_uid["fails"].failures, 6);
+        assert_eq!(counts.by_uid.len(), 1);
+    }
+
+    #[test]
+    fn no_number_of_failing_objects_takes_more_than_so_much_memory() {
+        let now = Instant::now();
+        let mut counts = Counts::default();
+        for object in 0..=FAILING_MAX {
+            counts.failed(&object.to_string(), now);
+        }
+        assert_eq!(counts.by_uid.len(), 1);
     }
 }

@@ -7,13 +7,18 @@
 //!   One that does not serve is replaced at once: it costs nothing, and a mistake that broke them all
 //!   (an image that does not exist) can be mended. Where its mail is safe it takes a newer shape too.
 //! - A claim is deleted only after its pod has said that nothing waits, [`SETTLE`] after its drain
-//!   began: by then every session that was open at that time has ended.
+//!   began: by then every session that was open at that time has ended. What a pod says counts for the
+//!   claim that it has mounted ([`Mount`]) and for no other. One that it has not mounted gets a pod of
+//!   its own.
 //! - A claim is not deleted while its pod reports damaged records or a failing disk: what is kept aside
 //!   may be mail, and somebody has to look. Deleting the claim by hand is how they say that they have;
 //!   the same gives a wanted replica a new volume, after it has delivered what it holds.
 //! - A claim beyond the wanted number with no pod may hold mail (the relay was deleted and applied
 //!   again, smaller): it gets a pod, which is drained like any other.
-//! - The mail of an emptyDir goes with its pod, so such a pod is drained before it is replaced.
+//! - Where pods should keep mail in themselves there are no claims: such a relay is refused while any is
+//!   left, since nobody would mount them.
+//! - The mail of an emptyDir goes with its pod, so such a pod is drained before it is replaced, also
+//!   where claims are wanted by now. The same holds where the volume of a claim has been deleted.
 //! - A pod that was told to drain and is wanted again has to start anew: a drain cannot be taken back.
 //!
 //! There is no memory: the operator may be killed between any two steps.
@@ -41,6 +46,7 @@ pub(crate) enum Workload {
         /// Digest of what its user had written when it was made; empty if that is not known.
         inputs: String,
         shape: Shape,
+        mount: Mount,
         /// Whether its controller has caught up and its pod is available.
         serves: bool,
     },
@@ -56,6 +62,17 @@ pub(crate) enum Shape {
     Earlier,
 }
 
+/// Where the pod of a replica keeps its queue, whatever is wanted now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mount {
+    /// In the claim that there is: what it says of its queue is said of that claim.
+    Claim,
+    /// In a claim of that name. Whether it is the one that there is cannot be told.
+    Unproven,
+    /// In itself: the queue goes with it.
+    Pod,
+}
+
 /// The PersistentVolumeClaim of a replica.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Claim {
@@ -63,6 +80,8 @@ pub(crate) enum Claim {
     /// No volume yet, so it has never held mail.
     Unbound,
     Present,
+    /// Its volume has been deleted under it. A pod that has it mounted may still have the mail; no other can start.
+    Lost,
     /// Somebody has deleted it. It stays until its pod is gone, and cannot be kept.
     Terminating,
 }
@@ -110,13 +129,6 @@ impl Report {
     }
 }
 
-/// Whether mail that waits survives its pod.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Durability {
-    Claim,
-    Pod,
-}
-
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
@@ -125,7 +137,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) replicas: u32,
     /// Digest of what the user has written that shapes a pod.
     pub(crate) inputs: &'a str,
-    pub(crate) durability: Durability,
 }
 
 /// One thing to do, to the replica of this ordinal.
@@ -139,7 +150,7 @@ pub(crate) enum Step {
     Drain(u32),
     /// Delete its Deployment and not its claim, so that it starts anew.
     Restart(u32),
-    /// Delete its Deployment, then its claim.
+    /// Delete its Deployment, then its claim: the one that its pod has mounted, or that nothing has.
     Remove(u32),
 }
 
@@ -210,6 +221,7 @@ fn keep(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
         inputs,
         shape,
         serves,
+        ..
     } = &replica.workload
     else {
         return create(plan, ordinal, replica);
@@ -218,16 +230,19 @@ fn keep(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
         return;
     }
     let is_wanted = inputs == wanted.inputs;
-    if has_lost_its_claim(wanted, replica) {
+    if has_lost_its_claim(replica) {
         plan.steps.push(Step::Create(ordinal));
-    } else if !is_wanted && !serves && may_lose_pod(wanted, replica) {
+    } else if !is_wanted && !serves && may_lose_pod(replica) {
         plan.steps.push(Step::Roll(ordinal));
     } else if is_wanted && replica.report.is_draining() {
-        revive(plan, wanted, ordinal, replica);
-    } else if is_wanted && *shape == Shape::Earlier && is_idle(wanted, replica) {
+        revive(plan, ordinal, replica);
+    } else if is_wanted && *shape == Shape::Earlier && is_idle(replica) {
         plan.steps.push(Step::Roll(ordinal));
     } else if is_wanted && !serves {
-        plan.wait(format!("replica {ordinal} to become ready"));
+        plan.wait(match replica.claim {
+            Claim::Lost => lost(wanted, ordinal),
+            _ => format!("replica {ordinal} to become ready"),
+        });
     }
 }
 
@@ -244,17 +259,17 @@ fn create(plan: &mut Plan, ordinal: u32, replica: &Replica) {
 }
 
 /// Whether the pod neither serves nor does anything else, and no mail is in it.
-fn is_idle(wanted: Wanted<'_>, replica: &Replica) -> bool {
-    wanted.durability == Durability::Claim && replica.report == Report::Unknown && !serves(replica)
+fn is_idle(replica: &Replica) -> bool {
+    !keeps_mail_itself(replica) && replica.report == Report::Unknown && !serves(replica)
 }
 
 /// Whether the pod waits for a claim that there is none of.
-fn has_lost_its_claim(wanted: Wanted<'_>, replica: &Replica) -> bool {
-    replica.claim == Claim::Absent && is_idle(wanted, replica)
+fn has_lost_its_claim(replica: &Replica) -> bool {
+    replica.claim == Claim::Absent && is_idle(replica)
 }
 
-fn revive(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
-    if may_lose_pod(wanted, replica) {
+fn revive(plan: &mut Plan, ordinal: u32, replica: &Replica) {
+    if may_lose_pod(replica) {
         plan.steps.push(Step::Restart(ordinal));
     } else {
         plan.wait(format!("replica {ordinal} to deliver what it holds"));
@@ -262,16 +277,24 @@ fn revive(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
 }
 
 /// Whether the pod can go without mail going with it.
-fn may_lose_pod(wanted: Wanted<'_>, replica: &Replica) -> bool {
-    match (wanted.durability, replica.claim) {
-        // The volume goes with the pod.
-        (Durability::Claim, Claim::Terminating) => replica.report.is_empty(),
-        (Durability::Claim, _) => true,
+fn may_lose_pod(replica: &Replica) -> bool {
+    if keeps_mail_itself(replica) {
         // What neither answers nor serves cannot be emptied either; what serves and missed one question can.
-        (Durability::Pod, _) => {
-            replica.report.is_empty() || (replica.report == Report::Unknown && !serves(replica))
-        }
+        return replica.report.is_empty()
+            || (replica.report == Report::Unknown && !serves(replica));
     }
+    // A claim that somebody has deleted goes with the pod, and one without a volume is mounted by no other.
+    !matches!(replica.claim, Claim::Terminating | Claim::Lost) || replica.report.is_empty()
+}
+
+const fn keeps_mail_itself(replica: &Replica) -> bool {
+    matches!(
+        replica.workload,
+        Workload::Present {
+            mount: Mount::Pod,
+            ..
+        }
+    )
 }
 
 /// Replaces the first replica that has to be and serves, or is being emptied for it, if all others serve.
@@ -294,10 +317,10 @@ fn replace(plan: &mut Plan, wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica
         plan.wait(format!(
             "the other replicas to be ready before replica {ordinal} is replaced"
         ));
-    } else if may_lose_pod(wanted, replica) {
+    } else if may_lose_pod(replica) {
         plan.steps.extend(replacement(wanted, ordinal, replica));
     } else {
-        drain(plan, ordinal, replica);
+        drain(plan, wanted, ordinal, replica);
     }
 }
 
@@ -322,11 +345,12 @@ fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
     match (&replica.workload, replica.claim) {
         // Claims are seen later than pods: one that serves or answers has a volume, whatever was last heard of its claim.
         (Workload::Absent, Claim::Unbound) => plan.steps.push(Step::Remove(ordinal)),
-        (Workload::Present { .. }, Claim::Unbound | Claim::Absent) if is_idle(wanted, replica) => {
+        (Workload::Present { .. }, Claim::Unbound | Claim::Absent) if is_idle(replica) => {
             plan.steps.push(Step::Remove(ordinal));
         }
         (Workload::Absent, Claim::Present) => plan.steps.push(Step::Create(ordinal)),
         (Workload::Absent, Claim::Absent) => {}
+        (Workload::Absent, Claim::Lost) => plan.wait(lost(wanted, ordinal)),
         (Workload::Absent, Claim::Terminating) | (Workload::Terminating, _) => {
             plan.wait(format!("replica {ordinal} to be gone"));
         }
@@ -336,25 +360,34 @@ fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
         // Broken, and what would mend it is there: it cannot be emptied before.
         (Workload::Present { inputs, shape, .. }, _)
             if replica.report == Report::Unknown
-                && may_lose_pod(wanted, replica)
-                && (inputs != wanted.inputs
-                    || *shape == Shape::Earlier && is_idle(wanted, replica)) =>
+                && may_lose_pod(replica)
+                && (inputs != wanted.inputs || *shape == Shape::Earlier && is_idle(replica)) =>
         {
             plan.steps.push(Step::Roll(ordinal));
         }
-        (Workload::Present { .. }, _) => drain(plan, ordinal, replica),
+        (Workload::Present { .. }, _) => drain(plan, wanted, ordinal, replica),
     }
 }
 
-/// An empty replica goes, unless its volume holds what somebody should see.
+/// An empty replica goes, unless its volume holds what somebody should see, or what its pod has not.
 fn remove(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
     let claim = format!("{}-{ordinal}", wanted.relay);
+    let speaks_for_its_claim = matches!(
+        replica.workload,
+        Workload::Present {
+            mount: Mount::Claim,
+            ..
+        }
+    );
     match (replica.claim, replica.disk) {
-        (Claim::Present | Claim::Unbound, Disk::Damaged) => plan.wait(format!(
+        (Claim::Present | Claim::Lost | Claim::Unbound, _) if !speaks_for_its_claim => {
+            plan.steps.push(Step::Restart(ordinal));
+        }
+        (Claim::Present | Claim::Lost | Claim::Unbound, Disk::Damaged) => plan.wait(format!(
             "somebody to look at the damaged records of replica {ordinal} (corrupt/ on claim {claim}) and to delete \
              that claim when done with them"
         )),
-        (Claim::Present | Claim::Unbound, Disk::Failing) => plan.wait(format!(
+        (Claim::Present | Claim::Lost | Claim::Unbound, Disk::Failing) => plan.wait(format!(
             "the disk of replica {ordinal} to work again (claim {claim} may hold mail; delete it if it is of no use)"
         )),
         (Claim::Absent | Claim::Terminating, _) | (_, Disk::Sound) => {
@@ -363,11 +396,12 @@ fn remove(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
     }
 }
 
-fn drain(plan: &mut Plan, ordinal: u32, replica: &Replica) {
+fn drain(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
     if matches!(replica.report, Report::Serving { .. }) {
         plan.steps.push(Step::Drain(ordinal));
     }
     plan.wait(match replica.report.queued() {
+        None if replica.claim == Claim::Lost => lost(wanted, ordinal),
         None if replica.claim == Claim::Terminating => format!(
             "replica {ordinal} to answer, so that it can be drained: its volume is deleted with its pod (if what it \
              holds is of no use, delete its Deployment too)"
@@ -376,6 +410,13 @@ fn drain(plan: &mut Plan, ordinal: u32, replica: &Replica) {
         Some(0) => format!("replica {ordinal} to end its sessions"),
         Some(_) => format!("replica {ordinal} to deliver what it holds"),
     });
+}
+
+fn lost(wanted: Wanted<'_>, ordinal: u32) -> String {
+    let claim = format!("{}-{ordinal}", wanted.relay);
+    format!(
+        "somebody to bring back the volume of claim {claim}, which was deleted, or to delete that claim"
+    )
 }
 
 #[cfg(test)]

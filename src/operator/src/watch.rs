@@ -58,6 +58,8 @@ where
     pub(crate) kind: &'static str,
     pub(crate) api: Api<K>,
     pub(crate) config: watcher::Config,
+    /// Takes out of an object what nobody reads, before it is cached.
+    pub(crate) trim: fn(&mut K),
     pub(crate) writer: Writer<K>,
     pub(crate) triggers: Triggers,
     pub(crate) health: std::sync::Arc<WatchHealth>,
@@ -84,7 +86,10 @@ where
                 }
             };
             self.health.progressed(self.kind);
-            let event = event.modify(|object| object.meta_mut().managed_fields = None);
+            let event = event.modify(|object| {
+                object.meta_mut().managed_fields = None;
+                (self.trim)(object);
+            });
             let changed = match &event {
                 Event::Apply(object) => targets(Change::Here, object),
                 Event::Delete(object) => targets(Change::Gone, object),

@@ -75,14 +75,14 @@ impl JsonSchema for Network {
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Largest message, as a quantity: `50Mi`, `10M`, or bytes as a string. At most `256Mi`.
+    /// Largest message, as a quantity: `50Mi`, `10M`, or bytes as a string. At most `150Mi`.
     #[serde(default = "Limits::default_message_size")]
     #[schemars(length(max = 16))]
     #[x_kube(
         validation = Rule::new(format!("self.matches('{}')", crate::relay::SIZE))
             .message("messageSize is no size: write a number with a unit, such as 50Mi, 10M or \"1000000\""),
-        validation = Rule::new(format!("!self.matches('{}') || quantity(self).compareTo(quantity('256Mi')) <= 0", crate::relay::SIZE))
-            .message("messageSize is at most 256Mi: messages are held in memory while they come in")
+        validation = Rule::new(format!("!self.matches('{}') || quantity(self).compareTo(quantity('150Mi')) <= 0", crate::relay::SIZE))
+            .message("messageSize is at most 150Mi: messages are held in memory while they come in")
     )]
     pub message_size: String,
 
@@ -91,7 +91,8 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 100_000))]
     pub recipients: u32,
 
-    /// Most connections at once, all listeners together.
+    /// Most connections at once, all listeners together. More than 2000 need more memory than pods have by default, 48Ki
+    /// each: see `resources.limits.memory`.
     #[serde(default = "Limits::default_connections")]
     #[schemars(range(min = 1, max = 50_000))]
     pub connections: u32,

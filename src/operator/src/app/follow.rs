@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector;
 use kube::runtime::reflector::store::Writer;
@@ -57,7 +58,7 @@ pub(super) fn follow(
         credentials,
         deployments: starter.start("Deployment", ours, || child_targets),
         claims: starter.start("PersistentVolumeClaim", ours, || child_targets),
-        pods: starter.start("Pod", ours, || child_targets),
+        pods: starter.start_trimmed("Pod", ours, trim_pod, || child_targets),
         services: starter.start("Service", ours, || child_targets),
         config_maps: starter.start("ConfigMap", ours, || child_targets),
         service_accounts: starter.start("ServiceAccount", ours, || child_targets),
@@ -93,6 +94,26 @@ impl Starter<'_> {
             + 'static,
         F: FnMut(Change, &K) -> Vec<Target> + Send + 'static,
     {
+        self.start_trimmed(kind, labels, |_| (), targets)
+    }
+
+    fn start_trimmed<K, F>(
+        &mut self,
+        kind: &'static str,
+        labels: Option<&str>,
+        trim: fn(&mut K),
+        targets: impl Fn() -> F,
+    ) -> Cache<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+        F: FnMut(Change, &K) -> Vec<Target> + Send + 'static,
+    {
         let mut stores = Vec::new();
         for scope in self.scopes {
             let (store, writer): (_, Writer<K>) = reflector::store();
@@ -100,6 +121,7 @@ impl Starter<'_> {
                 kind,
                 api: api(self.client, scope),
                 config: watch::config(labels),
+                trim,
                 writer,
                 triggers: self.triggers.clone(),
                 health: Arc::clone(self.health),
@@ -109,6 +131,16 @@ impl Starter<'_> {
             stores.push((scope.clone(), store));
         }
         Cache::new(stores)
+    }
+}
+
+/// Containers, probes and mounts are most of a pod, and the Deployments have them too.
+fn trim_pod(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        *spec = PodSpec {
+            volumes: spec.volumes.take(),
+            ..PodSpec::default()
+        };
     }
 }
 
@@ -224,6 +256,21 @@ mod tests {
             "spec": {"delivery": {"upstreams": []}},
         });
         DeserializeGuard(Ok(serde_json::from_value(relay).unwrap()))
+    }
+
+    #[test]
+    fn of_a_pod_stays_what_is_read() {
+        let pod = |spec| -> Pod {
+            let meta = json!({"name": "mail-0", "annotations": {"a": "b"}});
+            let status = json!({"phase": "Running", "podIP": "10.0.0.1"});
+            serde_json::from_value(json!({"metadata": meta, "spec": spec, "status": status}))
+                .unwrap()
+        };
+        let volumes = json!([{"name": "queue", "persistentVolumeClaim": {"claimName": "mail-0"}}]);
+        let mut trimmed =
+            pod(json!({"containers": [{"name": "relay"}], "nodeName": "a", "volumes": volumes}));
+        trim_pod(&mut trimmed);
+        assert_eq!(trimmed, pod(json!({"containers": [], "volumes": volumes})));
     }
 
     #[test]

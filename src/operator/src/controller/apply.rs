@@ -2,7 +2,7 @@
 //!
 //! All writes are server-side apply with force, whole objects each, and are left out where neither
 //! what is wanted nor what is there has changed. An object of the same name that was not made for
-//! this relay is never touched ([`Error::Taken`]).
+//! this relay is never touched ([`Error::Taken`]), also if it was made just now ([`Error::Meanwhile`]).
 //!
 //! Before anything is disrupted, the API server is asked whether the cache is up to date: a decision
 //! on old news could take two replicas out of service. Deletes, and all writes to Deployments, name the
@@ -29,11 +29,17 @@ use crate::rollout::Plan;
 
 pub(crate) use ensure::{Seen, ensure};
 
+/// HTTP status of an API server that is busy.
+const TOO_MANY_REQUESTS: u16 = 429;
+
 /// Why something could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{kind} {name} exists and was not made for this object")]
     Taken { kind: String, name: String },
+    /// The next visit decides anew.
+    #[error("{kind} {name} was made or replaced by somebody meanwhile")]
+    Meanwhile { kind: String, name: String },
     #[error("cannot encode {kind} {name}")]
     Encode {
         kind: String,
@@ -63,6 +69,32 @@ impl Error {
             message,
         })
     }
+
+    /// What to tell the user about the object, if the API server has answered at all, and what it says is no news
+    /// that the next visit already knows.
+    pub(super) fn rejection(&self) -> Option<Rejection> {
+        let Self::Api {
+            source: kube::Error::Api(status),
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let is_passing = status.is_conflict() || status.code == TOO_MANY_REQUESTS;
+        (!is_passing).then(|| Rejection {
+            message: format!("{self}: {}", status.message),
+            stays: (400..500).contains(&status.code),
+        })
+    }
+}
+
+/// What the API server says about an object that it does not take.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Rejection {
+    /// Names the object.
+    pub(super) message: String,
+    /// Whether it will say the same again until somebody changes something.
+    pub(super) stays: bool,
 }
 
 /// A relay that is applied.

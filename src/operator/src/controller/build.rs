@@ -9,6 +9,7 @@ mod credentials;
 mod deployment;
 mod identity;
 mod inputs;
+mod mount;
 mod observed;
 mod pod;
 mod secret;
@@ -26,16 +27,18 @@ use postroad_config::status::RelayStatus;
 use serde_json::Value;
 
 use super::dereference::{Found, string_at};
-use super::validate::{Certificate, Storage, UpstreamFiles, Validated};
+use super::validate::{Certificate, UpstreamFiles, Validated};
 use crate::certificate::{Inspected, Pair, inspect};
 use crate::digest;
 use crate::events::Notice;
 use crate::names::KEY_CERTIFICATE;
-use crate::rollout::{self, Durability, Plan, Replica, Wanted};
+use crate::rollout::{self, Plan, Replica, Wanted};
 use deployment::Made;
 use inputs::Inputs;
 
 pub(super) use identity::Identity;
+pub(super) use mount::mount;
+pub(super) use observed::claim_state;
 
 /// Why the objects cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -163,10 +166,6 @@ pub(super) fn build(
         relay: &validated.id.name,
         replicas: validated.replicas,
         inputs: &digest,
-        durability: match validated.storage {
-            Storage::Persistent { .. } => Durability::Claim,
-            Storage::Ephemeral { .. } => Durability::Pod,
-        },
     };
     let observed = observed::replicas(found, &made, now);
     let plan = rollout::plan(wanted, &observed);

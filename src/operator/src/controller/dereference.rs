@@ -15,9 +15,12 @@ use kube::{Api, Client};
 use postroad_api::{ServiceType, SmtpCredential, SmtpRelay};
 use postroad_config::status::RelayStatus;
 
+use super::apply::Seen;
 use crate::certificate::Pair;
 use crate::context::Context;
+use crate::credentials_file::{Login, Proofs};
 use crate::names::{self, KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, RelayId};
+use crate::places;
 use crate::watch::Credential;
 
 /// Requests at once for one relay.
@@ -40,8 +43,10 @@ pub(crate) enum Error {
 pub(crate) struct Found {
     /// Own ones and those that the spec refers to, by name. `None` if it does not exist.
     pub(crate) secrets: BTreeMap<String, Option<Secret>>,
-    /// Password by user name, of every credential that the relay honours.
-    pub(crate) logins: BTreeMap<String, String>,
+    /// By user name, of every credential that the relay honours.
+    pub(crate) logins: BTreeMap<String, Login>,
+    /// What earlier visits have found out about passwords.
+    pub(crate) proofs: Arc<Proofs>,
     /// By ordinal.
     pub(crate) deployments: BTreeMap<u32, Arc<Deployment>>,
     /// By ordinal.
@@ -74,9 +79,12 @@ impl Found {
         pods.filter_map(|pod| names::ordinal(&pod.metadata))
     }
 
-    /// The certificate and key in a Secret, if it exists; empty where a key is missing.
-    pub(crate) fn pair(&self, name: &str) -> Option<Pair> {
-        self.secret(name).map(|secret| Pair {
+    /// The certificate and key in a Secret of the relay's own, if it exists; empty where a key is missing. Somebody
+    /// else's of that name is none: whoever holds its key could pose as the relay.
+    pub(crate) fn own_pair(&self, id: &RelayId, name: &str) -> Option<Pair> {
+        let ours = Seen::of_relay(id);
+        let secret = self.secret(name)?;
+        ours.is_ours(&secret.metadata).then(|| Pair {
             certificate: string_at(secret, KEY_CERTIFICATE).unwrap_or_default(),
             key: string_at(secret, KEY_PRIVATE).unwrap_or_default(),
         })
@@ -95,13 +103,14 @@ pub(crate) async fn dereference(
     let mut found = Found {
         secrets,
         logins: logins(context, relay, id).await?,
-        deployments: by_ordinal(caches.deployments.of_relay(&id.namespace, &id.name)),
-        claims: by_ordinal(caches.claims.of_relay(&id.namespace, &id.name)),
+        proofs: Arc::clone(&context.proofs),
+        deployments: by_ordinal(id, caches.deployments.of_relay(&id.namespace, &id.name)),
+        claims: by_ordinal(id, caches.claims.of_relay(&id.namespace, &id.name)),
         pods: pods(&all_pods),
         all_pods,
         service: service(context, relay, id).await?,
     };
-    if let Some(authority) = found.pair(&id.authority()) {
+    if let Some(authority) = found.own_pair(id, &id.authority()) {
         let pods = std::mem::take(&mut found.pods);
         found.pods = ask(context, id, &authority, pods).await;
     }
@@ -152,22 +161,13 @@ pub(crate) async fn get_secret(
     })
 }
 
-/// The passwords that the honoured credentials have handed out.
+/// The logins of the honoured credentials, as far as those have handed a password out.
 async fn logins(
     context: &Context,
     relay: &SmtpRelay,
     id: &RelayId,
-) -> Result<BTreeMap<String, String>, Error> {
-    let honoured = context.caches.credentials.select(|credential| {
-        credential
-            .0
-            .as_ref()
-            .is_ok_and(|credential: &SmtpCredential| {
-                credential.relay() == (id.name.as_str(), id.namespace.as_str())
-                    && honours(relay, credential)
-                    && credential.metadata.deletion_timestamp.is_none()
-            })
-    });
+) -> Result<BTreeMap<String, Login>, Error> {
+    let honoured = places::honoured(context, relay, id);
     let gets = honoured
         .into_iter()
         .map(|credential| get_login(&context.client, credential));
@@ -181,7 +181,7 @@ async fn logins(
 async fn get_login(
     client: &Client,
     credential: Arc<Credential>,
-) -> Result<Option<(String, String)>, Error> {
+) -> Result<Option<(String, Login)>, Error> {
     let Ok(credential) = &credential.0 else {
         return Ok(None);
     };
@@ -190,11 +190,11 @@ async fn get_login(
     Ok(secret.and_then(|secret| login(credential, &secret)))
 }
 
-/// User name and password of a credential, if the Secret is its own.
-fn login(credential: &SmtpCredential, secret: &Secret) -> Option<(String, String)> {
+/// User name and login of a credential, if the Secret is its own.
+fn login(credential: &SmtpCredential, secret: &Secret) -> Option<(String, Login)> {
     let owned = owned_by(&secret.metadata, credential.metadata.uid.as_deref()?);
     let password = string_at(secret, KEY_PASSWORD).filter(|password| !password.is_empty())?;
-    owned.then(|| (username(credential), password))
+    owned.then(|| (username(credential), Login::of(password)))
 }
 
 /// The user name of a credential. A namespace has no dots, so no two credentials share one.
@@ -230,10 +230,10 @@ pub(crate) fn string_at(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(bytes.0.clone()).ok()
 }
 
-fn by_ordinal<K: kube::Resource>(objects: Vec<Arc<K>>) -> BTreeMap<u32, Arc<K>> {
+fn by_ordinal<K: kube::Resource>(id: &RelayId, objects: Vec<Arc<K>>) -> BTreeMap<u32, Arc<K>> {
     objects
         .into_iter()
-        .filter_map(|object| Some((names::ordinal(object.meta())?, object)))
+        .filter_map(|object| Some((id.ordinal(object.meta())?, object)))
         .collect()
 }
 

@@ -6,6 +6,8 @@
 mod conditions;
 mod figures;
 mod notices;
+mod starting;
+mod upstreams;
 mod voices;
 
 use std::collections::BTreeSet;
@@ -20,7 +22,7 @@ use postroad_api::{
 };
 use serde_json::json;
 
-use super::apply::Applied;
+use super::apply::{Applied, Rejection};
 use super::build;
 use super::dereference::{Found, string_at};
 use super::validate::{Certificate, Refusal};
@@ -28,7 +30,9 @@ use crate::context::{Context, CredentialsInForce};
 use crate::events::Notice;
 use crate::names::{KEY_AUTHORITY, MANAGER_STATUS, RelayId};
 
+use conditions::Pods;
 pub(crate) use conditions::{condition, merge as merge_conditions};
+pub(super) use figures::shown;
 use voices::Voices;
 
 /// Why a status could not be written.
@@ -73,7 +77,11 @@ pub(super) fn summarize(
         .count();
     let replicas = replicas(applied, found, previous);
     let queue = queue(&replicas, &voices);
-    let fresh = conditions::all(applied, &voices, ready, now);
+    let pods = Pods {
+        ready,
+        troubles: starting::troubles(found, wanted, now),
+    };
+    let fresh = conditions::all(applied, &voices, &pods, now);
     let earlier = previous
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
@@ -251,12 +259,38 @@ pub(super) async fn refuse(
     refusal: &Refusal,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let generation = relay.meta().generation.unwrap_or_default();
+    let told = |earlier: &[Condition]| conditions::refused(earlier, refusal, generation);
+    tell(context, relay, told, now).await
+}
+
+/// Says that the API server does not take an object of the relay. What comes after it in the order of things is as it was.
+/// The error itself is what matters: that this could not be written is no more than logged.
+pub(super) async fn reject(
+    context: &Context,
+    relay: &SmtpRelay,
+    rejection: &Rejection,
+    now: Timestamp,
+) {
+    let generation = relay.meta().generation.unwrap_or_default();
+    let told = |earlier: &[Condition]| conditions::rejected(earlier, rejection, generation);
+    if let Err(error) = tell(context, relay, told, now).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "cannot say so in the status");
+    }
+}
+
+/// Changes conditions, and nothing else of what is known.
+async fn tell(
+    context: &Context,
+    relay: &SmtpRelay,
+    told: impl FnOnce(&[Condition]) -> Vec<Condition>,
+    now: Timestamp,
+) -> Result<(), Error> {
     let mut status = relay.status.clone().unwrap_or_default();
     let earlier = std::mem::take(&mut status.conditions);
-    let generation = relay.meta().generation.unwrap_or_default();
-    let fresh = conditions::refused(&earlier, refusal, generation);
-    status.observed_generation = Some(generation);
-    status.conditions = merge_conditions(&earlier, fresh, now);
+    status.observed_generation = Some(relay.meta().generation.unwrap_or_default());
+    status.conditions = merge_conditions(&earlier, told(&earlier), now);
     let notices = notices::of(&earlier, &status.conditions);
     context
         .announcer

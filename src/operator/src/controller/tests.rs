@@ -15,14 +15,17 @@ use postroad_config::RelayConfig;
 use serde_json::{Value, json};
 
 use super::build::{self, Identity, Objects, Prepared};
-use super::dereference::{self, Found};
+use super::dereference::{self, Found, string_at};
 use super::validate::{self, Missing, PodDefaults, Refusal, Validated};
 use crate::args::Settings;
+use crate::credentials_file::Login;
 use crate::names::{LABEL_ORDINAL, RelayId};
 use crate::rollout::Step;
 
+mod storage;
 mod upgrade;
 
+pub(super) use storage::with_pods;
 pub(super) use upgrade::serving;
 
 pub(super) const NOW: i64 = 1_800_000_000;
@@ -35,6 +38,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         relay_image: "postroad:test".into(),
         image_pull_policy: Some("IfNotPresent".into()),
+        allowed_relay_images: vec!["registry.example.com".into()],
         cluster_domain: "cluster.local".into(),
         namespaces: Vec::new(),
         health_listen: ([127, 0, 0, 1], 0).into(),
@@ -56,12 +60,18 @@ pub(super) fn nothing() -> Found {
     Found {
         secrets: BTreeMap::new(),
         logins: BTreeMap::new(),
+        proofs: Arc::default(),
         deployments: BTreeMap::new(),
         claims: BTreeMap::new(),
         pods: Vec::new(),
         all_pods: Vec::new(),
         service: None,
     }
+}
+
+fn log_in(found: &mut Found, password: &str) {
+    let login = Login::of(password.into());
+    found.logins.insert("shop.app".into(), login);
 }
 
 pub(super) fn validate(relay: &SmtpRelay, found: &Found) -> Result<Validated, Refusal> {
@@ -182,10 +192,10 @@ fn the_configuration_reads_back_as_what_was_rendered() {
 fn what_has_been_applied_is_built_again_to_the_byte() {
     let relay = sample("full");
     let mut found = nothing();
-    found.logins.insert("shop.app".into(), "secret".into());
+    log_in(&mut found, "a long secret");
     let first = prepare(&relay, &found);
     let mut found = applied(&first);
-    found.logins.insert("shop.app".into(), "secret".into());
+    log_in(&mut found, "a long secret");
     let second = prepare(&relay, &found);
     assert_eq!(json!(first.objects.secrets), json!(second.objects.secrets));
     assert_eq!(first.digests.content, second.digests.content);
@@ -302,7 +312,7 @@ fn the_content_of_every_mounted_file_is_watched() {
         .insert("backup-ca".into(), Some(secret(&[("root.pem", "x")])));
     let authority = content(&found);
     assert_ne!(login, authority);
-    found.logins.insert("shop.app".into(), "secret".into());
+    log_in(&mut found, "a long secret");
     assert_ne!(authority, content(&found));
 }
 
@@ -343,6 +353,20 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn only_a_queue_on_the_disk_of_the_node_has_a_bound_below_the_one_that_ends_the_pod() {
+    let bound = |sample_name| {
+        let validated = validate(&sample(sample_name), &nothing()).unwrap();
+        RelayConfig::parse(&validated.config)
+            .unwrap()
+            .spool
+            .bytes_max
+    };
+    assert_eq!(bound("minimal"), None);
+    let size_limit = 256 << 20;
+    assert_eq!(bound("ephemeral"), Some(size_limit - (32 << 20)));
+}
+
+#[test]
 fn what_an_older_definition_let_through_is_refused() {
     let refused = |change: fn(&mut SmtpRelay)| {
         let mut relay = sample("minimal");
@@ -372,6 +396,14 @@ fn what_an_older_definition_let_through_is_refused() {
             "InvalidSpec: limits.messageSize",
         ),
         (
+            refused(|relay| relay.spec.storage.size = "99Mi".into()),
+            "InvalidSpec: storage.size is too small for a message of limits.messageSize",
+        ),
+        (
+            refused(|relay| relay.spec.limits.connections = 2049),
+            "InvalidSpec: limits.connections is more than resources.limits.memory",
+        ),
+        (
             refused(|relay| relay.spec.delivery.upstreams.clear()),
             "InvalidSpec: delivery.upstreams",
         ),
@@ -391,7 +423,8 @@ fn what_an_older_definition_let_through_is_refused() {
 fn an_authority_that_cannot_be_read_is_left_alone_with_all_it_has_signed() {
     let relay = sample("minimal");
     let mut found = applied(&prepare(&relay, &nothing()));
-    let broken = secret(&[("tls.crt", "x"), ("tls.key", "y")]);
+    let mut broken = secret(&[("tls.crt", "x"), ("tls.key", "y")]);
+    broken.metadata = RelayId::of(&relay).unwrap().meta("mail-ca".into());
     found.secrets.insert("mail-ca".into(), Some(broken));
     let prepared = prepare(&relay, &found);
     assert!(matches!(prepared.identity, Identity::Unreadable { .. }));
@@ -402,6 +435,46 @@ fn an_authority_that_cannot_be_read_is_left_alone_with_all_it_has_signed() {
         .map(|secret| secret.metadata.name.as_deref())
         .collect();
     assert_eq!(names, [Some("mail-credentials")]);
+}
+
+#[test]
+fn an_authority_that_somebody_else_has_made_signs_nothing() {
+    let relay = sample("minimal");
+    let mut found = applied(&prepare(&relay, &nothing()));
+    let authority = |found: &Found| match prepare(&relay, found).identity {
+        Identity::Established { authority, .. } => authority.certificate,
+        Identity::Unreadable { problem } => panic!("{problem}"),
+    };
+    let text = |found: &Found| string_at(found.secret("mail-ca").unwrap(), "tls.crt").unwrap();
+    assert_eq!(authority(&found), text(&found));
+    let theirs = found.secrets.get_mut("mail-ca").unwrap().as_mut().unwrap();
+    theirs.metadata.labels = None;
+    assert_ne!(authority(&found), text(&found));
+}
+
+#[test]
+fn of_the_users_secrets_only_the_keys_that_are_needed_are_mounted() {
+    for (name, volume, keys) in [
+        ("provided-certificate", "tls", &["tls.crt", "tls.key"][..]),
+        ("full", "login-provider", &["username", "password"]),
+        ("full", "ca-backup", &["root.pem"]),
+    ] {
+        let prepared = prepare(&sample(name), &nothing());
+        let pod = &prepared.objects.replicas[&0].deployment["spec"]["template"]["spec"];
+        let mut volumes = pod["volumes"].as_array().unwrap().iter();
+        let found = volumes.find(|found| found["name"] == volume).unwrap();
+        let items = found["secret"]["items"].as_array().unwrap().iter();
+        let mounted: Vec<_> = items.map(|item| item["key"].as_str().unwrap()).collect();
+        assert_eq!(mounted, keys, "{volume}");
+    }
+}
+
+#[test]
+fn an_image_that_is_not_allowed_is_refused() {
+    let mut relay = sample("minimal");
+    relay.spec.image = Some("elsewhere.example.org/postroad:1".into());
+    let refusal = validate(&relay, &nothing()).unwrap_err();
+    assert_eq!(refusal.reason, "ImageNotAllowed");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! rule can see, is refused here. A refusal leaves everything as it is.
 
 mod config;
+mod image;
 
 use std::collections::BTreeMap;
 
@@ -19,10 +20,15 @@ use serde::Serialize;
 use super::dereference::{Found, string_at};
 use crate::args::Settings;
 use crate::digest;
-use crate::names::{KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LISTENERS, RelayId};
+use crate::names::{
+    KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LABEL_RELAY, LISTENERS, RelayId,
+};
 
 /// It becomes an annotation of pods. An annotation may be 256 KiB long, a time is not.
 const RESTARTED_AT_MAX: usize = 64;
+
+/// Claims that a refusal names. A name has up to 46 characters, and a message has 1000.
+const CLAIMS_SHOWN: usize = 10;
 
 /// Why a relay is left as it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,6 +56,8 @@ pub(crate) struct Validated {
     pub(crate) replicas: u32,
     /// As written; `None` for the operator's own.
     pub(crate) image: Option<String>,
+    /// Names of Secrets in the order in which they are written.
+    pub(crate) image_pull_secrets: Vec<String>,
     pub(crate) defaults: PodDefaults,
     /// [`ANNOTATION_RESTARTED_AT`] as written, or its digest if it is longer than a time is.
     pub(crate) restarted_at: Option<String>,
@@ -115,6 +123,7 @@ pub(crate) fn validate(
         hostname,
         replicas,
         image,
+        image_pull_secrets,
         listeners,
         tls,
         access,
@@ -125,6 +134,8 @@ pub(crate) fn validate(
         resources,
     } = &relay.spec;
     check_name(&id.name)?;
+    check_claims(&id, storage.kind, found)?;
+    image::check(image.as_deref(), settings)?;
     let host = id.host(&settings.cluster_domain);
     let config = config::render(&relay.spec, hostname.as_deref().unwrap_or(&host))?;
     let certificate = match &tls.secret_ref {
@@ -141,6 +152,10 @@ pub(crate) fn validate(
         host,
         replicas: u32::from(*replicas),
         image: image.clone(),
+        image_pull_secrets: image_pull_secrets
+            .iter()
+            .map(|secret| secret.name.clone())
+            .collect(),
         defaults: PodDefaults {
             image: settings.relay_image.clone(),
             image_pull_policy: settings.image_pull_policy.clone(),
@@ -196,6 +211,39 @@ fn check_name(name: &str) -> Result<(), Refusal> {
             "metadata.name becomes the name of a Service: {name:?} has to have at most {} characters and no dots",
             postroad_api::RELAY_NAME_MAX
         ),
+    })
+}
+
+/// Pods that keep mail in themselves mount no claim, so nobody would deliver what is in one: it was left by a relay
+/// of the same name that has been deleted.
+fn check_claims(id: &RelayId, storage: StorageType, found: &Found) -> Result<(), Refusal> {
+    let claims: Vec<_> = found
+        .claims
+        .iter()
+        .filter(|(_, claim)| claim.metadata.deletion_timestamp.is_none())
+        .map(|(&ordinal, _)| id.replica(ordinal))
+        .collect();
+    if storage == StorageType::Persistent || claims.is_empty() {
+        return Ok(());
+    }
+    let all = claims.len();
+    let shown = claims.get(..CLAIMS_SHOWN.min(all)).unwrap_or_default();
+    let more = match all - shown.len() {
+        0 => String::new(),
+        more => format!(" ({more} more)"),
+    };
+    let RelayId {
+        name, namespace, ..
+    } = id;
+    let message = format!(
+        "storage.type is Ephemeral, and mail may wait in claims of an earlier SmtpRelay {name:?}: {}{more}. To have it \
+         delivered, delete this SmtpRelay, apply it with storage.type Persistent and replicas 0, and wait until the \
+         claims are gone. If it is of no use: kubectl --namespace {namespace} delete pvc --selector {LABEL_RELAY}={name}",
+        shown.join(", "),
+    );
+    Err(Refusal {
+        reason: "ClaimsLeft",
+        message,
     })
 }
 

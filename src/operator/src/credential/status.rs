@@ -13,7 +13,7 @@ use super::dereference::{Found, FoundRelay};
 use super::validate::Refusal;
 use crate::context::{Context, CredentialsInForce};
 use crate::controller::{condition, merge_conditions, string_at};
-use crate::credentials_file;
+use crate::credentials_file::{self, Proofs};
 use crate::digest;
 use crate::events::Notice;
 use crate::names::{KEY_CREDENTIALS, MANAGER_STATUS};
@@ -45,9 +45,14 @@ enum Honoured {
 }
 
 /// For a credential whose Secret is there.
-pub(super) fn applied(credential: &SmtpCredential, applied: &Applied, found: &Found) -> Verdict {
+pub(super) fn applied(
+    credential: &SmtpCredential,
+    applied: &Applied,
+    found: &Found,
+    proofs: &Proofs,
+) -> Verdict {
     let generation = generation(credential);
-    let honoured = honoured(applied, found.relay.as_ref());
+    let honoured = honoured(applied, found.relay.as_ref(), proofs);
     let accepted = condition(
         "Accepted",
         Some(true),
@@ -88,7 +93,7 @@ pub(super) fn applied(credential: &SmtpCredential, applied: &Applied, found: &Fo
     }
 }
 
-fn honoured(applied: &Applied, relay: Option<&FoundRelay>) -> Honoured {
+fn honoured(applied: &Applied, relay: Option<&FoundRelay>, proofs: &Proofs) -> Honoured {
     let Some(relay) = relay else {
         return Honoured::NotYet;
     };
@@ -100,7 +105,7 @@ fn honoured(applied: &Applied, relay: Option<&FoundRelay>) -> Honoured {
         return Honoured::NotYet;
     };
     let is_proven = Credentials::parse(&text).is_ok_and(|file| {
-        credentials_file::proven(&file, &applied.username, &applied.password).is_some()
+        credentials_file::proven(&file, &applied.username, &applied.password, proofs).is_some()
     });
     match &relay.in_force {
         _ if !is_proven => Honoured::NotYet,

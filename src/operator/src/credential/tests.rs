@@ -15,11 +15,13 @@ use crate::certificate::{self, Usage, Wanted};
 use crate::context::CredentialsInForce;
 use crate::controller::string_at;
 use crate::names::RelayId;
+use crate::places::Place;
 
 fn settings() -> Settings {
     Settings {
         relay_image: String::new(),
         image_pull_policy: None,
+        allowed_relay_images: Vec::new(),
         cluster_domain: "cluster.local".into(),
         namespaces: Vec::new(),
         health_listen: ([127, 0, 0, 1], 0).into(),
@@ -69,6 +71,7 @@ fn found(spec: &str, certificate: Option<Secret>, secret: Option<Secret>) -> Fou
             relay,
             certificate,
             credentials: None,
+            place: Place::Taken,
             in_force: CredentialsInForce::Unknown,
         }),
         secret,
@@ -123,12 +126,12 @@ fn the_secret_is_a_service_binding() {
 
 #[test]
 fn a_password_stays_once_it_is_handed_out_and_no_two_are_the_same() {
-    let existing = secret("credential", &[("password", "old")]);
+    let existing = secret("credential", &[("password", "chosen by hand")]);
     assert_eq!(
         prepare(&found(ALLOWED, None, Some(existing)))
             .unwrap()
             .password,
-        "old"
+        "chosen by hand"
     );
     let new = || prepare(&found(ALLOWED, None, None)).unwrap().password;
     assert_ne!(new(), new());
@@ -214,6 +217,12 @@ fn the_host_is_one_that_the_certificate_is_valid_for() {
 #[test]
 fn a_credential_that_may_not_be_is_told_why() {
     let taken = secret("somebody", &[("password", "theirs")]);
+    let short = secret("credential", &[("password", "elevenchars")]);
+    let without = |place| {
+        let mut found = found(ALLOWED, None, None);
+        found.relay.as_mut().unwrap().place = place;
+        found
+    };
     let missing = Found {
         relay: None,
         secret: None,
@@ -238,6 +247,21 @@ fn a_credential_that_may_not_be_is_told_why() {
             found(ALLOWED, None, Some(taken)),
             "SecretNameTaken",
             "spec.secretName",
+        ),
+        (
+            found(ALLOWED, None, Some(short)),
+            "PasswordTooShort",
+            "fewer than 12 characters",
+        ),
+        (
+            without(Place::NamespaceFull),
+            "TooManyCredentials",
+            "200 SmtpCredentials of one namespace, and \"shop\" has older ones",
+        ),
+        (
+            without(Place::RelayFull),
+            "TooManyCredentials",
+            "honours 1000 SmtpCredentials",
         ),
     ] {
         let Err(refusal) = prepare(&found) else {

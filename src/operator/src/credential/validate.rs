@@ -9,7 +9,9 @@ use super::dereference::{Found, FoundRelay};
 use crate::args::Settings;
 use crate::certificate::inspect;
 use crate::controller::{honours, owned_by, string_at, username};
-use crate::names::{KEY_AUTHORITY, KEY_CERTIFICATE, KEY_PASSWORD};
+use crate::credentials_file::{PASSWORD_CHARS_MIN, is_long_enough};
+use crate::names::{KEY_AUTHORITY, KEY_CERTIFICATE, KEY_PASSWORD, RelayId};
+use crate::places::{self, Place};
 
 /// Why a credential has no Secret, or keeps the one it has.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,8 +79,15 @@ pub(super) fn validate(
         );
         return Err(refusal("NamespaceNotAllowed", message));
     }
+    check_place(found.place(), &relay.id, &namespace)?;
     let secret_name = credential.secret_name().to_owned();
     check_secret(found.secret.as_ref(), &secret_name, &owner)?;
+    let password = found
+        .secret
+        .as_ref()
+        .and_then(|secret| string_at(secret, KEY_PASSWORD))
+        .filter(|password| !password.is_empty());
+    check_password(password.as_deref(), &secret_name)?;
     let endpoint = endpoint(&relay.relay).ok_or_else(|| {
         let message = format!(
             "SmtpRelay {:?} has no listener with TLS and AUTH: enable submission or submissions there",
@@ -88,11 +97,7 @@ pub(super) fn validate(
     })?;
     Ok(Validated {
         username: username(credential),
-        password: found
-            .secret
-            .as_ref()
-            .and_then(|secret| string_at(secret, KEY_PASSWORD))
-            .filter(|password| !password.is_empty()),
+        password,
         host: host(relay, settings),
         authority: relay
             .certificate
@@ -125,6 +130,36 @@ fn check_secret(
         }
         _ => Ok(()),
     }
+}
+
+/// Those that came first keep their place, and no more are taken: all of a relay end in one Secret.
+fn check_place(place: Place, id: &RelayId, own: &str) -> Result<(), Refusal> {
+    let RelayId {
+        name, namespace, ..
+    } = id;
+    let message = match place {
+        Place::Taken => return Ok(()),
+        Place::NamespaceFull => format!(
+            "SmtpRelay {name:?} in namespace {namespace:?} honours {} SmtpCredentials of one namespace, and {own:?} has older ones: delete some of them, or share one login",
+            places::NAMESPACE_MAX
+        ),
+        Place::RelayFull => format!(
+            "SmtpRelay {name:?} in namespace {namespace:?} honours {} SmtpCredentials and has older ones: use another relay, or share one login",
+            places::RELAY_MAX
+        ),
+    };
+    Err(refusal("TooManyCredentials", message))
+}
+
+/// The owner of the Secret may set a password; one that could be guessed is not taken.
+fn check_password(password: Option<&str>, secret: &str) -> Result<(), Refusal> {
+    if password.is_none_or(is_long_enough) {
+        return Ok(());
+    }
+    let message = format!(
+        "the password in Secret {secret:?} has fewer than {PASSWORD_CHARS_MIN} characters and is not taken, the former one stays in force: write a longer one, or remove the key {KEY_PASSWORD:?} to have one made"
+    );
+    Err(refusal("PasswordTooShort", message))
 }
 
 /// Submission with STARTTLS first, since every client knows it.

@@ -6,8 +6,9 @@ const SHORT: Duration = Duration::from_secs(5);
 /// `new` as wanted, `old` of other inputs, `was` as wanted of an earlier shape; `+` serves or `-` not; then
 /// what the pod says: `s3` serving with 3 queued, `d3` draining for a short time, `D0` draining for a long
 /// time, `?` unknown. `.` is no Deployment, `x` one that terminates. A second word is the claim: `c`
-/// (default), `none`, `new` or `gone`. A third is the disk: `bad` is damaged, `ill` failing.
-fn replica(text: &str) -> Replica {
+/// (default), `none`, `new`, `lost` or `gone`. A third is the disk: `bad` is damaged, `ill` failing. All pods of a row
+/// keep their mail in the same way.
+fn replica(mount: Mount, text: &str) -> Replica {
     let words: Vec<_> = text.split(' ').collect();
     let word = |index: usize, default| words.get(index).copied().unwrap_or(default);
     let (workload, claim, disk) = (word(0, "."), word(1, "c"), word(2, "well"));
@@ -37,6 +38,7 @@ fn replica(text: &str) -> Replica {
                 } else {
                     Shape::Earlier
                 },
+                mount,
                 serves: &text[3..4] == "+",
             },
             report(&text[4..]),
@@ -46,6 +48,7 @@ fn replica(text: &str) -> Replica {
         "c" => Claim::Present,
         "none" => Claim::Absent,
         "new" => Claim::Unbound,
+        "lost" => Claim::Lost,
         "gone" => Claim::Terminating,
         other => panic!("{other:?}"),
     };
@@ -63,29 +66,28 @@ fn replica(text: &str) -> Replica {
     }
 }
 
-fn decide(durability: Durability, number: u32, replicas: &[&str]) -> Plan {
-    plan(wanted(durability, number), &numbered(replicas))
+fn decide(mount: Mount, number: u32, replicas: &[&str]) -> Plan {
+    plan(wanted(number), &numbered(mount, replicas))
 }
 
-fn numbered(replicas: &[&str]) -> BTreeMap<u32, Replica> {
+fn numbered(mount: Mount, replicas: &[&str]) -> BTreeMap<u32, Replica> {
     (0..)
-        .zip(replicas.iter().map(|text| replica(text)))
+        .zip(replicas.iter().map(|text| replica(mount, text)))
         .collect()
 }
 
-fn wanted(durability: Durability, replicas: u32) -> Wanted<'static> {
+fn wanted(replicas: u32) -> Wanted<'static> {
     Wanted {
         relay: "mail",
         replicas,
         inputs: "new",
-        durability,
     }
 }
 
 #[track_caller]
-fn check(durability: Durability, rows: &[(u32, &[&str], &[Step], bool)]) {
+fn check(mount: Mount, rows: &[(u32, &[&str], &[Step], bool)]) {
     for (wanted, replicas, steps, waiting) in rows {
-        let plan = decide(durability, *wanted, replicas);
+        let plan = decide(mount, *wanted, replicas);
         assert_eq!(
             (plan.steps, plan.waiting.is_some()),
             (steps.to_vec(), *waiting),
@@ -99,7 +101,7 @@ use Step::{Create, Drain, Remove, Restart, Roll};
 #[test]
 fn missing_replicas_are_created_at_once() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (3, &[], &[Create(0), Create(1), Create(2)], false),
             (2, &["new+s0", ". c"], &[Create(1)], false),
@@ -116,7 +118,7 @@ fn missing_replicas_are_created_at_once() {
 #[test]
 fn replicas_that_serve_are_replaced_one_at_a_time() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (3, &["old+s0", "old+s0", "old+s5"], &[Roll(0)], false),
             (3, &["new-?", "old+s0", "old+s5"], &[], true),
@@ -131,7 +133,7 @@ fn replicas_that_serve_are_replaced_one_at_a_time() {
 #[test]
 fn replicas_that_do_not_serve_are_replaced_at_once() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (2, &["old-?", "old-?"], &[Roll(0), Roll(1)], false),
             (3, &["old+s0", "old-?", "old+s0"], &[Roll(1)], true),
@@ -142,7 +144,7 @@ fn replicas_that_do_not_serve_are_replaced_at_once() {
 #[test]
 fn a_replica_is_removed_only_when_empty_for_good() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (1, &["new+s0", "new+s7"], &[Drain(1)], true),
             (1, &["new+s0", "new+s0"], &[Drain(1)], true),
@@ -164,7 +166,7 @@ fn a_replica_is_removed_only_when_empty_for_good() {
 #[test]
 fn what_a_stranded_claim_holds_is_delivered() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (1, &["new+s0", ". c"], &[Create(1)], false),
             (0, &[". c"], &[Create(0)], false),
@@ -175,7 +177,7 @@ fn what_a_stranded_claim_holds_is_delivered() {
 #[test]
 fn a_replica_that_leaves_is_not_replaced_unless_it_is_broken() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (1, &["new+s0", "old+s7"], &[Drain(1)], true),
             (1, &["new+s0", "old-d7"], &[], true),
@@ -187,14 +189,14 @@ fn a_replica_that_leaves_is_not_replaced_unless_it_is_broken() {
 #[test]
 fn a_drained_replica_that_is_wanted_again_starts_anew() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (2, &["new+s0", "new-d3"], &[Restart(1)], false),
             (2, &["new+s0", "old-d3"], &[Roll(1)], false),
         ],
     );
     check(
-        Durability::Pod,
+        Mount::Pod,
         &[
             (2, &["new+s0 none", "new-d3 none"], &[], true),
             (2, &["new+s0 none", "new-D0 none"], &[Restart(1)], false),
@@ -205,7 +207,7 @@ fn a_drained_replica_that_is_wanted_again_starts_anew() {
 #[test]
 fn mail_in_the_pod_is_delivered_before_the_pod_goes() {
     check(
-        Durability::Pod,
+        Mount::Pod,
         &[
             (2, &["old+s4 none", "old+s0 none"], &[Drain(0)], true),
             (2, &["old-d4 none", "old+s0 none"], &[], true),
@@ -226,22 +228,16 @@ fn one_missed_answer_costs_no_mail_while_the_pod_serves() {
         (0, &["old+?"], &[], true),
         (0, &["new+?"], &[], true),
     ];
-    check(Durability::Pod, rows);
+    check(Mount::Pod, rows);
     // A claim that was last seen unbound, under a pod that has taken mail since.
-    check(
-        Durability::Claim,
-        &[(0, &["new+s3 new"], &[Drain(0)], true)],
-    );
-    check(
-        Durability::Claim,
-        &[(0, &["new-? new"], &[Remove(0)], false)],
-    );
+    check(Mount::Claim, &[(0, &["new+s3 new"], &[Drain(0)], true)]);
+    check(Mount::Claim, &[(0, &["new-? new"], &[Remove(0)], false)]);
 }
 
 #[test]
 fn a_newer_operator_replaces_no_replica_that_serves() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (2, &["was+s0", "was+s7"], &[], false),
             (2, &["was+?", "was+s7"], &[], false),
@@ -259,7 +255,7 @@ fn a_newer_operator_replaces_no_replica_that_serves() {
         ],
     );
     check(
-        Durability::Pod,
+        Mount::Pod,
         &[
             (1, &["was+s7 none"], &[], false),
             // Its container may come up again, with the mail that is in its pod.
@@ -281,7 +277,7 @@ fn what_keeps_an_earlier_shape_is_known() {
         // It is on its way out.
         (&["new+s0", "new+s0", "was+s0"], &[]),
     ] {
-        let (wanted, replicas) = (wanted(Durability::Claim, 2), numbered(replicas));
+        let (wanted, replicas) = (wanted(2), numbered(Mount::Claim, replicas));
         let plan = plan(wanted, &replicas);
         assert_eq!(outdated(wanted, &replicas, &plan), expected, "{replicas:?}");
     }
@@ -290,7 +286,7 @@ fn what_keeps_an_earlier_shape_is_known() {
 #[test]
 fn a_claim_with_damage_is_kept_until_somebody_deletes_it() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (1, &["new+s0", "new-D0 c bad"], &[], true),
             (1, &["new+s0", "new-D0 c ill"], &[], true),
@@ -304,10 +300,10 @@ fn a_claim_with_damage_is_kept_until_somebody_deletes_it() {
     );
     // There is nothing to keep.
     check(
-        Durability::Pod,
+        Mount::Pod,
         &[(1, &["new+s0 none", "new-D0 none bad"], &[Remove(1)], false)],
     );
-    let plan = decide(Durability::Claim, 1, &["new+s0", "new-D0 c bad"]);
+    let plan = decide(Mount::Claim, 1, &["new+s0", "new-D0 c bad"]);
     let waiting = plan.waiting.unwrap();
     assert!(waiting.contains("corrupt/ on claim mail-1"), "{waiting}");
 }
@@ -315,7 +311,7 @@ fn a_claim_with_damage_is_kept_until_somebody_deletes_it() {
 #[test]
 fn a_volume_that_somebody_deletes_is_emptied_and_replaced() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (2, &["new+s0", "new+s3 gone"], &[Drain(1)], true),
             (2, &["new+s0", "new-d0 gone"], &[], true),
@@ -338,7 +334,7 @@ fn a_volume_that_somebody_deletes_is_emptied_and_replaced() {
 #[test]
 fn a_pod_without_its_claim_gets_another() {
     check(
-        Durability::Claim,
+        Mount::Claim,
         &[
             (2, &["new+s0", "new-? none"], &[Create(1)], false),
             (1, &["new+s0", "new-? none"], &[Remove(1)], false),
@@ -347,4 +343,61 @@ fn a_pod_without_its_claim_gets_another() {
             (1, &["new+s0", "new+s3 none"], &[Drain(1)], true),
         ],
     );
+}
+
+#[test]
+fn what_a_pod_says_counts_for_the_claim_that_it_has_mounted_and_for_no_other() {
+    for mount in [Mount::Unproven, Mount::Pod] {
+        check(
+            mount,
+            &[
+                // Empty is the pod. The claim may hold mail, and gets a pod of its own.
+                (1, &["new+s0", "new-D0 c"], &[Restart(1)], false),
+                (1, &["new+s0", "new-D0 new"], &[Restart(1)], false),
+                (0, &["old-D0 c"], &[Restart(0)], false),
+                (1, &["new+s0", "new-D0 c bad"], &[Restart(1)], false),
+                // There is no claim, or it goes in any case.
+                (1, &["new+s0", "new-D0 none"], &[Remove(1)], false),
+                (1, &["new+s0", "new-D0 gone"], &[Remove(1)], false),
+                // It is drained like any other before.
+                (1, &["new+s0", "new+s0 c"], &[Drain(1)], true),
+                (1, &["new+s0", "new-D3 c"], &[], true),
+            ],
+        );
+    }
+}
+
+#[test]
+fn mail_in_a_pod_is_delivered_before_its_relay_gets_claims() {
+    check(
+        Mount::Pod,
+        &[
+            (2, &["old+s4", "old+s0"], &[Drain(0)], true),
+            (2, &["old-d4", "old+s0"], &[], true),
+            (2, &["old-D0", "old+s0"], &[Roll(0)], true),
+            (1, &["old-s4 new"], &[Drain(0)], true),
+        ],
+    );
+}
+
+#[test]
+fn what_a_volume_held_that_is_gone_is_delivered_while_a_pod_has_it() {
+    let rows: &[(u32, &[&str], &[Step], bool)] = &[
+        (1, &["new+s3 lost"], &[], false),
+        // No other pod could start.
+        (1, &["old+s3 lost"], &[Drain(0)], true),
+        (1, &["old-D0 lost"], &[Roll(0)], false),
+        (0, &["new+s3 lost"], &[Drain(0)], true),
+        (0, &["new-D0 lost"], &[Remove(0)], false),
+        (1, &[". lost"], &[Create(0)], false),
+        (1, &["new-? lost"], &[], true),
+        (1, &["old-? lost"], &[], true),
+        (0, &[". lost"], &[], true),
+        (0, &["new-? lost"], &[], true),
+    ];
+    check(Mount::Claim, rows);
+    for (number, replica) in [(1, "new-? lost"), (0, ". lost"), (0, "new-? lost")] {
+        let waiting = decide(Mount::Claim, number, &[replica]).waiting.unwrap();
+        assert!(waiting.contains("volume of claim mail-0"), "{waiting}");
+    }
 }

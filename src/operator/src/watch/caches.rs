@@ -83,6 +83,7 @@ pub(crate) struct Caches {
     pub(crate) credentials: Cache<Credential>,
     pub(crate) deployments: Cache<Deployment>,
     pub(crate) claims: Cache<PersistentVolumeClaim>,
+    /// Of their specs only the volumes.
     pub(crate) pods: Cache<Pod>,
     pub(crate) services: Cache<PartialObjectMeta<Service>>,
     pub(crate) config_maps: Cache<PartialObjectMeta<ConfigMap>>,

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::Status;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,7 +55,7 @@ impl Seen {
         Self { meta, ..self }
     }
 
-    pub(super) fn is_ours(&self, meta: &ObjectMeta) -> bool {
+    pub(crate) fn is_ours(&self, meta: &ObjectMeta) -> bool {
         let has = |key: &str, value: &str| {
             meta.labels
                 .as_ref()
@@ -73,16 +74,20 @@ pub(super) enum Outcome {
     Behind,
 }
 
+/// No object has this version: with it an apply makes a new object, and writes over none.
+const NO_VERSION: &str = "1";
+
 /// What may be written over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Over {
-    /// Whatever is there: it is made what it should be, come what may.
-    Anything,
+    /// Any version of the object that was found to be ours, or nothing if there was none.
+    AnyVersion,
     /// The very object and version that was seen, or nothing if none was.
     Seen,
 }
 
-/// Makes an object what it should be, unless it already is.
+/// Makes an object what it should be, unless it already is. One that somebody has made since it was looked for is
+/// [`Error::Meanwhile`]: it is not written over before it is known whose it is.
 pub(crate) async fn ensure<K>(context: &Context, desired: &K, seen: Seen) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -100,7 +105,13 @@ where
         source,
     })?;
     let target = Target::<K>::new(context, namespace, name);
-    target.apply(desired, seen, Over::Anything).await.map(drop)
+    match target.apply(desired, seen, Over::AnyVersion).await? {
+        Outcome::Done => Ok(()),
+        Outcome::Behind => Err(Error::Meanwhile {
+            kind: K::kind(&()).into_owned(),
+            name: name.to_owned(),
+        }),
+    }
 }
 
 /// Makes an object what it should be, if it still is what was seen: for objects of which an older
@@ -168,21 +179,26 @@ where
                 return Ok(Outcome::Done);
             }
         }
-        if over == Over::Seen {
-            match (&seen.meta, &live) {
-                (None, Some(_)) => return Ok(Outcome::Behind),
-                (None, None) => {}
-                // The API server refuses with 409 if the object is another one by now, or gone.
-                (Some(meta), _) => {
-                    desired["metadata"]["uid"] = json!(meta.uid);
-                    desired["metadata"]["resourceVersion"] = json!(meta.resource_version);
-                }
+        match (over, &seen.meta, &live) {
+            (Over::Seen, None, Some(_)) => return Ok(Outcome::Behind),
+            // The API server refuses with 409 if there is one by now.
+            (Over::Seen | Over::AnyVersion, None, None) => {
+                desired["metadata"]["resourceVersion"] = json!(NO_VERSION);
+            }
+            // As above, also if it is gone.
+            (Over::Seen, Some(meta), _) => {
+                desired["metadata"]["uid"] = json!(meta.uid);
+                desired["metadata"]["resourceVersion"] = json!(meta.resource_version);
+            }
+            // 409 if the object is gone by now, and see `is_another`.
+            (Over::AnyVersion, _, Some(meta)) | (Over::AnyVersion, Some(meta), None) => {
+                desired["metadata"]["uid"] = json!(meta.uid);
             }
         }
         let params = PatchParams::apply(seen.manager).force();
         let applied = match api.patch(name, &params, &Patch::Apply(desired)).await {
             Ok(applied) => applied,
-            Err(kube::Error::Api(status)) if over == Over::Seen && status.is_conflict() => {
+            Err(kube::Error::Api(status)) if status.is_conflict() || is_another(&status) => {
                 tracing::debug!(%kind, namespace, name, "put off: the cache is behind");
                 return Ok(Outcome::Behind);
             }
@@ -207,6 +223,15 @@ where
             Err(source) => Err(failed::<K>("get", self.name, source)),
         }
     }
+}
+
+/// Whether the API server has refused because the object is not the one whose uid was named. Where no version is named it
+/// takes that for an attempt to change the uid (422), not for a conflict.
+fn is_another(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.field == "metadata.uid")
 }
 
 /// Deletes an object if it still is what was seen. Gone or changed since: the cache is behind.

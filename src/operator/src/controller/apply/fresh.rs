@@ -35,10 +35,12 @@ pub(super) async fn is_fresh(
     let deployments = found.deployments.values().map(|found| &found.metadata);
     let claims = found.claims.values().map(|found| &found.metadata);
     let pods = found.all_pods.iter().map(|found| &found.metadata);
+    let ours = |meta: &ObjectMeta| id.ordinal(meta).is_some();
+    let live_claims = live::<PersistentVolumeClaim>(client, id, ours, version);
     Ok(is_wanted(client, validated).await?
-        && marks(deployments, version) == live::<Deployment>(client, id, version).await?
-        && marks(claims, version) == live::<PersistentVolumeClaim>(client, id, version).await?
-        && marks(pods, presence) == live::<Pod>(client, id, presence).await?)
+        && marks(deployments, version) == live::<Deployment>(client, id, ours, version).await?
+        && marks(claims, version) == live_claims.await?
+        && marks(pods, presence) == live::<Pod>(client, id, |_| true, presence).await?)
 }
 
 async fn is_wanted(client: &Client, validated: &Validated) -> Result<bool, Error> {
@@ -64,6 +66,7 @@ async fn is_wanted(client: &Client, validated: &Validated) -> Result<bool, Error
 async fn live<K>(
     client: &Client,
     id: &RelayId,
+    counts: impl Fn(&ObjectMeta) -> bool,
     mark: fn(&ObjectMeta) -> Mark,
 ) -> Result<BTreeSet<Mark>, Error>
 where
@@ -78,7 +81,8 @@ where
         .list_metadata(&ListParams::default().labels(&labels))
         .await
         .map_err(|source| failed::<K>("list", &id.name, source))?;
-    Ok(marks(list.items.iter().map(|item| &item.metadata), mark))
+    let metas = list.items.iter().map(|item| &item.metadata);
+    Ok(marks(metas.filter(|meta| counts(meta)), mark))
 }
 
 fn marks<'a>(

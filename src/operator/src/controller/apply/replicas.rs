@@ -26,13 +26,13 @@ use super::ensure::{Outcome, delete, ensure_seen, failed};
 use super::{Error, Seen, ensure, fresh};
 use crate::certificate::Pair;
 use crate::context::Context;
-use crate::controller::build::ReplicaObjects;
-use crate::controller::dereference::Found;
+use crate::controller::build::{ReplicaObjects, claim_state, mount};
+use crate::controller::dereference::{Found, FoundPod};
 use crate::controller::validate::Validated;
 use crate::events::Notice;
-use crate::names::{ANNOTATION_DRAINING, MANAGER_RELAY, RelayId};
+use crate::names::{ANNOTATION_DRAINING, ANNOTATION_DRAINING_POD, MANAGER_RELAY, RelayId};
 use crate::quantity;
-use crate::rollout::{Plan, Step};
+use crate::rollout::{Claim, Mount, Plan, Step};
 
 pub(super) struct Steps<'a> {
     pub(super) context: &'a Context,
@@ -46,10 +46,9 @@ pub(super) struct Steps<'a> {
 impl Steps<'_> {
     /// Takes the steps of a plan, and mends what was changed by hand in replicas that stay.
     pub(super) async fn take(&self, plan: &Plan) -> Result<Vec<Notice>, Error> {
-        self.mend(plan).await?;
+        let mut notices = self.mend(plan).await?;
         let is_creation = |step: &Step| matches!(step, Step::Create(_));
         let is_fresh = plan.steps.iter().all(is_creation) || self.is_fresh().await?;
-        let mut notices = Vec::new();
         for &step in &plan.steps {
             let may_be_taken = match step {
                 Step::Create(_) => true,
@@ -80,6 +79,8 @@ impl Steps<'_> {
             }
             Step::Roll(ordinal) => {
                 let note = format!("Replacing the pod of replica {ordinal}");
+                // The pod that is replaced may have done without one.
+                self.claim(ordinal).await?;
                 (
                     self.deployment(ordinal).await?,
                     Notice::normal("ReplicaRolled", "Roll", note),
@@ -110,8 +111,8 @@ impl Steps<'_> {
     /// the moment between this question and the step.
     async fn costs_no_mail(&self, step: Step) -> bool {
         let ordinal = step.ordinal();
-        let claim = self.found.claims.get(&ordinal);
-        let stays = claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
+        let stays = matches!(self.claim_state(ordinal), Claim::Unbound | Claim::Present)
+            && mount(self.found, ordinal) != Some(Mount::Pod);
         if stays && !matches!(step, Step::Remove(_)) {
             return true;
         }
@@ -140,7 +141,8 @@ impl Steps<'_> {
 
     /// Undoes what was changed by hand in replicas that nothing else happens to, and grows claims. Each keeps the
     /// pod that it was made with.
-    async fn mend(&self, plan: &Plan) -> Result<(), Error> {
+    async fn mend(&self, plan: &Plan) -> Result<Vec<Notice>, Error> {
+        let mut notices = Vec::new();
         for (ordinal, objects) in self.replicas {
             let Some(existing) = self.found.deployments.get(ordinal) else {
                 continue;
@@ -150,10 +152,10 @@ impl Steps<'_> {
                 self.apply(*ordinal, kept).await?;
             }
             if let (Some(claim), Some(wanted)) = (self.found.claims.get(ordinal), &objects.claim) {
-                self.grow(claim, wanted).await?;
+                notices.extend(self.grow(claim, wanted).await?);
             }
         }
-        Ok(())
+        Ok(notices)
     }
 
     /// The Deployment as it is made today.
@@ -187,43 +189,53 @@ impl Steps<'_> {
         }
     }
 
-    /// Raises the request of a claim; lowering it is impossible.
+    /// Raises the request of a claim; lowering it is impossible. Some volumes cannot grow: nothing else waits for them.
     async fn grow(
         &self,
         existing: &PersistentVolumeClaim,
         wanted: &PersistentVolumeClaim,
-    ) -> Result<(), Error> {
-        let (Some(from), Some(to)) = (requested(existing), requested(wanted)) else {
-            return Ok(());
+    ) -> Result<Option<Notice>, Error> {
+        let Some(to) = growth(existing, wanted) else {
+            return Ok(None);
         };
-        if quantity::bytes(to) <= quantity::bytes(from) {
-            return Ok(());
-        }
         let patch = json!({"spec": {"resources": {"requests": {"storage": to}}}});
         let name = existing.name_any();
         let api: Api<PersistentVolumeClaim> = self.api();
-        api.patch(&name, &manager(), &Patch::Merge(patch))
-            .await
-            .map_err(|source| failed::<PersistentVolumeClaim>("grow", &name, source))?;
-        self.context.metrics.wrote("PersistentVolumeClaim");
-        Ok(())
+        match api.patch(&name, &manager(), &Patch::Merge(patch)).await {
+            Ok(_) => {
+                self.context.metrics.wrote("PersistentVolumeClaim");
+                Ok(None)
+            }
+            Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+                Ok(self.not_grown(&name, to, status.message))
+            }
+            Err(source) => Err(failed::<PersistentVolumeClaim>("grow", &name, source)),
+        }
     }
 
-    /// The annotation first: after a crash in between, the drain merely begins later than it says.
+    /// Says that a claim does not grow, and why, unless this has been said.
+    fn not_grown(&self, claim: &str, to: &str, why: String) -> Option<Notice> {
+        let object = format!("grow/{}/{claim}", self.id().namespace);
+        if self.context.applied.is_current(&object, to, &why) {
+            return None;
+        }
+        let note = format!("Claim {claim} keeps its size, {to} is refused: {why}");
+        self.context.applied.record(object, to.to_owned(), why);
+        Some(Notice::warning("VolumeNotGrown", "Grow", note))
+    }
+
+    /// The annotations first: after a crash in between, the drain merely begins later than it says.
     async fn drain(&self, ordinal: u32) -> Result<Option<Notice>, Error> {
         let pod = self.found.pods.iter().find(|pod| pod.ordinal == ordinal);
-        let (Some(authority), Some(address)) = (self.authority, pod.and_then(|pod| pod.address))
-        else {
+        let (Some(authority), Some(pod)) = (self.authority, pod) else {
             return Ok(None);
         };
-        let name = self.id().replica(ordinal);
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let patch = json!({"metadata": {"annotations": {ANNOTATION_DRAINING: now}}});
-        let api: Api<Deployment> = self.api();
-        api.patch_metadata(&name, &manager(), &Patch::Merge(patch))
-            .await
-            .map_err(|source| failed::<Deployment>("annotate", &name, source))?;
-        self.context.metrics.wrote("Deployment");
+        let Some(address) = pod.address else {
+            return Ok(None);
+        };
+        if self.note_drain(ordinal, pod).await? == Outcome::Behind {
+            return Ok(None);
+        }
         match self
             .context
             .admin
@@ -240,12 +252,45 @@ impl Steps<'_> {
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
-                    name,
+                    ordinal,
                     error,
                     "cannot drain a replica; the next visit tries again"
                 );
                 Ok(None)
             }
+        }
+    }
+
+    /// Writes down when which pod was told to drain, on the version of the Deployment that was seen. The pod is named
+    /// because its successor has the same Deployment, and was told nothing.
+    async fn note_drain(&self, ordinal: u32, pod: &FoundPod) -> Result<Outcome, Error> {
+        let Some(seen) = self.found.deployments.get(&ordinal) else {
+            return Ok(Outcome::Behind);
+        };
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let patch = json!({"metadata": {
+            "uid": seen.metadata.uid,
+            "resourceVersion": seen.metadata.resource_version,
+            "annotations": {
+                ANNOTATION_DRAINING: now,
+                ANNOTATION_DRAINING_POD: pod.pod.metadata.uid,
+            },
+        }});
+        let name = self.id().replica(ordinal);
+        let api: Api<Deployment> = self.api();
+        match api
+            .patch_metadata(&name, &manager(), &Patch::Merge(patch))
+            .await
+        {
+            Ok(_) => {
+                self.context.metrics.wrote("Deployment");
+                Ok(Outcome::Done)
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                tracing::debug!(name, "drain put off: the cache is behind");
+                Ok(Outcome::Behind)
+            }
+            Err(source) => Err(failed::<Deployment>("annotate", &name, source)),
         }
     }
 
@@ -259,20 +304,30 @@ impl Steps<'_> {
 
     /// The Deployment first: a claim that is deleted while its Deployment lives would hold up the
     /// next pod. And only if it was the one that was seen: one that is made anew meanwhile may take
-    /// mail, into the same claim.
+    /// mail, into the same claim. A claim that may hold mail goes only if that was the one that the pod
+    /// has spoken for.
     async fn remove(&self, ordinal: u32) -> Result<Outcome, Error> {
+        let state = self.claim_state(ordinal);
+        let may_hold_mail = matches!(state, Claim::Present | Claim::Lost);
+        if may_hold_mail && mount(self.found, ordinal) != Some(Mount::Claim) {
+            return Ok(Outcome::Behind);
+        }
         if self.found.deployments.contains_key(&ordinal)
             && self.restart(ordinal).await? == Outcome::Behind
         {
             return Ok(Outcome::Behind);
         }
         match self.found.claims.get(&ordinal) {
-            Some(claim) if claim.metadata.deletion_timestamp.is_none() => {
+            Some(claim) if state != Claim::Terminating => {
                 let api = self.api::<PersistentVolumeClaim>();
                 delete(self.context, &api, &claim.metadata).await
             }
             _ => Ok(Outcome::Done),
         }
+    }
+
+    fn claim_state(&self, ordinal: u32) -> Claim {
+        claim_state(self.found.claims.get(&ordinal).map(AsRef::as_ref))
     }
 
     const fn id(&self) -> &RelayId {
@@ -285,6 +340,16 @@ impl Steps<'_> {
     {
         Api::namespaced(self.context.client.clone(), &self.id().namespace)
     }
+}
+
+/// The size that a claim should ask for, if it should ask for more than it does. Without a volume it cannot.
+fn growth<'a>(
+    existing: &PersistentVolumeClaim,
+    wanted: &'a PersistentVolumeClaim,
+) -> Option<&'a str> {
+    let to = requested(wanted)?;
+    let is_more = quantity::bytes(to)? > quantity::bytes(requested(existing)?)?;
+    (is_more && claim_state(Some(existing)) == Claim::Present).then_some(to)
 }
 
 fn requested(claim: &PersistentVolumeClaim) -> Option<&str> {

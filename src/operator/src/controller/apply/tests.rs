@@ -10,15 +10,19 @@ use serde_json::Value;
 
 use super::*;
 use crate::admin::Admin;
+use crate::certificate::Pair;
 use crate::context::{AppliedObjects, InForce, lock};
+use crate::controller::Resting;
 use crate::controller::tests::{
-    nothing, now, prepare, sample, secret, serving, settings, validate,
+    nothing, now, prepare, sample, secret, serving, settings, validate, with_pods,
 };
 use crate::events::Announcer;
 use crate::health::Metrics;
 use crate::retry::Failures;
 use crate::rollout::Step;
 use crate::watch::{Cache, Caches};
+
+mod claims;
 
 fn pod(mark: Option<&str>, config: &str, refused: Option<&str>) -> FoundPod {
     let status = json!({
@@ -211,6 +215,8 @@ fn context(server: &Arc<Server>) -> Context {
         failures: Failures::default(),
         applied: AppliedObjects::default(),
         in_force: InForce::default(),
+        resting: Resting::default(),
+        proofs: Arc::default(),
     }
 }
 
@@ -219,11 +225,20 @@ async fn take(
     step: Option<Step>,
     server: impl Fn(Server) -> Server,
 ) -> (Arc<Server>, Vec<&'static str>) {
-    let found = serving(&prepare(&sample("minimal"), &nothing()));
+    let found = with_pods(serving(&prepare(&sample("minimal"), &nothing())));
     take_of(&found, step, server).await
 }
 
 async fn take_of(
+    found: &Found,
+    step: Option<Step>,
+    server: impl Fn(Server) -> Server,
+) -> (Arc<Server>, Vec<&'static str>) {
+    take_with(None, found, step, server).await
+}
+
+async fn take_with(
+    authority: Option<&Pair>,
     found: &Found,
     step: Option<Step>,
     server: impl Fn(Server) -> Server,
@@ -236,7 +251,7 @@ async fn take_of(
         context: &context,
         validated: &prepared.validated,
         found,
-        authority: None,
+        authority,
         replicas: &prepared.objects.replicas,
     };
     let plan = Plan {
@@ -286,11 +301,9 @@ async fn a_replica_that_is_not_what_was_seen_keeps_its_claim() {
 
 #[tokio::test]
 async fn a_pod_that_was_empty_has_to_say_so_again_before_its_mail_would_go() {
-    let mut found = serving(&prepare(&sample("minimal"), &nothing()));
-    let mut said = pod(None, "config", None);
-    said.ordinal = 1;
+    let mut found = with_pods(serving(&prepare(&sample("minimal"), &nothing())));
     // It cannot be reached any more: nobody listens, and there is nothing to ask it with.
-    found.pods.push(said);
+    found.pods[1].status = pod(None, "config", None).status;
     let deletes = async |found: &Found, step| {
         let (server, _) = take_of(found, Some(step), |server| server).await;
         let mut written = server.written().into_iter();
@@ -300,11 +313,50 @@ async fn a_pod_that_was_empty_has_to_say_so_again_before_its_mail_would_go() {
     assert!(deletes(&found, Step::Remove(0)).await);
     // Its claim stays, and the mail in it.
     assert!(deletes(&found, Step::Restart(1)).await);
+    // It has not mounted it: its mail goes with it.
+    let mut own = with_pods(serving(&prepare(&sample("minimal"), &nothing())));
+    own.pods[1].status = found.pods[1].status.clone();
+    Arc::make_mut(&mut own.pods[1].pod).spec = None;
+    assert!(!deletes(&own, Step::Restart(1)).await);
     let mut claim = (*found.claims[&1]).clone();
     claim.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     found.claims.insert(1, Arc::new(claim));
     assert!(!deletes(&found, Step::Restart(1)).await);
+}
+
+#[tokio::test]
+async fn a_drain_is_noted_on_the_version_that_was_seen_with_the_pod_that_is_told() {
+    let mut found = serving(&prepare(&sample("minimal"), &nothing()));
+    let mut told = pod(None, "config", None);
+    told.ordinal = 1;
+    told.address = Some([127, 0, 0, 1].into());
+    let mut meta = (*told.pod).clone();
+    meta.metadata.uid = Some("pod".into());
+    told.pod = Arc::new(meta);
+    found.pods.push(told);
+    let nonsense = Pair {
+        certificate: String::new(),
+        key: String::new(),
+    };
+    let line = "PATCH deployments/mail-1";
+    let (server, _) = take_with(Some(&nonsense), &found, Some(Step::Drain(1)), |server| {
+        server
+    })
+    .await;
+    let meta = &server.body(line)["metadata"];
+    let seen = (&meta["uid"], &meta["resourceVersion"]);
+    assert_eq!(seen, (&json!("deployment"), &json!("7")));
+    let annotations = &meta["annotations"];
+    assert_eq!(annotations["postroad.dev/draining-pod"], "pod");
+    assert!(annotations["postroad.dev/draining-since"].is_string());
+    for (code, reason) in [(409, "Conflict"), (404, "NotFound")] {
+        let (_, told) = take_with(Some(&nonsense), &found, Some(Step::Drain(1)), |server| {
+            server.answering(line, code, failure(code, reason).1)
+        })
+        .await;
+        assert!(told.is_empty(), "{told:?}");
+    }
 }
 
 #[tokio::test]
@@ -386,6 +438,76 @@ async fn a_deployment_that_was_not_seen_is_left_to_the_next_visit() {
     };
     assert_eq!(steps.take(&plan).await.unwrap(), []);
     assert_eq!(server.written(), ["PATCH persistentvolumeclaims/mail-0"]);
+}
+
+const APPLY_SECRET: &str = "PATCH secrets/mail-ca";
+
+/// Applies a Secret that was found with this metadata, or was not found; says what was sent and what came of it.
+async fn apply_secret(
+    found: Option<Value>,
+    (status, answer): (u16, Value),
+) -> (Value, Result<(), Error>) {
+    let id = RelayId::of(&sample("minimal")).unwrap();
+    let mut wanted = secret(&[("tls.crt", "x")]);
+    wanted.metadata = id.meta("mail-ca".into());
+    let found = found.map(|changes| {
+        let mut found = json!(wanted);
+        let meta = found["metadata"].as_object_mut().unwrap();
+        meta.extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(found).unwrap()
+    });
+    let server = Arc::new(Server::default().answering(APPLY_SECRET, status, answer));
+    let context = context(&server);
+    let seen = Seen::of_relay(&id).meta::<Secret>(found.as_ref());
+    let result = ensure(&context, &wanted, seen).await;
+    (server.body(APPLY_SECRET)["metadata"].clone(), result)
+}
+
+#[tokio::test]
+async fn nothing_that_was_made_since_it_was_looked_for_is_written_over() {
+    let applied = || {
+        let meta = json!({"resourceVersion": "9"});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta})
+    };
+    let seen = json!({"uid": "secret", "resourceVersion": "7"});
+    for (found, uid, version) in [
+        // With a version the API server applies over no object but that one, and makes a new one all the same.
+        (None, Value::Null, json!("1")),
+        // Whatever was changed in ours since is put right.
+        (Some(seen), json!("secret"), Value::Null),
+    ] {
+        let (sent, result) = apply_secret(found.clone(), (200, applied())).await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!((&sent["uid"], &sent["resourceVersion"]), (&uid, &version));
+        // What an API server answers to a uid without a version, if the object is another one by now.
+        let mut another = failure(422, "Invalid");
+        another.1["details"] = json!({"causes": [{"field": "metadata.uid"}]});
+        for answer in [failure(409, "Conflict"), another] {
+            let (_, result) = apply_secret(found.clone(), answer).await;
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Meanwhile { .. }), "{error}");
+            assert_eq!(error.refusal(), None);
+            assert_eq!(error.rejection(), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_api_server_does_not_take_is_named() {
+    for (code, stays) in [
+        (422, Some(true)),
+        (403, Some(true)),
+        (500, Some(false)),
+        (429, None),
+    ] {
+        let (_, result) = apply_secret(None, failure(code, "Because")).await;
+        let rejection = result.unwrap_err().rejection();
+        let expected = stays.map(|stays| Rejection {
+            message: "cannot apply Secret mail-ca: Because".into(),
+            stays,
+        });
+        assert_eq!(rejection, expected, "{code}");
+    }
 }
 
 #[test]

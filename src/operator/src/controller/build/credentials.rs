@@ -18,7 +18,7 @@ pub(super) fn file(validated: &Validated, found: &Found) -> Result<String, Error
         .and_then(|text| Credentials::parse(&text).ok())
         .unwrap_or_default();
     let random = SystemRandom::new();
-    let file = credentials_file::render(&existing, &found.logins, || {
+    let file = credentials_file::render(&existing, &found.logins, &found.proofs, || {
         let mut salt = [0; SALT_BYTES];
         random.fill(&mut salt).map_err(|_| Error::Randomness)?;
         Ok::<_, Error>(salt)

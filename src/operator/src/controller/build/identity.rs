@@ -32,7 +32,7 @@ pub(super) fn establish(
 ) -> Result<Identity, Error> {
     let id = &validated.id;
     let common_name = format!("{}.{} Postroad CA", id.name, id.namespace);
-    let existing = found.pair(&id.authority());
+    let existing = found.own_pair(id, &id.authority());
     let authority = match certificate::authority(existing.as_ref(), &common_name, now) {
         Ok(outcome) => take(outcome, "certificate authority", notices),
         Err(certificate::Error::Unreadable(problem)) => {
@@ -45,7 +45,7 @@ pub(super) fn establish(
         names: vec![ADMIN_SERVER_NAME.into()],
         usage: Usage::Server,
     };
-    let existing = found.pair(&id.admin());
+    let existing = found.own_pair(id, &id.admin());
     let admin = certificate::leaf(&authority, existing.as_ref(), &admin, now)?
         .pair()
         .clone();
@@ -57,7 +57,7 @@ pub(super) fn establish(
                 names: names.clone(),
                 usage: Usage::Server,
             };
-            let existing = found.pair(&id.tls());
+            let existing = found.own_pair(id, &id.tls());
             let outcome = certificate::leaf(&authority, existing.as_ref(), &wanted, now)?;
             Some(take(outcome, "certificate", notices))
         }

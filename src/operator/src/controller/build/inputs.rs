@@ -30,6 +30,8 @@ pub(super) struct Inputs<'a> {
     pub(super) restarted_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resources: Option<&'a Resources>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(super) image_pull_secrets: &'a [String],
 }
 
 /// Where mail waits, as far as the pod knows.
@@ -62,6 +64,7 @@ impl<'a> Inputs<'a> {
             },
             restarted_at: validated.restarted_at.as_deref(),
             resources: validated.resources.as_ref(),
+            image_pull_secrets: &validated.image_pull_secrets,
         }
     }
 
@@ -93,7 +96,7 @@ mod tests {
             ),
             (
                 sample("full"),
-                r#"{"image":"registry.example.com/postroad:1.0","upstreams":[{"name":"backup","authority":["backup-ca","root.pem"]},{"name":"provider","login":"provider-login"}],"queue":"Claim","resources":{"requests":{"cpu":"500m"},"limits":{"memory":"1Gi"}}}"#,
+                r#"{"image":"registry.example.com/postroad:1.0","upstreams":[{"name":"backup","authority":["backup-ca","root.pem"]},{"name":"provider","login":"provider-login"}],"queue":"Claim","resources":{"requests":{"cpu":"500m"},"limits":{"memory":"1Gi"}},"imagePullSecrets":["registry-login"]}"#,
             ),
             (
                 sample("ephemeral"),

@@ -12,14 +12,14 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, HTTPGetAction, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-    TopologySpreadConstraint,
+    Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecurityContext, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use postroad_api::{ANNOTATION_RESTARTED_AT, Amounts, Resources};
+use postroad_api::{ANNOTATION_RESTARTED_AT, Amounts, MEMORY_LIMIT, Resources};
 
 use super::inputs::Inputs;
 use crate::controller::validate::PodDefaults;
@@ -31,8 +31,6 @@ use crate::names::{
 const USER: i64 = 65532;
 /// The relay ends its sessions and deliveries within 52 seconds of SIGTERM.
 const GRACE_SECONDS: i64 = 60;
-/// Twice what the relay holds of messages: the rest is connections, the index and room. Users can only raise it.
-const MEMORY_LIMIT: &str = "512Mi";
 const MEMORY_REQUEST: &str = "64Mi";
 /// No limit: throttling an SMTP session only makes it longer.
 const CPU_REQUEST: &str = "25m";
@@ -59,6 +57,7 @@ pub(super) fn template(
             subdomain: Some(id.headless()),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
             security_context: Some(pod_security()),
+            image_pull_secrets: pull_secrets(inputs),
             topology_spread_constraints: Some(vec![spread(id)]),
             containers: vec![container(inputs, defaults)],
             volumes: Some(volumes::volumes(id, ordinal, inputs)),
@@ -85,8 +84,18 @@ fn container(inputs: &Inputs<'_>, defaults: &PodDefaults) -> Container {
         liveness_probe: Some(probe("/livez", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         volume_mounts: Some(volumes::mounts(inputs)),
+        // Why the relay ended stands at the end of its log; the status of the relay shows it.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
         ..Container::default()
     }
+}
+
+fn pull_secrets(inputs: &Inputs<'_>) -> Option<Vec<LocalObjectReference>> {
+    let names = inputs.image_pull_secrets.iter();
+    let secrets: Vec<_> = names
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 /// All listeners, also those that are not served: switching one on replaces no pod.

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::find;
+use super::upstreams;
 use super::voices::{Verdict, Voices};
-use crate::controller::apply::Applied;
+use crate::controller::apply::{Applied, Rejection};
 use crate::controller::build::{Identity, Outdated};
 use crate::controller::validate::{Certificate, Missing, Refusal, Storage, Validated};
 use crate::names::RelayId;
@@ -15,6 +16,20 @@ const MESSAGE_MAX: usize = 1000;
 
 /// Reason of `Progressing`: nothing is to be done, but a restart would bring something newer.
 pub(super) const UPDATE_AVAILABLE: &str = "UpdateAvailable";
+
+/// Reason of `Progressing`, and of `Ready` where only a person can mend it: the API server does not take an object.
+pub(super) const APPLY_FAILED: &str = "ApplyFailed";
+
+/// Reason of `Available`, whether enough others take mail or not.
+pub(super) const POD_NOT_STARTING: &str = "PodNotStarting";
+
+/// What the cluster says of the pods of the replicas that are wanted.
+pub(super) struct Pods {
+    /// How many take mail.
+    pub(super) ready: usize,
+    /// What keeps others from starting.
+    pub(super) troubles: Option<String>,
+}
 
 /// Those that make up `Ready`, in the order in which their reasons are shown.
 const MAKES_READY: [&str; 5] = [
@@ -74,16 +89,16 @@ pub(crate) fn merge(
 pub(super) fn all(
     applied: &Applied,
     voices: &Voices<'_>,
-    ready: usize,
+    pods: &Pods,
     now: Timestamp,
 ) -> Vec<Condition> {
     let validated = &applied.validated;
     let verdicts = [
         ("Accepted", accepted(&validated.missing)),
-        ("Available", available(ready, validated.replicas)),
+        ("Available", available(pods, validated.replicas)),
         ("Progressing", progressing(applied, voices)),
         ("TLSReady", tls(applied, voices, now)),
-        ("UpstreamReady", voices.upstreams()),
+        ("UpstreamReady", upstreams::verdict(voices, validated)),
         ("QueueHealthy", voices.queue(validated, now)),
         ("Durable", durable(validated)),
     ];
@@ -120,6 +135,26 @@ pub(super) fn refused(earlier: &[Condition], refusal: &Refusal, generation: i64)
         .into_iter()
         .chain(kept.cloned())
         .collect()
+}
+
+/// The conditions of a relay of which an object is not taken: what is known of its pods stays, and so does `Ready` where the
+/// next try may do.
+pub(super) fn rejected(
+    earlier: &[Condition],
+    rejection: &Rejection,
+    generation: i64,
+) -> Vec<Condition> {
+    let Rejection { message, stays } = rejection;
+    let told: &[&str] = if *stays {
+        &["Ready", "Progressing"]
+    } else {
+        &["Progressing"]
+    };
+    let said = |&kind| condition(kind, Some(false), APPLY_FAILED, message, generation);
+    let kept = earlier
+        .iter()
+        .filter(|condition| !told.contains(&condition.type_.as_str()));
+    told.iter().map(said).chain(kept.cloned()).collect()
 }
 
 /// Whether nothing is about to change: all is known and well, or nothing is wanted.
@@ -165,16 +200,27 @@ fn accepted(missing: &[Missing]) -> Verdict {
 }
 
 /// The same number as the PodDisruptionBudget: all but one, and at least one.
-fn available(ready: usize, wanted: u32) -> Verdict {
+fn available(pods: &Pods, wanted: u32) -> Verdict {
+    let Pods { ready, troubles } = pods;
     let enough = usize::try_from(wanted.saturating_sub(1).max(1)).unwrap_or(usize::MAX);
     if wanted == 0 {
         let message = "spec.replicas is 0: nobody takes mail";
-        Verdict::new(Some(false), "ScaledToZero", message)
-    } else if ready >= enough {
-        Verdict::new(Some(true), "ReplicasReady", "enough replicas take mail")
+        return Verdict::new(Some(false), "ScaledToZero", message);
+    }
+    let (holds, reason, message) = if *ready >= enough {
+        let message = "enough replicas take mail".to_owned();
+        (true, "ReplicasReady", message)
     } else {
         let message = format!("{ready} of {wanted} replicas take mail, {enough} are needed");
-        Verdict::new(Some(false), "ReplicasNotReady", message)
+        (false, "ReplicasNotReady", message)
+    };
+    match troubles {
+        Some(troubles) => Verdict::new(
+            Some(holds),
+            POD_NOT_STARTING,
+            format!("{message}; {troubles}"),
+        ),
+        None => Verdict::new(Some(holds), reason, message),
     }
 }
 
@@ -249,6 +295,37 @@ fn durable(validated: &Validated) -> Verdict {
         Storage::Ephemeral { .. } => {
             let message = "mail that waits is lost with its pod: storage.type is Ephemeral";
             Verdict::new(Some(false), "Ephemeral", message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_is_not_taken_shows_and_what_is_known_of_the_pods_stays() {
+        let well = |kind| condition(kind, Some(true), "Well", "", 1);
+        let earlier = ["Ready", "Accepted", "Progressing", "UpstreamReady"].map(well);
+        for (stays, ready) in [(true, APPLY_FAILED), (false, "Well")] {
+            let rejection = Rejection {
+                message: "cannot apply Secret mail-ca: because".into(),
+                stays,
+            };
+            let told = rejected(&earlier, &rejection, 2);
+            assert_eq!(told.len(), earlier.len());
+            let reason = |kind| find(&told, kind).unwrap().reason.as_str();
+            assert_eq!(reason("Progressing"), APPLY_FAILED);
+            assert_eq!(reason("Ready"), ready);
+            assert_eq!(
+                (reason("Accepted"), reason("UpstreamReady")),
+                ("Well", "Well")
+            );
+            let said = find(&told, "Progressing").unwrap();
+            assert_eq!(
+                (said.status.as_str(), &said.message),
+                ("False", &rejection.message)
+            );
         }
     }
 }

@@ -1,11 +1,27 @@
 //! Numbers that change only when it matters.
 
 use jiff::Timestamp;
+use postroad_config::status::{RelayStatus, Totals};
 
 /// Up to here counts are exact.
 const EXACT: u64 = 100;
 /// Times are cut to this many seconds.
 const SECONDS: i64 = 10;
+
+/// What of a pod's answer the status of its relay shows, or is decided by.
+pub(in crate::controller) fn shown(status: &RelayStatus) -> RelayStatus {
+    let mut shown = status.clone();
+    shown.totals = Totals::default();
+    let queue = &mut shown.queue;
+    queue.messages = coarse(queue.messages);
+    queue.bytes = coarse(queue.bytes);
+    queue.deferred = coarse(queue.deferred);
+    queue.oldest_arrival = queue.oldest_arrival.map(cut);
+    for upstream in &mut shown.upstreams {
+        upstream.since = 0;
+    }
+    shown
+}
 
 /// Exact below 100, two significant digits above, rounded down.
 pub(super) fn coarse(number: u64) -> u64 {
@@ -18,10 +34,13 @@ pub(super) fn coarse(number: u64) -> u64 {
 
 /// Seconds since the epoch as RFC 3339, cut to ten seconds.
 pub(super) fn coarse_time(seconds: i64) -> String {
-    let cut = seconds - seconds.rem_euclid(SECONDS);
-    Timestamp::from_second(cut)
+    Timestamp::from_second(cut(seconds))
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_string()
+}
+
+fn cut(seconds: i64) -> i64 {
+    seconds - seconds.rem_euclid(SECONDS)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use postroad_api::ServiceType;
 
-use super::conditions::UPDATE_AVAILABLE;
+use super::conditions::{APPLY_FAILED, POD_NOT_STARTING, UPDATE_AVAILABLE};
 use super::find;
 use crate::controller::validate::Validated;
 use crate::events::Notice;
@@ -12,10 +12,12 @@ use crate::events::Notice;
 pub(super) fn of(earlier: &[Condition], now: &[Condition]) -> Vec<Notice> {
     let mut notices = Vec::new();
     notices.extend(acceptance(earlier, now));
+    notices.extend(starting(earlier, now));
     notices.extend(upstreams(earlier, now));
     notices.extend(queue(earlier, now));
     notices.extend(refusal(earlier, now));
     notices.extend(update(earlier, now));
+    notices.extend(rejection(earlier, now));
     notices
 }
 
@@ -53,6 +55,14 @@ fn acceptance(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
     })
 }
 
+fn starting(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let after = arises(earlier, now, "Available", |condition| {
+        condition.reason == POD_NOT_STARTING
+    })?;
+    let note = after.message.clone();
+    Some(Notice::warning(POD_NOT_STARTING, "Start", note))
+}
+
 fn upstreams(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
     let before = find(earlier, "UpstreamReady").map(|c| (c.status.as_str(), c.reason.as_str()));
     let after = find(now, "UpstreamReady")?;
@@ -84,6 +94,14 @@ fn refusal(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
     })?;
     let note = after.message.clone();
     Some(Notice::warning("ConfigurationRefused", "Configure", note))
+}
+
+fn rejection(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
+    let after = arises(earlier, now, "Progressing", |condition| {
+        condition.reason == APPLY_FAILED
+    })?;
+    let note = after.message.clone();
+    Some(Notice::warning(APPLY_FAILED, "Apply", note))
 }
 
 fn update(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {

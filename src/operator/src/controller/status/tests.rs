@@ -18,6 +18,8 @@ use crate::rollout::Plan;
 use postroad_config::status::RelayStatus;
 
 mod ready;
+mod starting;
+mod upstreams;
 
 /// Upstreams of a pod: `+` works, `-` fails with this reason, `?` is untried.
 fn upstreams(states: &str) -> Vec<UpstreamStatus> {
@@ -60,6 +62,7 @@ fn says(states: &str) -> RelayStatus {
             persistent: true,
             failure: None,
             corrupt: 0,
+            disk_full: false,
         },
     }
 }
@@ -84,44 +87,6 @@ fn with(change: impl FnOnce(&mut RelayStatus)) -> Found {
     let mut status = says("+");
     change(&mut status);
     found(vec![pod(0, Some(status)), pod(1, Some(says("+")))])
-}
-
-#[test]
-fn an_upstream_is_ready_if_every_replica_that_has_tried_reaches_one() {
-    for (replicas, holds, reason) in [
-        (&[][..], None, "NoAnswer"),
-        (&["?", "?"], None, "NotTried"),
-        (&["+", "?"], Some(true), "Delivering"),
-        (&["+", "+"], Some(true), "Delivering"),
-        (&["+", "-"], Some(false), "AuthenticationFailed"),
-        (&["-", "?"], Some(false), "AuthenticationFailed"),
-        (&["--", "+?"], Some(false), "AuthenticationFailed"),
-        (&["-?"], None, "NotTried"),
-        (&["-+", "-+"], Some(true), "FallbackInUse"),
-        (&["?+"], Some(true), "Delivering"),
-        (&[""], None, "NotTried"),
-    ] {
-        let pods = (0..)
-            .zip(replicas)
-            .map(|(n, states)| pod(n, Some(says(states))))
-            .collect();
-        let found = found(pods);
-        let verdict = Voices::of(&found).upstreams();
-        assert_eq!(
-            (verdict.holds, verdict.reason.as_str()),
-            (holds, reason),
-            "{replicas:?}"
-        );
-    }
-}
-
-#[test]
-fn a_failing_upstream_is_named_with_what_it_said() {
-    let found = found(vec![pod(1, Some(says("--")))]);
-    assert_eq!(
-        Voices::of(&found).upstreams().message,
-        "replica 1 cannot send through u0: u0 said 535; mail is kept and tried again"
-    );
 }
 
 fn unready(ordinal: u32) -> FoundPod {
@@ -187,6 +152,12 @@ fn the_queue_is_healthy_while_mail_flows_and_can_be_kept() {
             "MessagesUnreadable",
         ),
         (with(|s| s.queue.full = true), Some(false), "QueueFull"),
+        (
+            with(|s| s.queue.memory_full = true),
+            Some(false),
+            "MemoryFull",
+        ),
+        (with(|s| s.spool.disk_full = true), Some(false), "DiskFull"),
         (
             found(vec![pod(0, Some(says("+"))), pod(1, None)]),
             None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use postroad_config::status::{RelayStatus, UpstreamState, UpstreamStatus};
+use postroad_config::status::RelayStatus;
 
 use crate::context::CredentialsInForce;
 use crate::controller::build::Digests;
@@ -144,7 +144,9 @@ impl<'a> Voices<'a> {
             ("SpoolFailed", self.spool_failure()),
             ("RecordsDamaged", self.damage(validated)),
             ("MessagesUnreadable", self.unreadable()),
+            ("DiskFull", self.disk_full(validated)),
             ("QueueFull", self.full()),
+            ("MemoryFull", self.memory_full()),
             ("MessagesWaiting", self.late(now)),
         ];
         let mut wrong = wrong
@@ -195,6 +197,29 @@ impl<'a> Voices<'a> {
         ))
     }
 
+    fn memory_full(&self) -> Option<String> {
+        let mut heard = self.heard.iter();
+        let (pod, _) = heard.find(|(_, status)| status.queue.memory_full)?;
+        let ordinal = pod.ordinal;
+        Some(format!(
+            "replica {ordinal} has no memory left for mail that comes in, which gets 452 there: clients send too much at once, or \
+             do not finish; more replicas have more room"
+        ))
+    }
+
+    fn disk_full(&self, validated: &Validated) -> Option<String> {
+        let mut heard = self.heard.iter();
+        let (pod, _) = heard.find(|(_, status)| status.spool.disk_full)?;
+        let ordinal = pod.ordinal;
+        let place = match &validated.storage {
+            Storage::Persistent { .. } => format!("claim {}", validated.id.replica(ordinal)),
+            Storage::Ephemeral { .. } => "its part of the node's disk".to_owned(),
+        };
+        Some(format!(
+            "replica {ordinal} has no room left on {place}: new mail gets 452 there until some has gone; storage.size makes it larger"
+        ))
+    }
+
     fn spool_failure(&self) -> Option<String> {
         self.heard.iter().find_map(|(pod, status)| {
             let failure = status.spool.failure.as_ref()?;
@@ -229,62 +254,8 @@ impl<'a> Voices<'a> {
             ),
         })
     }
-
-    /// Whether accepted mail reaches a next hop.
-    ///
-    /// False if one replica has found all upstreams failing, with the reason of its first choice.
-    /// True if every replica that has tried reaches at least one. Unknown if none has tried.
-    pub(super) fn upstreams(&self) -> Verdict {
-        let mut flows = None;
-        for (pod, status) in &self.heard {
-            let states = || status.upstreams.iter().map(|upstream| upstream.state);
-            if states().any(|state| state == UpstreamState::Ready) {
-                flows.get_or_insert_with(|| flowing(pod.ordinal, &status.upstreams));
-            } else if let Some(first) = status.upstreams.first()
-                && states().all(|state| state == UpstreamState::Failing)
-            {
-                return failing(pod.ordinal, first);
-            }
-        }
-        flows.unwrap_or_else(|| {
-            if self.heard.is_empty() {
-                nobody()
-            } else {
-                Verdict::new(None, "NotTried", "no replica has tried an upstream yet")
-            }
-        })
-    }
 }
 
-fn nobody() -> Verdict {
+pub(super) fn nobody() -> Verdict {
     Verdict::new(None, "NoAnswer", "no replica says how it is")
-}
-
-fn failing(ordinal: u32, upstream: &UpstreamStatus) -> Verdict {
-    let (reason, message) = match &upstream.failure {
-        Some(failure) => (failure.reason.as_str(), failure.message.as_str()),
-        // The contract says that it is set.
-        None => ("Failing", "no reason given"),
-    };
-    let message = format!(
-        "replica {ordinal} cannot send through {}: {message}; mail is kept and tried again",
-        upstream.name
-    );
-    Verdict::new(Some(false), reason, message)
-}
-
-/// Names the first choice if it is not the one that works.
-fn flowing(ordinal: u32, upstreams: &[UpstreamStatus]) -> Verdict {
-    let failing = upstreams
-        .iter()
-        .take_while(|upstream| upstream.state != UpstreamState::Ready)
-        .find(|upstream| upstream.state == UpstreamState::Failing);
-    match failing {
-        None => Verdict::new(Some(true), "Delivering", "mail reaches an upstream"),
-        Some(upstream) => {
-            let Verdict { message, .. } = self::failing(ordinal, upstream);
-            let message = format!("mail goes through another upstream: {message}");
-            Verdict::new(Some(true), "FallbackInUse", message)
-        }
-    }
 }

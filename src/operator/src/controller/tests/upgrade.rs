@@ -1,10 +1,12 @@
 //! What another operator makes of the replicas that it finds.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 use crate::rollout::Plan;
 
 /// A Deployment as the API server has it after it was applied and its pod serves.
-fn served(deployment: &Value) -> Arc<Deployment> {
+pub(super) fn served(deployment: &Value) -> Arc<Deployment> {
     let mut deployment = deployment.clone();
     deployment["metadata"]["uid"] = json!("deployment");
     deployment["metadata"]["resourceVersion"] = json!("7");
@@ -23,6 +25,7 @@ pub(in crate::controller) fn serving(prepared: &Prepared) -> Found {
         found.deployments.insert(*ordinal, deployment);
         let mut claim = objects.claim.clone().unwrap();
         claim.metadata.uid = Some("claim".into());
+        claim.metadata.creation_timestamp = Some(Time(now()));
         claim.metadata.resource_version = Some("8".into());
         claim.spec.as_mut().unwrap().volume_name = Some("volume".into());
         found.claims.insert(*ordinal, Arc::new(claim));

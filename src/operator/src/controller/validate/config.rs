@@ -18,9 +18,9 @@ use crate::names::{
 };
 use crate::quantity;
 
-/// Message content that a pod holds in memory. Half of its memory limit; the rest is connections,
-/// the index of the queue, and room.
-const MEMORY_BYTES: u64 = 256 << 20;
+/// One part in so many of the pod's share of the node's disk is left free: for what is damaged and kept aside, and for the
+/// blocks that a file system takes beside the content.
+const HEADROOM_PARTS: u64 = 8;
 
 /// The file that the relay reads back as an equal value.
 pub(super) fn render(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<String, Refusal> {
@@ -36,6 +36,9 @@ fn invalid(message: String) -> Refusal {
 }
 
 fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::RelayConfig, Refusal> {
+    let limits = limits(&spec.limits)?;
+    check_storage(&spec.storage, limits.message_bytes)?;
+    check_memory(spec.resources.as_ref(), limits.connections)?;
     Ok(config::RelayConfig {
         version: config::VERSION,
         hostname: hostname.to_owned(),
@@ -45,11 +48,12 @@ fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::Rel
             key: file(PATH_TLS, KEY_PRIVATE),
         },
         access: access(&spec.access)?,
-        limits: limits(&spec.limits)?,
+        limits,
         delivery: delivery(&spec.delivery),
         spool: config::Spool {
             directory: PATH_QUEUE.into(),
             persistent: spec.storage.kind == api::StorageType::Persistent,
+            bytes_max: spool_bound(&spec.storage)?,
         },
         admin: config::Admin {
             listen: any(PORT_ADMIN),
@@ -61,6 +65,53 @@ fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::Rel
             listen: any(PORT_HEALTH),
         },
     })
+}
+
+/// The kubelet ends a pod that takes more of its node's disk than it may, and mail goes with it: the relay has to stop before
+/// that. A volume of its own needs no bound.
+fn spool_bound(storage: &api::Storage) -> Result<Option<u64>, Refusal> {
+    match storage.kind {
+        api::StorageType::Persistent => Ok(None),
+        api::StorageType::Ephemeral => {
+            let size = size("storage.size", &storage.size)?;
+            Ok(Some(size - size / HEADROOM_PARTS))
+        }
+    }
+}
+
+/// Messages of the largest size have to fit beside what the relay keeps free for outcomes.
+fn check_storage(storage: &api::Storage, message_bytes: u64) -> Result<(), Refusal> {
+    let fits = message_bytes.saturating_mul(api::MESSAGES_PER_VOLUME);
+    if size("storage.size", &storage.size)? < fits {
+        return Err(invalid(api::STORAGE_TOO_SMALL.into()));
+    }
+    Ok(())
+}
+
+/// The API cannot see the sum that it tells of.
+const _: () = {
+    use config::memory::{CONTENT_BYTES, INDEX_BYTES, PROGRAM_BYTES};
+    assert!(api::MEMORY_MIB << 20 == CONTENT_BYTES + INDEX_BYTES + PROGRAM_BYTES);
+};
+
+/// Connections take memory as mail does; over the limit the kernel ends the pod.
+fn check_memory(resources: Option<&api::Resources>, connections: u32) -> Result<(), Refusal> {
+    let limits = resources.and_then(|resources| resources.limits.as_ref());
+    let written = limits.and_then(|limits| limits.memory.as_deref());
+    let limit = size(
+        "resources.limits.memory",
+        written.unwrap_or(api::MEMORY_LIMIT),
+    )?;
+    let needed = (api::MEMORY_MIB << 20) + u64::from(connections) * (api::CONNECTION_KIB << 10);
+    if limit < needed {
+        return Err(invalid(api::MEMORY_TOO_SMALL.into()));
+    }
+    Ok(())
+}
+
+fn size(field: &str, text: &str) -> Result<u64, Refusal> {
+    quantity::bytes(text)
+        .ok_or_else(|| invalid(format!("{field}: {text:?} is no size such as 50Mi")))
 }
 
 fn file(folder: &str, name: &str) -> PathBuf {
@@ -143,17 +194,13 @@ fn limits(limits: &api::Limits) -> Result<config::Limits, Refusal> {
         connections,
         connections_per_source,
     } = limits;
-    let message_bytes = quantity::bytes(message_size).ok_or_else(|| {
-        invalid(format!(
-            "limits.messageSize: {message_size:?} is no size such as 50Mi"
-        ))
-    })?;
+    let message_bytes = size("limits.messageSize", message_size)?;
     Ok(config::Limits {
         message_bytes,
         recipients: *recipients,
         connections: *connections,
         connections_per_source: *connections_per_source,
-        memory_bytes: MEMORY_BYTES,
+        memory_bytes: config::memory::CONTENT_BYTES,
     })
 }
 

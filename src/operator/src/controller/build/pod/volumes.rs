@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::controller::build::inputs::{Inputs, Queue};
 use crate::controller::validate::UpstreamFiles;
 use crate::names::{
-    KEY_AUTHORITY, KEY_PASSWORD, KEY_USERNAME, PATH_ADMIN, PATH_CONFIG, PATH_CREDENTIALS,
-    PATH_SPOOL, PATH_TLS, PATH_UPSTREAMS, RelayId,
+    KEY_AUTHORITY, KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, PATH_ADMIN,
+    PATH_CONFIG, PATH_CREDENTIALS, PATH_SPOOL, PATH_TLS, PATH_UPSTREAMS, RelayId,
 };
 
 /// Whether a pod starts without the Secret.
@@ -25,7 +25,11 @@ enum Presence {
 pub(super) fn volumes(id: &RelayId, ordinal: u32, inputs: &Inputs<'_>) -> Vec<Volume> {
     let tls = match inputs.certificate {
         None => secret("tls", id.tls(), Presence::Required, None),
-        Some(provided) => secret("tls", provided.into(), Presence::Optional, None),
+        // Whatever else its owner keeps in it is no concern of the relay.
+        Some(provided) => {
+            let keys = [KEY_CERTIFICATE, KEY_PRIVATE].map(|key| (key, key));
+            secret("tls", provided.into(), Presence::Optional, Some(&keys))
+        }
     };
     let mut volumes = vec![
         Volume {
