@@ -1,7 +1,10 @@
 //! Mail through every port, and what an operator's mistake costs: nothing.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use harness::client::{Client, Reply};
 use harness::eventually;
+use harness::provider::PASSWORD;
 
 use crate::world::{Binding, RELAY, World};
 
@@ -9,10 +12,6 @@ use crate::world::{Binding, RELAY, World};
 async fn every_port_of_the_service_delivers_and_strangers_are_refused() {
     let world = World::create("ports", 2).await;
     let binding = world.binding().await;
-    let mut large = b"Content-Type: application/octet-stream\r\n\r\n".to_vec();
-    for line in 0_u32..140_000 {
-        large.extend_from_slice(format!("{line:076}\r\n").as_bytes());
-    }
     let contents = [
         ("dots", b"X: y\r\n\r\n.\r\n..\r\n.leading\r\n".to_vec()),
         (
@@ -20,7 +19,7 @@ async fn every_port_of_the_service_delivers_and_strangers_are_refused() {
             "X: y\r\n\r\ngr\u{fc}\u{df}e\r\n".as_bytes().to_vec(),
         ),
         ("empty", b"X: y\r\n\r\n".to_vec()),
-        ("large", large),
+        ("attachment", attachment()),
     ];
     for port in [25, 465, 587, 2525] {
         let mut client = binding.client(port).await.unwrap();
@@ -55,6 +54,27 @@ async fn every_port_of_the_service_delivers_and_strangers_are_refused() {
     world.namespace.delete().await;
 }
 
+/// The rest of a message with ten megabytes attached (RFC 2046 §5.1, RFC 2045 §6.8).
+fn attachment() -> Vec<u8> {
+    const BYTES: u32 = 10_000_000;
+    const LINE_OCTETS: usize = 57; // 76 characters of base64
+    let octets: Vec<u8> = (0..BYTES)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    let mut text = String::from(
+        "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"=_b\"\r\n\r\n\
+         --=_b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nSee attachment.\r\n\
+         --=_b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\
+         Content-Disposition: attachment; filename=\"large.bin\"\r\n\r\n",
+    );
+    for line in octets.chunks(LINE_OCTETS) {
+        text.push_str(&BASE64_STANDARD.encode(line));
+        text.push_str("\r\n");
+    }
+    text.push_str("--=_b--\r\n");
+    text.into_bytes()
+}
+
 async fn strangers_are_refused(binding: &Binding, port: u16) {
     for tls in [true, false] {
         let mut stranger = binding.stranger(port, tls).await.unwrap();
@@ -77,6 +97,40 @@ async fn strangers_are_refused(binding: &Binding, port: u16) {
             .unwrap();
         assert!((500..600).contains(&reply.code), "{reply:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_or_key_that_is_missing_is_named_until_it_appears() {
+    let world = World::create("missing", 1).await;
+    let accepted = async |reason: &str, named: &str| {
+        eventually(reason, async || {
+            let (status, why) = world
+                .namespace
+                .condition(RELAY.0, RELAY.1, "Accepted")
+                .await?;
+            let message = world.message("Accepted").await?;
+            (status == "False" && why == reason && message.contains(named)).then_some(())
+        })
+        .await;
+    };
+    let login = |keys: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: provider-login}}, stringData: {{{keys}}}}}"
+        )
+    };
+    let delete = ["delete", "secret", "provider-login"];
+    world.namespace.kubectl(&delete).await;
+    accepted("SecretNotFound", "\"provider-login\"").await;
+    world.namespace.apply(&login("username: relay")).await;
+    accepted("SecretKeyMissing", "\"password\"").await;
+    let binding = world.binding().await;
+    world
+        .send(&binding, "sent while the login is missing")
+        .await;
+    world.login(PASSWORD).await;
+    world.shows("Accepted", "True", None).await;
+    world.arrives("sent while the login is missing").await;
+    world.namespace.delete().await;
 }
 
 /// A relay at rest is not written to: neither it nor its children change.

@@ -12,26 +12,34 @@ use crate::world::World;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_and_reapplied_relay_delivers_the_mail_that_waited() {
     let world = World::create("reapply", 1).await;
-    let binding = world.binding().await;
-    world.provider.run(&["stop"]).await;
-    world.send(&binding, "waited").await;
+    leave_with_mail(&world).await;
+    world.provider.run(&["start"]).await;
+    world.relay(1).await;
+    world.arrives("waited").await;
+    world.namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_reapplied_without_claims_is_refused_while_mail_may_wait_in_them() {
+    let world = World::create("reapply-ephemeral", 1).await;
+    leave_with_mail(&world).await;
+    world.relay_stored("Ephemeral", 1).await;
+    world.shows("Accepted", "False", Some("ClaimsLeft")).await;
+    let claims = world.namespace.kubectl(&["get", "pvc", "-o", "name"]).await;
+    assert!(claims.contains("mail-0"), "the claim stays: {claims}");
     world
         .namespace
         .kubectl(&["delete", "smtprelay", "mail"])
         .await;
-    eventually("the pods to go", async || {
-        let pods = world
-            .namespace
-            .kubectl(&["get", "pods", "-o", "name"])
-            .await;
-        pods.trim().is_empty().then_some(())
+    world.provider.run(&["start"]).await;
+    // What its message tells people to do.
+    world.relay(0).await;
+    world.arrives("waited").await;
+    eventually("the claim to go when it is empty", async || {
+        let claims = world.namespace.kubectl(&["get", "pvc", "-o", "name"]).await;
+        claims.trim().is_empty().then_some(())
     })
     .await;
-    let claims = world.namespace.kubectl(&["get", "pvc", "-o", "name"]).await;
-    assert!(claims.contains("mail-0"), "the claim stays: {claims}");
-    world.provider.run(&["start"]).await;
-    world.relay(1).await;
-    world.arrives("waited").await;
     world.namespace.delete().await;
 }
 
@@ -44,6 +52,11 @@ async fn a_child_deleted_by_hand_comes_back() {
         "deployment/mail-1",
         "serviceaccount/mail",
         "secret/mail-tls",
+        "secret/mail-ca",
+        "secret/mail-credentials",
+        "service/mail-replicas",
+        "poddisruptionbudget/mail",
+        "secret/app",
     ] {
         let (kind, name) = child.split_once('/').unwrap();
         let before = world.namespace.get(kind, name).await;
@@ -163,6 +176,27 @@ async fn nothing_that_got_250_is_lost_when_the_relay_is_killed() {
     // Twenty connections, each with one delivery under way and a record not yet flushed.
     assert!(duplicates <= 40, "{duplicates} duplicates");
     world.namespace.delete().await;
+}
+
+/// Has a mail called `waited` wait in the one claim of a relay, and deletes the relay.
+async fn leave_with_mail(world: &World) {
+    let binding = world.binding().await;
+    world.provider.run(&["stop"]).await;
+    world.send(&binding, "waited").await;
+    world
+        .namespace
+        .kubectl(&["delete", "smtprelay", "mail"])
+        .await;
+    eventually("the pods to go", async || {
+        let pods = world
+            .namespace
+            .kubectl(&["get", "pods", "-o", "name"])
+            .await;
+        pods.trim().is_empty().then_some(())
+    })
+    .await;
+    let claims = world.namespace.kubectl(&["get", "pvc", "-o", "name"]).await;
+    assert!(claims.contains("mail-0"), "the claim stays: {claims}");
 }
 
 /// Ends the relay's process without warning. Its pod sees only its own processes; from the node it can be killed. If the node

@@ -90,6 +90,10 @@ stringData: {{username: {USERNAME}, password: {password}}}
     }
 
     pub(crate) async fn relay(&self, replicas: u32) {
+        self.relay_stored("Persistent", replicas).await;
+    }
+
+    pub(crate) async fn relay_stored(&self, storage: &str, replicas: u32) {
         let (host, port) = (self.provider.hostname(), self.provider.port);
         self.namespace
             .apply(&format!(
@@ -99,6 +103,7 @@ kind: SmtpRelay
 metadata: {{name: mail}}
 spec:
   replicas: {replicas}
+  storage: {{type: {storage}}}
   service: {{type: NodePort}}
   delivery:
     upstreams:
@@ -134,6 +139,13 @@ spec:
         self.namespace
             .await_condition(RELAY, condition, status, reason)
             .await;
+    }
+
+    /// The message of a condition of the relay.
+    pub(crate) async fn message(&self, condition: &str) -> Option<String> {
+        let query = format!("-o=jsonpath={{.status.conditions[?(@.type=='{condition}')].message}}");
+        let words = ["get", RELAY.0, RELAY.1, &query];
+        self.namespace.try_kubectl(&words).await.ok()
     }
 
     pub(crate) async fn ready(&self) {

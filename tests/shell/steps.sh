@@ -91,3 +91,10 @@ install_packages() {
     apt-get install -y -qq --no-install-recommends "$@"
   }
 }
+
+# What compiling the programs needs, checked before anything that takes long.
+need_rust() {
+  command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer (https://rustup.rs)"
+  # Build scripts are linked on this machine; Debian only recommends the C library's headers with gcc.
+  need gcc=gcc libc6-dev=/usr/include/stdlib.h
+}
