@@ -85,7 +85,7 @@ pub const MEMORY_TOO_SMALL: &str = "limits.connections is more than resources.li
 #[x_kube(
     validation = Rule::new(format!("!self.storage.size.matches('{0}') || !self.limits.messageSize.matches('{0}') || quantity(self.storage.size).compareTo(quantity(self.limits.messageSize).add(quantity(self.limits.messageSize))) >= 0", crate::relay::SIZE))
         .message(crate::relay::STORAGE_TOO_SMALL),
-    validation = Rule::new(format!("has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) && !self.resources.limits.memory.matches('{0}') || quantity(has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) ? self.resources.limits.memory : '{3}').compareTo(quantity('{1}Mi').add(quantity(string(self.limits.connections * {2}) + 'Ki'))) >= 0", crate::relay::SIZE, crate::relay::MEMORY_MIB, crate::relay::CONNECTION_KIB, crate::relay::MEMORY_LIMIT))
+    validation = Rule::new(format!("has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) && !self.resources.limits.memory.matches('{0}') || quantity(has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) ? self.resources.limits.memory : '{3}').asApproximateFloat() >= 1048576.0 * {1}.0 + 1024.0 * {2}.0 * double(self.limits.connections)", crate::relay::SIZE, crate::relay::MEMORY_MIB, crate::relay::CONNECTION_KIB, crate::relay::MEMORY_LIMIT))
         .message(crate::relay::MEMORY_TOO_SMALL)
 )]
 pub struct SmtpRelaySpec {
