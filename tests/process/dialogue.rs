@@ -217,6 +217,43 @@ async fn a_bad_configuration_is_refused_and_the_former_stays_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_said_and_not_done_by_halves() {
+    let mut relay = relay().await;
+    let before = relay.config.limits.memory_bytes;
+    relay.config.limits.memory_bytes = 2 * before;
+    relay.config.limits.recipients = 1;
+    relay.write_config();
+    let refused = eventually("the refusal in the status", async || {
+        relay.status().await.config.refused
+    })
+    .await;
+    assert!(refused.contains("limits.memoryBytes"), "{refused}");
+    let mut client = relay.login(ListenerName::Submission).await.unwrap();
+    let recipients = ["a@example.org", "b@example.org"];
+    let reply = client.message("s@example.com", &recipients, b"\r\nx\r\n");
+    assert_eq!(
+        reply.await.unwrap().code,
+        250,
+        "the former limits are in force"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_goes_in_circles_is_refused() {
+    let relay = relay().await;
+    let mut client = relay.login(ListenerName::Submission).await.unwrap();
+    // RFC 5321 §6.3: a hundred is the least that must be let through.
+    for (hops, expected) in [(100, 250), (101, 554)] {
+        let content = format!("{}\r\nx\r\n", "Received: x\r\n".repeat(hops));
+        let reply = client
+            .message("s@example.com", &["a@example.org"], content.as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(reply.code, expected, "{hops} hops: {reply:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_over_a_limit_get_421() {
     let mut relay = Relay::for_port(free_port());
     relay.config.limits.connections_per_source = 2;
