@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 # What they are told of it. The operator never writes a spec.
 - apiGroups: [postroad.dev]
   resources: [smtprelays/status, smtpcredentials/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 # What it makes is owned by a relay or a credential and blocks its deletion; clusters that check owner references
 # (admission plugin OwnerReferencesPermissionEnforcement, on in OpenShift) ask for this right.
 - apiGroups: [postroad.dev]
@@ -44,9 +44,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]
-# The configuration, the stable name, the identity and the disk of relays.
+# The configuration, the stable name and the identity of relays; they go with their owner.
 - apiGroups: [""]
-  resources: [configmaps, services, serviceaccounts, persistentvolumeclaims]
+  resources: [configmaps, services, serviceaccounts]
+  verbs: [get, list, watch, create, patch]
+# The disks of relays; one whose replica has delivered everything is deleted.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]
 # One Deployment per replica.
 - apiGroups: [apps]

@@ -107,7 +107,7 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
     };
     let abort = CancellationToken::new();
     let servers = Servers::open(&context, &admin)?;
-    let mut listeners = Listeners::new(context.clone(), abort.clone());
+    let mut listeners = Listeners::new(context.clone(), &abort);
     listeners.apply(&context.live().config.listeners)?;
     let listeners = SharedListeners::new(Mutex::new(Some(listeners)));
     let broken = CancellationToken::new();

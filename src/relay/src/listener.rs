@@ -61,13 +61,14 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// No listeners yet.
+    /// No listeners yet. The token ends every session; that sessions are ended does not touch it, because it ends more
+    /// than them: a drain goes on delivering.
     #[must_use]
-    pub fn new(context: Context, abort: CancellationToken) -> Self {
+    pub fn new(context: Context, abort: &CancellationToken) -> Self {
         Self {
             context,
             sessions: TaskTracker::new(),
-            abort,
+            abort: abort.child_token(),
             connections: Arc::default(),
             running: BTreeMap::new(),
         }
@@ -267,5 +268,39 @@ fn turn_away(stream: &TcpStream, refusal: Refusal, tls: ListenerTls) {
         let line = format!("{}\r\n", refusal.reply());
         // A fresh socket's buffer is empty: either this fits or the peer is gone.
         let _ = stream.try_write(line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_config::{AuthMode, ListenerName, ListenerTls};
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::rig::Rig;
+
+    #[tokio::test]
+    async fn ending_sessions_that_take_too_long_ends_nothing_else() {
+        let rig = Rig::new(1 << 20);
+        let abort = CancellationToken::new();
+        let mut listeners = Listeners::new(rig.context.clone(), &abort);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = free.local_addr().unwrap();
+        drop(free);
+        let smtp = Listener {
+            name: ListenerName::Smtp,
+            listen,
+            tls: ListenerTls::Disabled,
+            auth: AuthMode::Disabled,
+        };
+        listeners.apply(&[smtp]).unwrap();
+        let mut client = tokio::net::TcpStream::connect(listen).await.unwrap();
+        let mut greeting = [0; 3];
+        client.read_exact(&mut greeting).await.unwrap();
+        listeners.stop(Duration::ZERO).await;
+        assert!(!abort.is_cancelled(), "delivery would end with it");
+        let mut rest = Vec::new();
+        // However it ends, it ends.
+        let _ = client.read_to_end(&mut rest).await;
     }
 }

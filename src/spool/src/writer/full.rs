@@ -62,14 +62,17 @@ impl Writer {
         if !self.shared.room.has_segment() {
             return;
         }
+        if self.is_saving() {
+            // Room without a reserve (a quota, no inode) is none for mail: it goes on being refused, and that shows.
+            if matches!(self.reserve, Reserve::Missing) {
+                return;
+            }
+            self.seal();
+        }
         let mut counts = self.shared.counts();
         if counts.write_failure == Some(Failure::DiskFull) {
             tracing::info!("the disk of the spool has room again");
             counts.write_failure = None;
-        }
-        drop(counts);
-        if self.is_saving() && !matches!(self.reserve, Reserve::Missing) {
-            self.seal();
         }
     }
 

@@ -20,7 +20,7 @@ use super::Error;
 use super::ensure::failed;
 use crate::controller::dereference::Found;
 use crate::controller::validate::{Validated, restarted_at};
-use crate::names::{LABEL_RELAY, RelayId};
+use crate::names::{LABEL_MANAGED_BY, LABEL_RELAY, OPERATOR, RelayId};
 
 /// An object as far as it has to be the same.
 type Mark = (Option<String>, Option<String>, Option<String>);
@@ -76,7 +76,8 @@ where
         + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &id.namespace);
-    let labels = format!("{LABEL_RELAY}={}", id.name);
+    // As the caches select: what somebody else has labelled is in neither.
+    let labels = format!("{LABEL_MANAGED_BY}={OPERATOR},{LABEL_RELAY}={}", id.name);
     let list = api
         .list_metadata(&ListParams::default().labels(&labels))
         .await

@@ -19,12 +19,15 @@ pub(super) fn check(image: Option<&str>, settings: &Settings) -> Result<(), Refu
     let listed = settings.allowed_relay_images.iter().map(String::as_str);
     // An environment variable that is set to nothing is no list.
     let mut allowed: Vec<_> = listed.filter(|prefix| !prefix.is_empty()).collect();
-    if allowed.is_empty() {
-        allowed.push(repository(&settings.relay_image));
-    }
+    let own = repository(&settings.relay_image);
     let repository = repository(image);
-    if allowed.iter().any(|prefix| covers(prefix, repository)) {
+    // What lies below the own repository may be somebody else's: only what is listed is a folder.
+    let is_own = allowed.is_empty() && repository == own;
+    if is_own || allowed.iter().any(|prefix| covers(prefix, repository)) {
         return Ok(());
+    }
+    if allowed.is_empty() {
+        allowed.push(own);
     }
     Err(Refusal {
         reason: "ImageNotAllowed",
@@ -80,6 +83,7 @@ mod tests {
                 true,
             ),
             ("registry.example.com:5000/mail/postroad-evil:1.0", false),
+            ("registry.example.com:5000/mail/postroad/evil:1.0", false),
             ("registry.example.com:5000/mail:1.0", false),
             ("registry.example.com/mail/postroad:1.0", false),
             ("postroad:1.0", false),
