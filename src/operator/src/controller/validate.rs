@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use postroad_api::{
-    ANNOTATION_RESTARTED_AT, Resources, ServiceType, SmtpRelay, SmtpRelaySpec, StorageType,
-    Upstream,
+    ANNOTATION_RESTARTED_AT, Listeners, Resources, ServiceType, SmtpRelay, SmtpRelaySpec,
+    StorageType, Upstream,
 };
 use postroad_config::ListenerName;
 use serde::Serialize;
@@ -162,11 +162,7 @@ pub(crate) fn validate(
         },
         restarted_at: restarted_at(relay.meta()),
         config,
-        listeners: LISTENERS
-            .into_iter()
-            .map(|name| (name, config::listener(listeners, name)))
-            .filter_map(|(name, listener)| listener.enabled.then_some((name, listener.port)))
-            .collect(),
+        listeners: ports(listeners),
         service_type: service.kind,
         service_annotations: service.annotations.clone(),
         trusts_networks: !access.trusted_networks.is_empty(),
@@ -176,17 +172,29 @@ pub(crate) fn validate(
         missing: missing(found, &certificate, &upstreams),
         certificate,
         upstreams,
-        storage: match storage.kind {
-            StorageType::Persistent => Storage::Persistent {
-                size: storage.size.clone(),
-                class: storage.class_name.clone(),
-            },
-            StorageType::Ephemeral => Storage::Ephemeral {
-                size: storage.size.clone(),
-            },
-        },
+        storage: where_mail_waits(storage),
         id,
     })
+}
+
+/// The enabled listeners with their ports at the Service.
+fn ports(listeners: &Listeners) -> Vec<(ListenerName, u16)> {
+    LISTENERS
+        .into_iter()
+        .map(|name| (name, config::listener(listeners, name)))
+        .filter_map(|(name, listener)| listener.enabled.then_some((name, listener.port)))
+        .collect()
+}
+
+fn where_mail_waits(storage: &postroad_api::Storage) -> Storage {
+    let size = storage.size.clone();
+    match storage.kind {
+        StorageType::Persistent => Storage::Persistent {
+            size,
+            class: storage.class_name.clone(),
+        },
+        StorageType::Ephemeral => Storage::Ephemeral { size },
+    }
 }
 
 /// When the user last wanted a relay to restart, in a form that fits into an annotation of a pod.
