@@ -221,3 +221,23 @@ fn wherever_the_disk_fills_in_a_start_nothing_is_lost() {
         assert_eq!(rig.power_cut().recovery.corrupt, 0);
     }
 }
+
+/// Bytes are free, but no file can be made: a quota, or no inode. Mail is refused, and so the disk counts as full.
+#[test]
+fn room_of_which_no_reserve_can_be_made_is_shown_as_none() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=5);
+    disk.fill();
+    assert!(!rig.store(vec![Record::Message(numbered(6, &[b'x'; 9000]))]));
+    assert!(rig.store(done(1)));
+    disk.unbound();
+    disk.fail(crate::sim::Fault::Create, 1000);
+    rig.writer.tick();
+    assert!(!rig.store(vec![put(7)]));
+    assert_eq!(rig.spool.health().failure, Some(Failure::DiskFull));
+    disk.mend();
+    rig.writer.tick();
+    assert_eq!(rig.spool.health().failure, None);
+    assert!(rig.store(vec![put(8)]));
+    assert_eq!(rig.power_cut().queued(), [2, 3, 4, 5, 8]);
+}
