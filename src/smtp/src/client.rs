@@ -1,6 +1,7 @@
 //! The client side of one connection: greeting, TLS, AUTH, then any number of transactions.
 //!
-//! Uses what the server offers of PIPELINING, SIZE, 8BITMIME, SMTPUTF8, STARTTLS, AUTH PLAIN and LOGIN.
+//! Uses what the server offers of the extensions of [`Extension`](crate::Extension), of STARTTLS, AUTH PLAIN and LOGIN.
+//! [`Client::peer`] says what that is.
 //!
 //! # How to drive it
 //! Call [`Client::step`] with what has been read and do what it says:
@@ -28,8 +29,19 @@
 //! - **Replies** that nobody asked for end the connection: a reply too many would be taken for the
 //!   answer to the next command, and a message would count as delivered that is not.
 //! - **Content** must be canonical (no bare CR or LF); anything else is refused with 554 5.6.0 before
-//!   MAIL is sent. A missing final CRLF is added. Eight-bit content goes out as it is even if the
-//!   server does not offer 8BITMIME: all that are in use take it, and re-encoding breaks signatures.
+//!   MAIL is sent. A missing final CRLF is added. Binary content needs a server that takes it; see
+//!   [`Peer::takes`]. Eight-bit content goes out as it is even if the server does not offer 8BITMIME: whether to
+//!   convert it is the driver's choice.
+//! - **BDAT** in one chunk takes the place of DATA where CHUNKING is offered: no round trip for 354, no dots. With
+//!   PIPELINING, content of up to 64 KiB goes out together with the envelope: the whole transaction in one
+//!   flight. If everyone is refused, the content was sent for nothing; the server has to read and drop it
+//!   and to answer 5yz (RFC 3030 §2), and RSET goes before the next MAIL. Larger content waits for the answers to RCPT.
+//! - **What the server cannot be asked for**: a message with REQUIRETLS fails with 5.7.30, one that is not ASCII
+//!   where it has to be with 5.6.7, one with DELIVERBY that is to be returned with 5.3.3, and nothing of it is sent.
+//!   The other parameters are left out, and [`TransactionOutcome::dropped`] says so: DSN and DELIVERBY then make
+//!   a "relayed" report due (RFC 3461 §5.2.2, RFC 2852 §4).
+//! - **LIMITS** (RFC 9422): recipients beyond a limit are deferred with 452 4.5.3 without being sent; behind the last
+//!   message that is allowed the connection closes.
 //! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer
 //!   to the content it defers this message. Either way the connection is over (RFC 5321 §3.8).
 //! - **A connection that ends** before the final dot is [`End::Held`] too, unless everyone has a verdict: the message was
@@ -41,61 +53,31 @@
 //!   [`RecipientOutcome::Deferred`]. The server may have taken the message, so the next attempt may
 //!   deliver it twice (RFC 1047). Losing it would be worse.
 
+mod config;
 mod connect;
 mod exchange;
-mod extensions;
 mod judge;
 mod outcome;
+mod peer;
 mod recipient;
 mod redact;
 #[cfg(test)]
 mod tests;
 mod transact;
+mod unsendable;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::reply::{ReplyError, ReplyReader};
-use crate::{BodyKind, ForwardPath, Password, Reply, ReversePath, address};
+use crate::{MailParameters, Recipient, Reply, ReversePath, address};
 
+pub use config::{Certificate, ClientConfig, ClientTls, Login};
 use connect::Login as LoginStep;
 use exchange::Exchange;
-use extensions::Extensions;
 pub use outcome::{
     ConnectFailure, Connection, End, FailureKind, RecipientOutcome, Stage, TransactionOutcome,
 };
-
-/// What a connection is for.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// The name in EHLO; a domain name or an address literal. Anything else becomes `localhost`.
-    pub ehlo_name: String,
-    /// How TLS is used.
-    pub tls: ClientTls,
-    /// The login, if the server wants one.
-    pub login: Option<Login>,
-}
-
-/// How a connection is protected.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ClientTls {
-    /// Plaintext.
-    None,
-    /// STARTTLS where offered. Protects against onlookers only, so no login is possible.
-    Opportunistic,
-    /// STARTTLS always; nothing is sent without it.
-    Required,
-    /// The connection is already under TLS.
-    Active,
-}
-
-/// A user name and its password.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The name.
-    pub username: String,
-    /// The password.
-    pub password: Password,
-}
+pub use peer::Peer;
 
 /// One message to any number of recipients.
 #[derive(Clone, Debug)]
@@ -103,13 +85,23 @@ pub struct Transaction {
     /// Where bounces go.
     pub sender: ReversePath,
     /// Where the message goes.
-    pub recipients: Vec<ForwardPath>,
-    /// Whether the content is declared to hold eight-bit octets.
-    pub body: BodyKind,
-    /// Whether the message was submitted with SMTPUTF8.
-    pub smtputf8: bool,
-    /// The message in any number of pieces, canonical together.
+    pub recipients: Vec<Recipient>,
+    /// What MAIL says. The time of `deliver_by` counts from now on.
+    pub parameters: MailParameters,
+    /// The message in any number of pieces; unless declared binary, canonical together.
     pub content: Vec<Bytes>,
+}
+
+impl Default for Transaction {
+    /// An empty message from the null path to nobody.
+    fn default() -> Self {
+        Self {
+            sender: ReversePath::Null,
+            recipients: Vec::new(),
+            parameters: MailParameters::default(),
+            content: Vec::new(),
+        }
+    }
 }
 
 /// What to do next.
@@ -155,7 +147,10 @@ pub struct Client {
     state: State,
     replies: ReplyReader,
     output: BytesMut,
-    extensions: Extensions,
+    peer: Peer,
+    certificate: Certificate,
+    /// Transactions that have been begun.
+    transactions: u32,
     /// Whether the server may still hold a transaction that was not finished.
     needs_reset: bool,
 }
@@ -189,7 +184,6 @@ impl Client {
     /// A client that waits for the greeting.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
-        let extensions = Extensions::default();
         let config = ClientConfig {
             ehlo_name: match address::is_host(&config.ehlo_name) && config.ehlo_name.is_ascii() {
                 true => config.ehlo_name,
@@ -197,12 +191,20 @@ impl Client {
             },
             ..config
         };
+        let certificate = match config.tls {
+            ClientTls::Active => Certificate::Verified,
+            ClientTls::None | ClientTls::Opportunistic | ClientTls::Required => {
+                Certificate::Unverified
+            }
+        };
         Self {
             config,
             state: State::Greeting,
             replies: ReplyReader::default(),
             output: BytesMut::new(),
-            extensions,
+            peer: Peer::default(),
+            certificate,
+            transactions: 0,
             needs_reset: false,
         }
     }
@@ -223,11 +225,12 @@ impl Client {
     }
 
     /// The handshake after [`ClientStep::StartTls`] succeeded, and the certificate was accepted as far
-    /// as the driver demands it.
-    pub fn tls_established(&mut self) {
+    /// as the driver demands it. Messages with REQUIRETLS need a verified one (RFC 8689 §4.2.1).
+    pub fn tls_established(&mut self, certificate: Certificate) {
         if matches!(self.state, State::Handshake) {
             self.config.tls = ClientTls::Active;
-            self.extensions = Extensions::default();
+            self.certificate = certificate;
+            self.peer = Peer::default();
             self.greet();
         }
     }
@@ -248,6 +251,12 @@ impl Client {
             self.output.extend_from_slice(b"QUIT\r\n");
             self.state = State::Quitting;
         }
+    }
+
+    /// What the server has said of itself. Complete from [`ClientStep::Ready`] on.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// What the client waits for.

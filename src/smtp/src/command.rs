@@ -6,10 +6,11 @@ mod parameters;
 #[cfg(test)]
 mod tests;
 
-use crate::address::{self, ForwardPath, ReversePath};
+use crate::Recipient;
+use crate::address::{self, ReversePath};
 use crate::reply::{EnhancedStatus, Reply};
 
-pub(crate) use parameters::MailParameters;
+pub(crate) use parameters::{MailArguments, RcptArguments};
 
 /// Longest name in EHLO or HELO, in octets: the longest domain or literal.
 const HELO_MAX: usize = address::DOMAIN_MAX;
@@ -21,18 +22,18 @@ const FOREIGN_VERBS: [&str; 10] = [
 ];
 
 /// Commands of RFC 5321 and its extensions that this server knows of and does not offer.
-const NOT_OFFERED: [&str; 8] = [
-    "BDAT", "ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN", "XCLIENT",
-];
+const NOT_OFFERED: [&str; 7] = ["ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN", "XCLIENT"];
 
 /// One command line, understood.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Command<'a> {
     Ehlo(&'a str),
     Helo(&'a str),
-    Mail(ReversePath, MailParameters),
-    Rcpt(ForwardPath),
+    Mail(ReversePath, MailArguments),
+    Rcpt(Recipient),
     Data,
+    /// So many octets of content follow the line.
+    Bdat(u64, Chunk),
     Rset,
     Noop,
     Vrfy,
@@ -41,6 +42,13 @@ pub(crate) enum Command<'a> {
     StartTls,
     /// Mechanism and what follows it. The rest is not looked at before AUTH is known to be allowed.
     Auth(&'a str, Option<&'a str>),
+}
+
+/// Whether a chunk is the last of its message (RFC 3030 §2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Chunk {
+    More,
+    Last,
 }
 
 /// Why a line is no command; all of it the peer's mistake.
@@ -56,6 +64,8 @@ pub(crate) enum Error {
     Unknown,
     #[error("the command is not offered")]
     NotOffered,
+    #[error("the size of a chunk cannot be read")]
+    Chunk,
     #[error("the greeting needs one host name")]
     Greeting,
     #[error("the command takes other arguments: {0}")]
@@ -86,6 +96,7 @@ impl Error {
             }
             Self::Unknown => Reply::new(500, status(5, 2), "Command unrecognized"),
             Self::NotOffered => Reply::new(502, status(5, 1), "Command not implemented"),
+            Self::Chunk => Reply::new(501, status(5, 4), "Syntax: BDAT octets [LAST]; closing"),
             // No status in a reply to EHLO or HELO (RFC 2034 §4).
             Self::Greeting => Reply::new(501, None, "Syntax: EHLO hostname"),
             Self::Syntax(usage) => Reply::new(501, status(5, 4), format!("Syntax: {usage}")),
@@ -119,6 +130,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
         "MAIL" => mail(rest),
         "RCPT" => rcpt(rest),
         "DATA" => bare(rest, "DATA", Command::Data),
+        "BDAT" => bdat(rest),
         "RSET" => bare(rest, "RSET", Command::Rset),
         "QUIT" => bare(rest, "QUIT", Command::Quit),
         "STARTTLS" => bare(rest, "STARTTLS", Command::StartTls),
@@ -153,16 +165,29 @@ fn mail(rest: &str) -> Result<Command<'static>, Error> {
     let path = keyword(rest, "FROM:").ok_or(Error::Syntax("MAIL FROM:<address>"))?;
     let (path, rest) = address::reverse_path(path).map_err(Error::Sender)?;
     let rest = separated(rest).ok_or(Error::Sender(address::Error::Trailing))?;
-    Ok(Command::Mail(path, MailParameters::parse(rest)?))
+    Ok(Command::Mail(path, MailArguments::parse(rest)?))
 }
 
 fn rcpt(rest: &str) -> Result<Command<'static>, Error> {
     let path = keyword(rest, "TO:").ok_or(Error::Syntax("RCPT TO:<address>"))?;
     let (path, rest) = address::forward_path(path).map_err(Error::Recipient)?;
-    match separated(rest) {
-        Some("") => Ok(Command::Rcpt(path)),
-        Some(_) => Err(Error::UnknownParameter),
-        None => Err(Error::Recipient(address::Error::Trailing)),
+    let rest = separated(rest).ok_or(Error::Recipient(address::Error::Trailing))?;
+    let RcptArguments { notify, orcpt } = RcptArguments::parse(rest)?;
+    Ok(Command::Rcpt(Recipient {
+        path,
+        notify,
+        orcpt,
+    }))
+}
+
+/// `bdat-cmd = "BDAT" SP chunk-size [ SP end-marker ]` (RFC 3030 §2).
+fn bdat(rest: &str) -> Result<Command<'static>, Error> {
+    let (size, marker) = rest.split_once(' ').unwrap_or((rest, ""));
+    let octets = parameters::octets(size).ok_or(Error::Chunk)?;
+    match marker.trim_start_matches(' ') {
+        "" => Ok(Command::Bdat(octets, Chunk::More)),
+        last if last.eq_ignore_ascii_case("LAST") => Ok(Command::Bdat(octets, Chunk::Last)),
+        _ => Err(Error::Chunk),
     }
 }
 

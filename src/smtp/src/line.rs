@@ -14,7 +14,7 @@ const CRLF: &[u8] = b"\r\n";
 
 /// What stood on the wire.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Line {
+pub enum Line {
     /// A line without its CRLF; holds neither CR nor LF.
     Complete(Bytes),
     /// A bare CR or LF; the rest is skipped through the next CRLF.
@@ -25,7 +25,7 @@ pub(crate) enum Line {
 
 /// Takes lines from the front of a buffer.
 #[derive(Debug, Default)]
-pub(crate) struct LineReader {
+pub struct LineReader {
     /// Octets at the front of the buffer known to hold no newline: no octet is looked at twice.
     scanned: usize,
     skipping: Option<Skip>,
@@ -40,7 +40,7 @@ impl LineReader {
     /// The next line, or `None` if `input` does not hold enough.
     ///
     /// `max` counts the CRLF. While a line is incomplete `input` keeps at most `max` octets of it.
-    pub(crate) fn next(&mut self, input: &mut BytesMut, max: usize) -> Option<Line> {
+    pub fn next(&mut self, input: &mut BytesMut, max: usize) -> Option<Line> {
         self.skip(input)?;
         // Within this window the line must show its CR.
         let window = input.len().min(max - 1);
@@ -58,7 +58,7 @@ impl LineReader {
     }
 
     /// Whether the next octet of `input` begins a line; drops what is left of a bad one before it.
-    pub(crate) fn at_start(&mut self, input: &mut BytesMut) -> bool {
+    pub fn at_start(&mut self, input: &mut BytesMut) -> bool {
         self.skip(input).is_some() && self.scanned == 0
     }
 

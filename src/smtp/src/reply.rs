@@ -153,11 +153,15 @@ impl Reply {
     pub fn encode(&self, output: &mut BytesMut) {
         let status = self.status.map(|s| format!("{s} ")).unwrap_or_default();
         let room = LINE_MAX - "250-".len() - status.len() - "\r\n".len();
-        let pieces: Vec<&str> = self.lines.iter().flat_map(|l| wrap(l, room)).collect();
-        for (index, piece) in pieces.iter().enumerate() {
-            let mark = if index + 1 < pieces.len() { '-' } else { ' ' };
-            output.put_slice(format!("{}{mark}{status}", self.code).as_bytes());
-            output.extend(piece.bytes().map(|b| if b.is_ascii() { b } else { b'?' }));
+        let mut pieces = self.lines.iter().flat_map(|l| wrap(l, room)).peekable();
+        while let Some(piece) = pieces.next() {
+            let mark = if pieces.peek().is_some() { '-' } else { ' ' };
+            // Buffers take whatever is written to them.
+            let _ = write!(output, "{}{mark}{status}", self.code);
+            match piece.is_ascii() {
+                true => output.put_slice(piece.as_bytes()),
+                false => output.extend(piece.bytes().map(|b| if b.is_ascii() { b } else { b'?' })),
+            }
             output.put_slice(b"\r\n");
         }
     }
@@ -181,6 +185,9 @@ impl fmt::Display for Reply {
 }
 
 fn clean(line: &str) -> String {
+    if line.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+        return line.to_owned();
+    }
     line.trim_end_matches('\r')
         .chars()
         .map(|c| if is_hostile(c) { '?' } else { c })

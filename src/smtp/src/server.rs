@@ -1,7 +1,8 @@
 //! The server side of one connection.
 //!
-//! Extensions: PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531),
-//! ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH PLAIN LOGIN (RFC 4954).
+//! Extensions: those of [`Extension`](crate::Extension), each as [`ServerConfig::extensions`] says;
+//! FUTURERELEASE (RFC 4865), STARTTLS (RFC 3207) and AUTH PLAIN LOGIN (RFC 4954) if configured;
+//! ENHANCEDSTATUSCODES (RFC 2034) always. The parameters of an extension that is not offered are answered 555.
 //!
 //! # How to drive it
 //! Call [`Session::step`] with what has been read and do what it says:
@@ -26,27 +27,39 @@
 //!   last in a group, and if DATA were refused the content would be read as commands. What follows the
 //!   final dot may be pipelined (RFC 2920 §3.1).
 //! - **AUTH** needs EHLO and TLS. Refused before TLS, its arguments are not looked at.
+//! - **BDAT** (RFC 3030) that is refused is answered behind its octets, which are read and dropped: none of them
+//!   is taken for a command. Where that cannot be, the connection is closed: a size that cannot be read, or more
+//!   than 1 GiB. A chunk that is refused ends the transaction. DATA and BDAT do not mix. Content that
+//!   was not declared BINARYMIME is made canonical as behind DATA; such that was is kept as it is.
+//! - **MT-PRIORITY** and **FUTURERELEASE** are asked for by anyone and granted by the driver: the request that
+//!   carries the sender has them, and [`Verdict::Reprioritized`] answers with another priority.
 //! - A recipient that is refused leaves the transaction as it was; content that is refused ends it.
 //! - A refused message is read to its end and dropped as it comes, never buffered.
 
 mod auth;
 mod body;
+mod chunk;
 mod commands;
 mod envelope;
+mod offer;
 mod replies;
+mod request;
 #[cfg(test)]
 mod tests;
 
 use std::mem;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::line::LineReader;
-use crate::{BodyKind, ForwardPath, Password, Reply, ReversePath};
+use crate::{Recipient, Reply};
 
 use auth::Exchange;
 use body::Body;
+use chunk::{Arriving, Dropped};
 use envelope::Transaction;
+pub use offer::{AuthOffer, FutureRelease, ServerConfig, TlsOffer};
+pub use request::{ReceivedMessage, Request, Sender, Verdict};
 
 /// Longest command line in octets with CRLF. RFC 5321 §4.5.3.1.4 asks for 512, plus what the extensions
 /// add; the longest sensible MAIL is under 1 KiB, AUTH with an initial response somewhat more.
@@ -61,45 +74,6 @@ pub const AUTH_FAILURES_MAX: u32 = 3;
 /// the connection is closed. Connection pools that check with NOOP need a few dozen.
 pub const JUNK_MAX: u32 = 100;
 
-/// What a session offers and allows.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// The name in the banner and in EHLO.
-    pub hostname: String,
-    /// How TLS is used.
-    pub tls: TlsOffer,
-    /// Whether clients may or must authenticate.
-    pub auth: AuthOffer,
-    /// Largest message in bytes, announced with SIZE.
-    pub message_bytes: u64,
-    /// Most recipients of one message.
-    pub recipients: u32,
-}
-
-/// How a session uses TLS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TlsOffer {
-    /// STARTTLS is not offered.
-    Unavailable,
-    /// STARTTLS is offered.
-    Offered,
-    /// STARTTLS is offered, and without it MAIL, RCPT, DATA, VRFY and AUTH are refused with 530 5.7.0.
-    Required,
-    /// The connection is already under TLS.
-    Active,
-}
-
-/// Whether clients authenticate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AuthOffer {
-    /// AUTH is not offered.
-    Disabled,
-    /// AUTH is offered once TLS is active.
-    UnderTls,
-    /// AUTH is offered once TLS is active, and MAIL without it is refused with 530 5.7.0.
-    Required,
-}
-
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
@@ -111,60 +85,6 @@ pub enum Step {
     StartTls,
     /// Write the output and close. Every later step says the same.
     Close,
-}
-
-/// What the driver decides.
-#[derive(Debug)]
-pub enum Request {
-    /// Does the password prove the name? 535 5.7.8 if not, 454 4.7.0 if that cannot be said now.
-    Authenticate {
-        /// At most 255 octets, without control characters.
-        username: String,
-        /// Not empty.
-        password: Password,
-    },
-    /// May this sender send?
-    Sender(ReversePath),
-    /// May mail go there?
-    Recipient(ForwardPath),
-    /// Keep this message; 250 must mean that it is kept.
-    Message(ReceivedMessage),
-}
-
-/// A message with its envelope.
-#[derive(Debug)]
-pub struct ReceivedMessage {
-    /// The path of MAIL.
-    pub sender: ReversePath,
-    /// The accepted recipients in order; at least one.
-    pub recipients: Vec<ReceivedRecipient>,
-    /// The `BODY` parameter.
-    pub body: BodyKind,
-    /// Whether MAIL said SMTPUTF8.
-    pub smtputf8: bool,
-    /// The `SIZE` parameter.
-    pub declared_size: Option<u64>,
-    /// Unstuffed and canonical; empty, or ending with CRLF. Holds no NUL.
-    pub content: Bytes,
-}
-
-/// One accepted recipient.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ReceivedRecipient {
-    /// The path of RCPT.
-    pub path: ForwardPath,
-}
-
-/// The answer to a [`Request`].
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    /// Yes.
-    Accept,
-    /// No, and why. A reply with code 421 also closes the connection.
-    Refuse(Reply),
-    /// The message is kept; the text of the 250, as in `Ok: queued as 1A2B`. It gets the status 2.0.0 unless it begins
-    /// with another.
-    Queued(String),
 }
 
 /// What is known of the peer.
@@ -205,8 +125,14 @@ enum State {
     Authenticating(Exchange),
     /// A request is out.
     Deciding(Pending),
-    /// Reading content.
+    /// Reading content behind DATA.
     Receiving(Transaction, Body),
+    /// Reading commands, some of the content has come in chunks.
+    Chunked(Transaction, Body),
+    /// Reading the octets of a chunk.
+    Chunk(Transaction, Body, Arriving),
+    /// Reading the octets of a chunk that is refused.
+    Dropping(Dropped),
     /// STARTTLS answered with 220.
     Handshake,
     /// Nothing more is read.
@@ -218,7 +144,7 @@ enum State {
 enum Pending {
     User(String),
     Sender(Transaction),
-    Recipient(Transaction, ForwardPath),
+    Recipient(Transaction, Recipient),
     Message,
 }
 
@@ -273,8 +199,8 @@ impl Session {
             State::Deciding(Pending::Sender(transaction)) => {
                 self.sender_decided(transaction, verdict);
             }
-            State::Deciding(Pending::Recipient(transaction, path)) => {
-                self.recipient_decided(transaction, path, verdict);
+            State::Deciding(Pending::Recipient(transaction, recipient)) => {
+                self.recipient_decided(transaction, recipient, verdict);
             }
             State::Deciding(Pending::Message) => self.message_decided(verdict),
             other => self.state = other,
@@ -297,17 +223,22 @@ impl Session {
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         match &self.state {
-            State::Receiving(_, body) => body.capacity(),
+            State::Receiving(_, body) | State::Chunked(_, body) | State::Chunk(_, body, _) => {
+                body.capacity()
+            }
             _ => 0,
         }
     }
 
-    /// Drops the content being received, reads on to its end, and then sends `reply`.
+    /// Drops the content being received, reads on to its end or to that of the chunk, and then sends `reply`.
     ///
     /// Nothing happens if no content is being received or it has been dropped already.
     pub fn abandon_body(&mut self, reply: Reply) {
-        if let State::Receiving(_, body) = &mut self.state {
-            body.discard(reply);
+        match &mut self.state {
+            State::Receiving(_, body) | State::Chunked(_, body) | State::Chunk(_, body, _) => {
+                body.discard(reply);
+            }
+            _ => {}
         }
     }
 
@@ -331,7 +262,10 @@ impl Session {
     /// Whether what the client sends next is content.
     #[must_use]
     pub fn is_receiving(&self) -> bool {
-        matches!(self.state, State::Receiving(..))
+        matches!(
+            self.state,
+            State::Receiving(..) | State::Chunk(..) | State::Dropping(_)
+        )
     }
 
     /// What is known of the peer, for `Received:` and logs.
@@ -348,8 +282,12 @@ impl Session {
             self.close(&replies::shutting_down(&self.config.hostname));
         }
         match &self.state {
-            State::Idle | State::Envelope(_) | State::Authenticating(_) => self.read_line(input),
+            State::Idle | State::Envelope(_) | State::Chunked(..) | State::Authenticating(_) => {
+                self.read_line(input)
+            }
             State::Receiving(..) => self.read_content(input),
+            State::Chunk(..) => self.read_chunk(input),
+            State::Dropping(_) => self.drop_chunk(input),
             State::Deciding(_) => Some(Step::NeedInput),
             State::Handshake => {
                 // Plaintext must not survive into the encrypted session.

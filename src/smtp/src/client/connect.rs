@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::{
-    Client, ClientStep, ClientTls, ConnectFailure, Extensions, FailureKind, Stage, State, Turn,
+    Client, ClientStep, ClientTls, ConnectFailure, FailureKind, Peer, Stage, State, Turn,
     redact::redact,
 };
 use crate::{Reply, sasl};
@@ -67,7 +67,10 @@ impl Client {
             },
             State::Ehlo => self.ehlo_reply(reply),
             State::Helo => match reply.code() {
-                250 => self.greeted(),
+                250 => {
+                    self.peer = Peer::named(&reply);
+                    self.greeted()
+                }
                 _ => self.refused(reply),
             },
             State::StartTls => self.starttls_reply(reply),
@@ -82,7 +85,7 @@ impl Client {
     fn ehlo_reply(&mut self, reply: Reply) -> Turn {
         match reply.code() {
             250 => {
-                self.extensions = Extensions::parse(&reply);
+                self.peer = Peer::parse(&reply);
                 self.greeted()
             }
             // RFC 5321 §3.2: a server that does not know EHLO gets HELO.
@@ -97,7 +100,7 @@ impl Client {
 
     /// EHLO or HELO is done: TLS if it is wanted, then AUTH if there is a login.
     fn greeted(&mut self) -> Turn {
-        match (self.config.tls, self.extensions.starttls) {
+        match (self.config.tls, self.peer.starttls) {
             (ClientTls::Required | ClientTls::Opportunistic, true) => {
                 self.say("STARTTLS");
                 self.state = State::StartTls;
@@ -133,7 +136,7 @@ impl Client {
         }
         let plain = sasl::encode_plain(&login.username, &login.password);
         let command = format!("AUTH PLAIN {plain}");
-        let (command, next) = match (self.extensions.auth_plain, self.extensions.auth_login) {
+        let (command, next) = match (self.peer.auth_plain, self.peer.auth_login) {
             (true, _) if command.len() + 2 <= INITIAL_RESPONSE_MAX => (command, Login::PlainPrompt),
             (true, _) => ("AUTH PLAIN".to_owned(), Login::PlainPrompt),
             (false, true) => ("AUTH LOGIN".to_owned(), Login::UsernamePrompt),

@@ -1,31 +1,50 @@
-//! One transaction on the wire: MAIL, RCPT, DATA, content.
+//! One transaction on the wire: MAIL, RCPT, DATA or BDAT, content.
+//!
+//! # BDAT ahead of the replies to RCPT
+//! With PIPELINING and small content the whole transaction is written at once. That is safe with a server that keeps
+//! to RFC 3030 §2: it reads and drops the octets of a BDAT that it refuses. Replies are taken in order, as ever: who
+//! is refused by RCPT stays refused whatever BDAT is answered, and the answer to BDAT counts for those
+//! who were accepted. If nobody was, an answer that claims otherwise counts for nobody. After a BDAT that was refused
+//! the server's state is not defined by the RFC, so RSET goes before the next MAIL.
+
+mod replies;
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::mem;
 
 use bytes::{Bytes, BytesMut};
 
-use super::extensions::{Extensions, Size};
 use super::judge::{Judge, Posture};
+use super::peer::Peer;
 use super::recipient::{Recipient, Standing, local};
-use super::{Connection, FailureKind, Phase, RecipientOutcome, Transaction, TransactionOutcome};
-use crate::content::{Encoder, Written, is_canonical};
-use crate::{Reply, ReversePath};
+use super::unsendable::{self, Message};
+use super::{
+    Certificate, Connection, FailureKind, Phase, RecipientOutcome, Transaction, TransactionOutcome,
+};
+use crate::content::{Encoder, Framing, Written};
+use crate::envelope::Charset;
+use crate::{BodyKind, Extension, Extensions, MailParameters, Reply, ReversePath};
 
 /// Commands sent ahead of their replies. Their replies (about 100 octets each) fit into any socket
 /// buffer, so a driver that writes everything before it reads cannot block for good (RFC 2920 §3.1).
 const WINDOW: usize = 100;
 /// Octets of content put into the output at a time.
 const PIECE: usize = 64 << 10;
+/// Most octets of content that go out before it is known whether anyone is accepted: one piece, most of all messages.
+const UNASKED_MAX: u64 = 64 << 10;
 
 /// A transaction under way.
 #[derive(Debug)]
 pub(super) struct Exchange {
     sender: ReversePath,
-    parameters: String,
+    parameters: MailParameters,
     recipients: Vec<Recipient>,
     content: Vec<Bytes>,
-    /// The rest of the content, between 354 and the final dot.
+    /// Octets of the content as RFC 1870 §5 counts them.
+    size: u64,
+    transfer: Transfer,
+    /// The rest of the content, between 354 or BDAT and its end.
     encoder: Option<Encoder>,
     /// Commands that may be unanswered at a time; one without PIPELINING.
     window: usize,
@@ -34,6 +53,18 @@ pub(super) struct Exchange {
     mail: Mail,
     transport: Transport,
     judge: Judge,
+    dropped: Extensions,
+}
+
+/// How the content goes out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Transfer {
+    /// Behind DATA and 354.
+    Data,
+    /// Behind BDAT, as soon as somebody may be accepted.
+    ChunkAtOnce,
+    /// Behind BDAT, once the replies to RCPT are in.
+    ChunkAfterReplies,
 }
 
 /// The command to write next.
@@ -42,7 +73,7 @@ enum Next {
     Reset,
     Mail,
     Recipient(usize),
-    Data,
+    Content,
     Nothing,
 }
 
@@ -85,31 +116,43 @@ pub(super) enum Progress {
 }
 
 impl Exchange {
-    pub(super) fn new(transaction: Transaction, extensions: Extensions, posture: Posture) -> Self {
+    pub(super) fn new(
+        transaction: Transaction,
+        peer: &Peer,
+        certificate: Certificate,
+        posture: Posture,
+    ) -> Self {
         let Transaction {
             sender,
             recipients,
-            body,
-            smtputf8,
+            mut parameters,
             content,
         } = transaction;
         let recipients: Vec<Recipient> = recipients.into_iter().map(Recipient::new).collect();
-        let needs_utf8 = !sender.is_ascii() || recipients.iter().any(|r| !r.path.is_ascii());
-        let size = wire_size(&content);
+        let ascii = |recipient: &Recipient| recipient.named.path.is_ascii();
+        parameters.smtputf8 |= !sender.is_ascii() || !recipients.iter().all(ascii);
+        let size = wire_size(&content, parameters.body);
         let mut exchange = Self {
-            parameters: extensions.mail_parameters(size, body, smtputf8 || needs_utf8),
+            transfer: transfer(peer, size),
+            dropped: dropped(peer, &parameters, &recipients),
             sender,
+            parameters,
             recipients,
             content,
+            size,
             encoder: None,
-            window: if extensions.pipelining { WINDOW } else { 1 },
+            window: if peer.offers(Extension::Pipelining) {
+                WINDOW
+            } else {
+                1
+            },
             next: Next::Mail,
             awaiting: VecDeque::new(),
             mail: Mail::Unanswered,
             transport: Transport::Whole,
             judge: Judge::new(posture),
         };
-        exchange.settle_unsendable(extensions, size);
+        exchange.settle_unsendable(peer, certificate);
         exchange
     }
 
@@ -157,7 +200,11 @@ impl Exchange {
             _ => self.judge.lost(kind),
         }
         let text = match self.phase() {
-            Phase::FinalReply => {
+            _ if self
+                .awaiting
+                .iter()
+                .any(|awaited| matches!(awaited, Awaited::Final)) =>
+            {
                 "The connection ended before the server answered the message; it may have taken it"
             }
             Phase::Content => "The connection ended while the message was being sent",
@@ -167,30 +214,25 @@ impl Exchange {
     }
 
     /// What this server can never be sent, without asking it.
-    fn settle_unsendable(&mut self, extensions: Extensions, size: u64) {
-        let refusal = match extensions.size {
-            _ if !is_canonical(&self.content) => {
-                local(554, 5, 6, 0, "The message holds a bare CR or LF")
-            }
-            Size::Limit(limit) if size > limit => {
-                let text = format!("The message has {size} bytes, the server takes {limit}");
-                local(552, 5, 3, 4, &text)
-            }
-            _ if !extensions.smtputf8 => return self.settle_non_ascii(),
-            _ => return,
+    fn settle_unsendable(&mut self, peer: &Peer, certificate: Certificate) {
+        let message = Message {
+            sender: &self.sender,
+            parameters: &self.parameters,
+            content: &self.content,
+            size: self.size,
         };
-        self.settle_open(&RecipientOutcome::Failed(refusal));
-    }
-
-    fn settle_non_ascii(&mut self) {
-        let text = "The address is not ASCII, and the server does not offer SMTPUTF8";
-        let failed = RecipientOutcome::Failed(local(553, 5, 6, 7, text));
-        if !self.sender.is_ascii() {
-            self.settle_open(&failed);
+        if let Some(refusal) = unsendable::message(&message, peer, certificate) {
+            self.settle_open(&RecipientOutcome::Failed(refusal));
+            return;
         }
-        for recipient in &mut self.recipients {
-            if !recipient.path.is_ascii() {
-                recipient.standing = Standing::Settled(failed.clone());
+        let paths = self
+            .recipients
+            .iter()
+            .map(|recipient| &recipient.named.path);
+        let fits: Vec<bool> = peer.room(paths).collect();
+        for (recipient, fits) in self.recipients.iter_mut().zip(fits) {
+            if let Some(outcome) = unsendable::recipient(&recipient.named.path, peer, fits) {
+                recipient.standing = Standing::Settled(outcome);
             }
         }
     }
@@ -201,184 +243,82 @@ impl Exchange {
             .all(|recipient| matches!(recipient.standing, Standing::Settled(_)))
     }
 
-    pub(super) fn write_commands(&mut self, output: &mut BytesMut) {
+    /// Writes what may be written before the next reply. Buffers take whatever is written to them.
+    pub(super) fn write_commands(&mut self, peer: &Peer, output: &mut BytesMut) {
         while self.awaiting.len() < self.window {
-            let (command, awaited) = match self.next {
+            let awaited = match self.next {
                 Next::Nothing => return,
                 Next::Reset => {
                     self.next = Next::Mail;
-                    ("RSET".to_owned(), Awaited::Reset)
+                    output.extend_from_slice(b"RSET");
+                    Awaited::Reset
                 }
                 Next::Mail => {
                     self.next = self.recipient_from(0);
-                    let command = format!("MAIL FROM:<{}>{}", self.sender, self.parameters);
-                    (command, Awaited::Mail)
+                    let _ = write!(output, "MAIL FROM:<{}>", self.sender);
+                    peer.write_mail(&self.parameters, self.size, output);
+                    Awaited::Mail
                 }
                 Next::Recipient(index) => {
                     self.next = self.recipient_from(index + 1);
-                    let command = format!("RCPT TO:<{}>", self.recipients[index].path);
-                    (command, Awaited::Recipient(index))
+                    let recipient = &self.recipients[index].named;
+                    let _ = write!(output, "RCPT TO:<{}>", recipient.path);
+                    peer.write_rcpt(recipient, self.charset(), output);
+                    Awaited::Recipient(index)
                 }
-                Next::Data => {
-                    self.next = Next::Nothing;
-                    if !self.data_is_worthwhile() {
-                        return;
-                    }
-                    ("DATA".to_owned(), Awaited::Data)
-                }
+                Next::Content => return self.write_content_command(output),
             };
-            output.extend_from_slice(command.as_bytes());
             output.extend_from_slice(b"\r\n");
             self.awaiting.push_back(awaited);
         }
     }
 
-    /// The next recipient that is not settled, or DATA behind the last.
+    /// DATA; or BDAT, and all of the content if its time has come.
+    fn write_content_command(&mut self, output: &mut BytesMut) {
+        if !self.data_is_worthwhile() {
+            self.next = Next::Nothing;
+            return;
+        }
+        if self.transfer == Transfer::ChunkAfterReplies && !self.awaiting.is_empty() {
+            return;
+        }
+        self.next = Next::Nothing;
+        let framing = match (self.transfer, self.parameters.body) {
+            (Transfer::Data, _) => {
+                output.extend_from_slice(b"DATA\r\n");
+                self.awaiting.push_back(Awaited::Data);
+                return;
+            }
+            (_, BodyKind::Binary) => Framing::Octets,
+            (_, BodyKind::SevenBit | BodyKind::EightBit) => Framing::Lines,
+        };
+        let _ = write!(output, "BDAT {} LAST\r\n", self.size);
+        self.encoder = Some(Encoder::new(mem::take(&mut self.content), framing));
+        if self.transfer == Transfer::ChunkAtOnce {
+            while self.write_piece(output) == Written::Part {}
+        }
+    }
+
+    /// In a transaction with SMTPUTF8 addresses need no escapes.
+    fn charset(&self) -> Charset {
+        match self.parameters.smtputf8 && !self.dropped.contains(Extension::SmtpUtf8) {
+            true => Charset::Utf8,
+            false => Charset::Ascii,
+        }
+    }
+
+    /// The next recipient that is not settled, or the content behind the last.
     fn recipient_from(&self, index: usize) -> Next {
         let rest = self.recipients.iter().enumerate().skip(index);
         rest.filter(|(_, recipient)| matches!(recipient.standing, Standing::Open))
             .map(|(index, _)| Next::Recipient(index))
             .next()
-            .unwrap_or(Next::Data)
+            .unwrap_or(Next::Content)
     }
 
     /// Whether somebody is accepted, or may still be by a reply that is on its way.
     fn data_is_worthwhile(&self) -> bool {
         self.mail != Mail::Refused && !self.is_settled()
-    }
-
-    pub(super) fn on_reply(
-        &mut self,
-        reply: Reply,
-        nothing_behind: bool,
-        output: &mut BytesMut,
-    ) -> Progress {
-        if reply.code() == 421 {
-            self.goodbye(&reply);
-            return Progress::Broken(reply);
-        }
-        if !self.take(&reply, output) {
-            return Progress::Broken(out_of_place(&reply));
-        }
-        // A reply too many would be taken for the answer to what is sent next.
-        if !nothing_behind && self.awaiting.is_empty() && !self.is_over() {
-            let text = "The server broke the protocol: a reply too many";
-            return Progress::Broken(local(451, 4, 5, 0, text));
-        }
-        if self.has_content() {
-            return Progress::Going;
-        }
-        self.write_commands(output);
-        if !self.awaiting.is_empty() {
-            return Progress::Going;
-        }
-        self.judge.answered();
-        Progress::Over
-    }
-
-    /// RFC 5321 §3.8: with 421 the server closes, whatever it was asked. As the answer to the message, or when
-    /// everyone has an answer, it ends the connection only; before that it is a word about the server.
-    fn goodbye(&mut self, reply: &Reply) {
-        let is_final = self.phase() == Phase::FinalReply;
-        match is_final || self.is_settled() {
-            true => self.judge.answered(),
-            false => self.judge.goodbye(reply),
-        }
-    }
-
-    /// Takes a reply for what it answers; `false` if it cannot be an answer to that.
-    fn take(&mut self, reply: &Reply, output: &mut BytesMut) -> bool {
-        match self.awaiting.pop_front() {
-            Some(Awaited::Reset) => reply.code() == 250,
-            Some(Awaited::Mail) => self.mail_reply(reply),
-            Some(Awaited::Recipient(index)) => self.recipient_reply(index, reply),
-            Some(Awaited::Data) => self.data_reply(reply, output),
-            Some(Awaited::Final) => self.final_reply(reply),
-            Some(Awaited::Nothing) => {
-                self.mail = Mail::Closed;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Nothing is left to send once the replies that are awaited are in.
-    fn is_over(&self) -> bool {
-        match self.next {
-            _ if self.has_content() => false,
-            Next::Nothing => true,
-            Next::Data => !self.data_is_worthwhile(),
-            Next::Reset | Next::Mail | Next::Recipient(_) => false,
-        }
-    }
-
-    fn mail_reply(&mut self, reply: &Reply) -> bool {
-        match reply.code() {
-            200..300 => self.mail = Mail::Open,
-            400.. => {
-                self.mail = Mail::Refused;
-                self.next = Next::Nothing;
-                let outcome = self.judge.mail(reply);
-                self.settle_open(&outcome);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn recipient_reply(&mut self, index: usize, reply: &Reply) -> bool {
-        if !matches!(self.recipients[index].standing, Standing::Open) {
-            // MAIL was refused: that counts, and not what the server says to a RCPT that followed it.
-            return true;
-        }
-        self.recipients[index].standing = match reply.code() {
-            200..300 => {
-                self.judge.recipient_answered();
-                Standing::Accepted
-            }
-            552 if self.is_one_too_many(reply) => {
-                Standing::Settled(RecipientOutcome::Deferred(reply.clone()))
-            }
-            400.. => Standing::Settled(self.judge.recipient(reply)),
-            _ => return false,
-        };
-        true
-    }
-
-    /// RFC 5321 §4.5.3.1.10: 552 to RCPT may be an old way to say 452, too many recipients.
-    fn is_one_too_many(&self, reply: &Reply) -> bool {
-        let about_mailbox = reply.status().is_some_and(|status| status.subject == 2);
-        let mut standings = self.recipients.iter().map(|recipient| &recipient.standing);
-        !about_mailbox && standings.any(|standing| matches!(standing, Standing::Accepted))
-    }
-
-    fn data_reply(&mut self, reply: &Reply, output: &mut BytesMut) -> bool {
-        match reply.code() {
-            354 if self.is_settled() => {
-                output.extend_from_slice(b".\r\n");
-                self.awaiting.push_back(Awaited::Nothing);
-            }
-            354 => self.encoder = Some(Encoder::new(mem::take(&mut self.content))),
-            400.. => {
-                let outcome = self.judge.content(reply);
-                self.settle_open(&outcome);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn final_reply(&mut self, reply: &Reply) -> bool {
-        let outcome = match reply.code() {
-            200..300 if self.transport == Transport::Whole => {
-                RecipientOutcome::Delivered(reply.clone())
-            }
-            400.. => self.judge.content(reply),
-            _ => return false,
-        };
-        self.mail = Mail::Closed;
-        self.settle_open(&outcome);
-        true
     }
 
     /// Puts the next piece of content into the output.
@@ -392,20 +332,6 @@ impl Exchange {
             self.awaiting.push_back(Awaited::Final);
         }
         written
-    }
-
-    /// The server answered before the content was over.
-    pub(super) fn interrupted(&mut self, reply: &Reply) {
-        match reply.code() {
-            421 => self.goodbye(reply),
-            400.. => {
-                let outcome = self.judge.content(reply);
-                self.settle_open(&outcome);
-                self.judge.answered();
-            }
-            // Nothing positive can be meant for content that is not over.
-            _ => {}
-        }
     }
 
     /// Gives an outcome to everyone who has none.
@@ -423,26 +349,38 @@ impl Exchange {
             recipients: recipients.into_iter().map(Recipient::outcome).collect(),
             connection,
             end: self.judge.end(),
+            dropped: self.dropped,
         }
     }
 }
 
-fn out_of_place(reply: &Reply) -> Reply {
-    local(
-        451,
-        4,
-        5,
-        0,
-        &format!("The server broke the protocol: {reply}"),
-    )
+fn transfer(peer: &Peer, size: u64) -> Transfer {
+    let pipelining = peer.offers(Extension::Pipelining);
+    match peer.offers(Extension::Chunking) {
+        false => Transfer::Data,
+        true if pipelining && size <= UNASKED_MAX => Transfer::ChunkAtOnce,
+        true => Transfer::ChunkAfterReplies,
+    }
 }
 
-/// Octets of the content as RFC 1870 §5 counts them, with the final CRLF that may be added.
-fn wire_size(content: &[Bytes]) -> u64 {
+/// What is asked for and not offered.
+fn dropped(peer: &Peer, parameters: &MailParameters, recipients: &[Recipient]) -> Extensions {
+    let mut asked = parameters.extensions();
+    if recipients
+        .iter()
+        .any(|recipient| recipient.named.asks_for_dsn())
+    {
+        asked = asked.with(Extension::Dsn);
+    }
+    asked.iter().filter(|one| !peer.offers(*one)).collect()
+}
+
+/// Octets of the content as RFC 1870 §5 counts them, with the final CRLF that may be added to lines.
+fn wire_size(content: &[Bytes], body: BodyKind) -> u64 {
     let octets: u64 = content.iter().map(|chunk| chunk.len() as u64).sum();
     let last = content.iter().rev().find_map(|chunk| chunk.last());
-    match last {
-        None | Some(b'\n') => octets,
-        Some(_) => octets + 2,
+    match (last, body) {
+        (None | Some(b'\n'), _) | (_, BodyKind::Binary) => octets,
+        (Some(_), BodyKind::SevenBit | BodyKind::EightBit) => octets + 2,
     }
 }

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::{ClientStep, Transaction};
-use crate::Reply;
+use crate::{EnhancedStatus, Extensions, Reply};
 
 /// How a transaction ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,6 +13,8 @@ pub struct TransactionOutcome {
     pub connection: Connection,
     /// What it says about the server.
     pub end: End,
+    /// What the transaction asked for, the server does not offer, and the message went without.
+    pub dropped: Extensions,
 }
 
 /// What a transaction says about the server, apart from its recipients.
@@ -37,6 +39,16 @@ pub enum RecipientOutcome {
     Deferred(Reply),
     /// Trying again will not work.
     Failed(Reply),
+}
+
+impl RecipientOutcome {
+    /// Whether the server only wants fewer recipients at a time (RFC 5321 §4.5.3.1.10, RFC 9422): another transaction
+    /// may begin at once.
+    #[must_use]
+    pub fn is_surplus(&self) -> bool {
+        let too_many = EnhancedStatus::new(4, 5, 3);
+        matches!(self, Self::Deferred(reply) if reply.code() == 452 && reply.status() == Some(too_many))
+    }
 }
 
 /// Whether a connection can be used again.

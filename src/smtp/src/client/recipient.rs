@@ -2,11 +2,11 @@
 
 use super::RecipientOutcome;
 use crate::reply::EnhancedStatus;
-use crate::{ForwardPath, Reply};
+use crate::{self as smtp, Reply};
 
 #[derive(Debug)]
 pub(super) struct Recipient {
-    pub(super) path: ForwardPath,
+    pub(super) named: smtp::Recipient,
     pub(super) standing: Standing,
 }
 
@@ -20,9 +20,9 @@ pub(super) enum Standing {
 }
 
 impl Recipient {
-    pub(super) fn new(path: ForwardPath) -> Self {
+    pub(super) fn new(named: smtp::Recipient) -> Self {
         Self {
-            path,
+            named,
             standing: Standing::Open,
         }
     }

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{BodyKind, Extension, ForwardPath, Password};
 
 fn ready() -> Client {
     let mut client = client(ClientTls::None);
@@ -24,13 +25,12 @@ fn client(tls: ClientTls) -> Client {
 }
 
 fn transaction(recipients: usize, content: &[u8]) -> Transaction {
-    let path = |index| format!("{index}@example.net").parse().unwrap();
+    let path = |index| format!("{index}@example.net").parse::<ForwardPath>();
+    let recipient = |index| path(index).unwrap().into();
     Transaction {
-        sender: ReversePath::Null,
-        recipients: (0..recipients).map(path).collect(),
-        body: BodyKind::SevenBit,
-        smtputf8: false,
+        recipients: (0..recipients).map(recipient).collect(),
         content: vec![Bytes::copy_from_slice(content)],
+        ..Transaction::default()
     }
 }
 
@@ -257,6 +257,140 @@ fn a_bad_ehlo_name_becomes_localhost() {
     }
 }
 
+/// Ready for a server that offers these.
+fn ready_for(offered: &str) -> Client {
+    let mut client = client(ClientTls::None);
+    let mut input = BytesMut::from("220 x\r\n");
+    client.step(&mut input);
+    input.extend_from_slice(format!("250-x\r\n{offered}250 NOOP\r\n").as_bytes());
+    assert!(matches!(client.step(&mut input), ClientStep::Ready));
+    client.output().clear();
+    client
+}
+
+#[test]
+fn small_content_goes_out_at_once_and_large_content_waits_for_the_replies() {
+    const UNASKED_MAX: usize = 64 << 10;
+    for (size, at_once) in [(UNASKED_MAX, true), (UNASKED_MAX + 1, false)] {
+        let mut client = ready_for("250-PIPELINING\r\n250-CHUNKING\r\n");
+        let mut content = vec![b'x'; size - 2];
+        content.extend_from_slice(b"\r\n");
+        client.send(transaction(1, &content));
+        let written = client.output().split();
+        assert_eq!(written.ends_with(b"x\r\n"), at_once, "{size}");
+        let mut input = BytesMut::from("250 Ok\r\n250 Ok\r\n");
+        let mut rest = BytesMut::new();
+        while let ClientStep::Flush = client.step(&mut input) {
+            assert!(client.output().len() <= UNASKED_MAX + 100);
+            rest.unsplit(client.output().split());
+        }
+        rest.unsplit(client.output().split());
+        let command = format!("BDAT {size} LAST\r\n");
+        assert_eq!(rest.starts_with(command.as_bytes()), !at_once, "{size}");
+        assert_eq!(client.phase(), Phase::FinalReply);
+        input.extend_from_slice(b"250 Ok\r\n");
+        let outcome = finished(client.step(&mut input));
+        assert!(matches!(
+            outcome.recipients[0],
+            RecipientOutcome::Delivered(_)
+        ));
+    }
+}
+
+#[test]
+fn with_many_recipients_the_content_follows_within_the_window() {
+    let mut client = ready_for("250-PIPELINING\r\n250-CHUNKING\r\n");
+    let mut input = BytesMut::new();
+    client.send(transaction(250, b"x\r\n"));
+    let (mut sent, mut answered) = (0, 0);
+    loop {
+        client.step(&mut input);
+        let commands = String::from_utf8(client.output().split().to_vec()).unwrap();
+        sent += commands.lines().filter(|line| *line != "x").count();
+        assert!(sent - answered <= 100);
+        if commands.ends_with("BDAT 3 LAST\r\nx\r\n") {
+            break;
+        }
+        // Everyone but the last is refused.
+        let reply: &[u8] = if answered == 0 {
+            b"250 Ok\r\n"
+        } else {
+            b"550 no\r\n"
+        };
+        input.extend_from_slice(reply);
+        answered += 1;
+    }
+    assert_eq!(sent, 252);
+    while answered < 251 {
+        let reply: &[u8] = if answered == 250 {
+            b"250 Ok\r\n"
+        } else {
+            b"550 no\r\n"
+        };
+        input.extend_from_slice(reply);
+        answered += 1;
+    }
+    input.extend_from_slice(b"250 Ok\r\n");
+    let outcome = finished(client.step(&mut input));
+    let delivered = |one: &RecipientOutcome| matches!(one, RecipientOutcome::Delivered(_));
+    let count = outcome
+        .recipients
+        .iter()
+        .filter(|one| delivered(one))
+        .count();
+    assert_eq!((count, delivered(&outcome.recipients[249])), (1, true));
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_a_chunk_is_heard() {
+    let mut client = ready_for("250-PIPELINING\r\n250-CHUNKING\r\n");
+    client.send(transaction(1, &vec![b'x'; 1 << 20]));
+    let mut input = BytesMut::from("250 Ok\r\n250 Ok\r\n");
+    assert!(matches!(client.step(&mut input), ClientStep::Flush));
+    input.extend_from_slice(b"552 5.3.4 Too big\r\n");
+    let outcome = finished(client.step(&mut input));
+    let RecipientOutcome::Failed(reply) = &outcome.recipients[0] else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(
+        (reply.code(), outcome.connection),
+        (552, Connection::Closing)
+    );
+}
+
+#[test]
+fn what_the_server_says_of_itself_can_be_asked() {
+    let client = ready_for(
+        "250-SIZE 1000\r\n250-BINARYMIME\r\n250-LIMITS RCPTMAX=7 MAILMAX=x RCPTDOMAINMAX=\r\n250-dsn\r\n",
+    );
+    let peer = client.peer();
+    assert_eq!((peer.name(), peer.size_max()), (Some("x"), Some(1000)));
+    assert_eq!(
+        (peer.recipients_max(), peer.messages_max()),
+        (Some(7), None)
+    );
+    assert!(peer.offers(Extension::Dsn) && !peer.offers(Extension::Pipelining));
+    // Without CHUNKING there is no way to send it.
+    assert!(!peer.takes(BodyKind::Binary) && !peer.takes(BodyKind::EightBit));
+    assert!(peer.takes(BodyKind::SevenBit));
+}
+
+#[test]
+fn only_too_many_recipients_are_a_surplus() {
+    let cases = [
+        (452, Some((4, 5, 3)), true),
+        (452, Some((4, 3, 1)), false),
+        (452, None, false),
+        (450, Some((4, 5, 3)), false),
+    ];
+    for (code, status, expected) in cases {
+        let status = status
+            .map(|(class, subject, detail)| crate::EnhancedStatus::new(class, subject, detail));
+        let outcome = RecipientOutcome::Deferred(Reply::new(code, status, "x"));
+        assert_eq!(outcome.is_surplus(), expected, "{outcome:?}");
+    }
+}
+
 fn replies() -> impl Strategy<Value = Vec<u8>> {
     let known = proptest::sample::select(vec![
         "220 x\r\n",
@@ -290,8 +424,12 @@ proptest! {
         said in replies(),
         read in 1usize..40,
         count in 1usize..5,
+        chunking in any::<bool>(),
     ) {
-        let mut client = ready();
+        let mut client = match chunking {
+            true => ready_for("250-PIPELINING\r\n250-CHUNKING\r\n"),
+            false => ready(),
+        };
         let mut input = BytesMut::new();
         client.send(transaction(count, b"x\r\n"));
         let mut outcomes = Vec::new();
@@ -312,7 +450,8 @@ proptest! {
         prop_assert_eq!(outcomes.len(), 1);
         prop_assert_eq!(outcomes[0].recipients.len(), count);
         // Nobody counts as delivered unless the content was sent.
-        let sent = client.output().ends_with(b"\r\nx\r\n.\r\n");
+        let end: &[u8] = if chunking { b" LAST\r\nx\r\n" } else { b"\r\nx\r\n.\r\n" };
+        let sent = client.output().ends_with(end);
         let delivered = outcomes[0].recipients.iter().any(|r| matches!(r, RecipientOutcome::Delivered(_)));
         prop_assert!(sent || !delivered);
     }
@@ -325,7 +464,7 @@ proptest! {
             for piece in said.chunks(read) {
                 input.extend_from_slice(piece);
                 if let ClientStep::StartTls = client.step(&mut input) {
-                    client.tls_established();
+                    client.tls_established(Certificate::Verified);
                 }
             }
             client.closed();

@@ -11,21 +11,23 @@ use super::{
     Client, ClientStep, ClientTls, Connection, End, RecipientOutcome, State, Transaction,
     TransactionOutcome, Turn,
 };
-use crate::Reply;
 use crate::content::Written;
 use crate::reply::ReplyError;
+use crate::{Extensions, Reply};
 
 impl Client {
     /// Starts a transaction, or settles it if it cannot be sent at all.
     pub(super) fn begin(&mut self, transaction: Transaction) -> State {
-        let mut exchange = Exchange::new(transaction, self.extensions, self.posture());
+        let posture = self.posture();
+        let mut exchange = Exchange::new(transaction, &self.peer, self.certificate, posture);
         if exchange.is_settled() {
             return State::Settled(exchange.outcome(Connection::Reusable));
         }
+        self.transactions = self.transactions.saturating_add(1);
         if mem::take(&mut self.needs_reset) {
             exchange.reset_first();
         }
-        exchange.write_commands(&mut self.output);
+        exchange.write_commands(&self.peer, &mut self.output);
         State::Exchange(Box::new(exchange))
     }
 
@@ -33,7 +35,7 @@ impl Client {
         match self.config.login {
             // A client with a login gets here only after 235.
             Some(_) => Posture::LoggedIn,
-            None if self.extensions.starttls && self.config.tls != ClientTls::Active => {
+            None if self.peer.starttls && self.config.tls != ClientTls::Active => {
                 Posture::StarttlsUnused
             }
             None => Posture::Anonymous,
@@ -59,13 +61,15 @@ impl Client {
         let State::Exchange(exchange) = &mut self.state else {
             return Turn::Continue;
         };
-        match exchange.on_reply(reply, input.is_empty(), &mut self.output) {
+        match exchange.on_reply(reply, input.is_empty(), &self.peer, &mut self.output) {
             Progress::Going => Turn::Continue,
             Progress::Broken(reply) => self.break_exchange(&reply),
             Progress::Over => {
                 self.needs_reset = exchange.is_left_open();
                 // Replies too many: none of them can be told from the next answer.
-                let connection = match input.is_empty() && !exchange.is_cut_short() {
+                let sound = input.is_empty() && !exchange.is_cut_short();
+                let most = self.peer.messages_max();
+                let connection = match sound && most.is_none_or(|most| self.transactions < most) {
                     true => Connection::Reusable,
                     false => Connection::Closing,
                 };
@@ -135,6 +139,7 @@ pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
         recipients: vec![RecipientOutcome::Deferred(reply); recipients],
         connection: Connection::Closing,
         end: End::Unanswered,
+        dropped: Extensions::NONE,
     }
 }
 

@@ -27,13 +27,13 @@ enum At {
 
 /// Turns stuffed content into canonical content, octet runs at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     at: At,
 }
 
 /// How far a call of [`Decoder::decode`] came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Decoded {
+pub enum Decoded {
     /// All input taken, the content goes on.
     More,
     /// The content ended; this many octets of the input belong to it.
@@ -44,7 +44,7 @@ impl Decoder {
     /// Hands the decoded octets of `input` to `sink` in as few runs as possible.
     ///
     /// Every octet is looked at once, and a run of ordinary lines goes out as one slice.
-    pub(crate) fn decode(&mut self, input: &[u8], sink: &mut impl FnMut(&[u8])) -> Decoded {
+    pub fn decode(&mut self, input: &[u8], sink: &mut impl FnMut(&[u8])) -> Decoded {
         // Octets from `run` to `next` are looked at and not handed on yet.
         let (mut run, mut next) = (0, 0);
         while let Some(&octet) = input.get(next) {

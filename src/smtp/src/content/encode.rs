@@ -1,18 +1,30 @@
-//! To the wire: stuffs dots and writes the end, a bounded piece at a time.
+//! To the wire: a bounded piece at a time, with what its framing asks for.
 
 use std::vec;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use memchr::{memchr2_iter, memmem};
+use memchr::memmem;
 
 use super::CRLF;
 
-/// Canonical content on its way out.
+/// Content on its way out.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     rest: vec::IntoIter<Bytes>,
     current: Bytes,
+    framing: Framing,
     line: LineState,
+}
+
+/// How the other side knows where the content ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Framing {
+    /// By a lone dot: dots at the start of a line are doubled. The content must be [canonical](super::is_canonical).
+    Dots,
+    /// By its length, told before. A missing CRLF at the end is added; the content must be canonical.
+    Lines,
+    /// By its length, told before. Goes out as it is.
+    Octets,
 }
 
 /// What the octets written so far end with.
@@ -26,26 +38,27 @@ enum LineState {
 
 /// What a call of [`Encoder::write`] achieved.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Written {
+pub enum Written {
     /// There is more to write.
     Part,
-    /// The last octets, the lone dot among them, are in the output.
+    /// The last octets are in the output.
     All,
 }
 
 impl Encoder {
-    /// An encoder of the chunks in order. They must be [canonical](is_canonical) together.
-    pub(crate) fn new(content: Vec<Bytes>) -> Self {
+    /// An encoder of the chunks in order.
+    #[must_use]
+    pub fn new(content: Vec<Bytes>, framing: Framing) -> Self {
         Self {
             rest: content.into_iter(),
             current: Bytes::new(),
+            framing,
             line: LineState::Start,
         }
     }
 
-    /// Appends about `budget` octets of stuffed content to `output`; after the last of them the
-    /// CRLF that may be missing, and the lone dot.
-    pub(crate) fn write(&mut self, output: &mut BytesMut, budget: usize) -> Written {
+    /// Appends about `budget` octets of content to `output`; after the last of them what ends it.
+    pub fn write(&mut self, output: &mut BytesMut, budget: usize) -> Written {
         let mut left = budget;
         while left > 0 {
             if self.current.is_empty() {
@@ -58,28 +71,43 @@ impl Encoder {
                 }
             }
             let piece = self.current.len().min(left);
-            self.line = stuff(&self.current[..piece], self.line, output);
+            self.put(piece, output);
             self.current.advance(piece);
             left -= piece;
         }
         Written::Part
     }
 
+    fn put(&mut self, piece: usize, output: &mut BytesMut) {
+        let piece = &self.current[..piece];
+        let Some(last) = piece.last() else {
+            return;
+        };
+        match self.framing {
+            Framing::Dots => stuff(piece, self.line, output),
+            Framing::Lines | Framing::Octets => output.put_slice(piece),
+        }
+        self.line = match last {
+            b'\n' => LineState::Start,
+            b'\r' => LineState::Cr,
+            _ => LineState::Within,
+        };
+    }
+
     fn finish(&self, output: &mut BytesMut) {
-        if self.line != LineState::Start {
+        if self.line != LineState::Start && self.framing != Framing::Octets {
             output.put_slice(CRLF);
         }
-        output.put_slice(b".\r\n");
+        if self.framing == Framing::Dots {
+            output.put_slice(b".\r\n");
+        }
     }
 }
 
-/// Copies a piece, doubling each dot that begins a line; gives the state behind it.
-fn stuff(piece: &[u8], line: LineState, output: &mut BytesMut) -> LineState {
-    let (Some(first), Some(last)) = (piece.first(), piece.last()) else {
-        return line;
-    };
+/// Copies a piece, doubling each dot that begins a line.
+fn stuff(piece: &[u8], line: LineState, output: &mut BytesMut) {
     output.reserve(piece.len());
-    if line == LineState::Start && *first == b'.' {
+    if line == LineState::Start && piece.first() == Some(&b'.') {
         output.put_u8(b'.');
     }
     let mut copied = 0;
@@ -90,32 +118,4 @@ fn stuff(piece: &[u8], line: LineState, output: &mut BytesMut) -> LineState {
         copied = at + 1;
     }
     output.put_slice(&piece[copied..]);
-    match last {
-        b'\n' => LineState::Start,
-        b'\r' => LineState::Cr,
-        _ => LineState::Within,
-    }
-}
-
-/// Whether every CR in the concatenated chunks is followed by LF and every LF preceded by CR.
-pub(crate) fn is_canonical(content: &[Bytes]) -> bool {
-    let mut after_cr = false;
-    for chunk in content.iter().filter(|chunk| !chunk.is_empty()) {
-        // A CR may wait for an LF only at the very end of the chunk before.
-        let mut expected = after_cr.then_some(0);
-        after_cr = false;
-        for at in memchr2_iter(b'\r', b'\n', chunk) {
-            match (chunk[at], expected) {
-                (b'\n', Some(wanted)) if wanted == at => expected = None,
-                (b'\r', None) => expected = Some(at + 1),
-                _ => return false,
-            }
-        }
-        match expected {
-            None => {}
-            Some(wanted) if wanted == chunk.len() => after_cr = true,
-            Some(_) => return false,
-        }
-    }
-    !after_cr
 }

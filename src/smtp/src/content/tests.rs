@@ -18,7 +18,7 @@ fn decode(pieces: &[&[u8]]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 fn encode(content: &[Bytes], budget: usize) -> Vec<u8> {
-    let mut encoder = Encoder::new(content.to_vec());
+    let mut encoder = Encoder::new(content.to_vec(), Framing::Dots);
     let mut output = BytesMut::new();
     while encoder.write(&mut output, budget) == Written::Part {}
     output.to_vec()
@@ -188,5 +188,90 @@ proptest! {
         let expected = !stripped.contains(['\r', '\n']);
         let chunks: Vec<Bytes> = octets.chunks(chunk).map(Bytes::copy_from_slice).collect();
         prop_assert_eq!(is_canonical(&chunks), expected);
+    }
+}
+
+/// What [`Canonicalizer`] makes of pieces.
+fn canonicalize(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut canonicalizer = Canonicalizer::default();
+    let mut content = Vec::new();
+    for piece in pieces {
+        canonicalizer.convert(piece, &mut |run| content.extend_from_slice(run));
+    }
+    canonicalizer.finish(&mut |run| content.extend_from_slice(run));
+    content
+}
+
+/// The same, an octet at a time.
+fn canonicalize_plainly(content: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut rest = content;
+    while let Some(at) = rest.iter().position(|octet| b"\r\n".contains(octet)) {
+        lines.extend_from_slice(&rest[..at]);
+        lines.extend_from_slice(CRLF);
+        rest = match &rest[at..] {
+            [b'\r', b'\n', behind @ ..] | [_, behind @ ..] => behind,
+            [] => &[],
+        };
+    }
+    if !rest.is_empty() {
+        lines.extend_from_slice(rest);
+        lines.extend_from_slice(CRLF);
+    }
+    lines
+}
+
+#[test]
+fn chunks_become_lines_that_end_with_crlf() {
+    let cases: [(&[u8], &[u8]); 10] = [
+        (b"", b""),
+        (b"a", b"a\r\n"),
+        (b"a\r\n", b"a\r\n"),
+        (b"a\r", b"a\r\n"),
+        (b"a\n", b"a\r\n"),
+        (b"\n\r", b"\r\n\r\n"),
+        (b"\r\r\n", b"\r\n\r\n"),
+        (b"a\nb\rc\r\nd", b"a\r\nb\r\nc\r\nd\r\n"),
+        (b".\r\n.", b".\r\n.\r\n"),
+        (b"\r\n\r\n", b"\r\n\r\n"),
+    ];
+    for (sent, expected) in cases {
+        let shown = sent.escape_ascii();
+        assert_eq!(canonicalize(&[sent]), expected, "{shown}");
+        assert_eq!(canonicalize_plainly(sent), expected, "{shown}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn chunks_become_the_same_lines_however_they_are_split(
+        content in proptest::collection::vec(proptest::sample::select(b"\r\n.ab".to_vec()), 0..60),
+        at in 0usize..60,
+    ) {
+        let whole = canonicalize(&[&content]);
+        prop_assert_eq!(&whole, &canonicalize_plainly(&content));
+        prop_assert!(canonical(&whole));
+        let single: Vec<&[u8]> = content.chunks(1).collect();
+        prop_assert_eq!(&canonicalize(&single), &whole);
+        let (head, tail) = content.split_at(at.min(content.len()));
+        prop_assert_eq!(&canonicalize(&[head, b"", tail]), &whole);
+    }
+
+    #[test]
+    fn counted_content_goes_out_whole_however_it_is_cut(
+        content in proptest::collection::vec(any::<u8>(), 0..60),
+        at in 0usize..60,
+        budget in 1usize..70,
+    ) {
+        let (head, tail) = content.split_at(at.min(content.len()));
+        let pieces = vec![Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail)];
+        for framing in [Framing::Octets, Framing::Lines] {
+            let mut encoder = Encoder::new(pieces.clone(), framing);
+            let mut output = BytesMut::new();
+            while encoder.write(&mut output, budget) == Written::Part {}
+            let missing = framing == Framing::Lines && !content.is_empty() && !content.ends_with(b"\n");
+            let end: &[u8] = if missing { b"\r\n" } else { b"" };
+            prop_assert_eq!(&output[..], &[&content[..], end].concat()[..]);
+        }
     }
 }

@@ -53,7 +53,7 @@ impl Session {
 
     pub(super) fn user_decided(&mut self, username: String, verdict: Verdict) {
         match verdict {
-            Verdict::Accept | Verdict::Queued(_) => {
+            Verdict::Accept | Verdict::Reprioritized(_) | Verdict::Queued(_) => {
                 self.info.user = Some(username);
                 self.reply(&replies::authenticated());
             }
@@ -75,7 +75,7 @@ impl Session {
             Some(replies::greeting_first())
         } else if self.info.user.is_some() {
             Some(replies::auth_twice())
-        } else if matches!(self.state, State::Envelope(_)) {
+        } else if matches!(self.state, State::Envelope(_) | State::Chunked(..)) {
             Some(replies::in_transaction())
         } else {
             None

@@ -5,9 +5,10 @@ use std::mem;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
+use super::envelope::Transaction;
 use super::{Pending, ReceivedMessage, Request, Session, State, Step, Verdict, replies};
-use crate::content::{Decoded, Decoder};
-use crate::{EnhancedStatus, Reply};
+use crate::content::{Canonicalizer, Decoded, Decoder};
+use crate::{BodyKind, EnhancedStatus, Reply};
 
 /// Octets of refused content that are read and dropped before the connection is closed. A client that
 /// ignores SIZE still gets its 552; one that never ends does not hold the connection for ever.
@@ -20,9 +21,20 @@ const DOUBLING_MAX: usize = 1 << 20;
 /// The content of one message, while it arrives.
 #[derive(Debug)]
 pub(super) struct Body {
-    decoder: Decoder,
+    coding: Coding,
     limit: u64,
     fate: Fate,
+}
+
+/// How the content comes.
+#[derive(Debug)]
+enum Coding {
+    /// Behind DATA.
+    Dotted(Decoder),
+    /// In chunks, made of lines.
+    Lines(Canonicalizer),
+    /// In chunks, to be kept as it is.
+    Binary,
 }
 
 /// What becomes of the content.
@@ -36,19 +48,32 @@ enum Fate {
     },
 }
 
-/// What a read brought.
+/// What a read behind DATA brought.
 enum Received {
     Part,
     /// Discarded content goes on past [`DISCARD_MAX`].
     Endless,
-    Kept(Bytes),
-    Discarded(Reply),
+    End,
 }
 
 impl Body {
-    pub(super) fn new(limit: u64) -> Self {
+    /// Content behind DATA.
+    pub(super) fn dotted(limit: u64) -> Self {
+        Self::new(Coding::Dotted(Decoder::default()), limit)
+    }
+
+    /// Content in chunks.
+    pub(super) fn chunked(kind: BodyKind, limit: u64) -> Self {
+        let coding = match kind {
+            BodyKind::SevenBit | BodyKind::EightBit => Coding::Lines(Canonicalizer::default()),
+            BodyKind::Binary => Coding::Binary,
+        };
+        Self::new(coding, limit)
+    }
+
+    fn new(coding: Coding, limit: u64) -> Self {
         Self {
-            decoder: Decoder::default(),
+            coding,
             limit,
             fate: Fate::Kept(Vec::new()),
         }
@@ -65,18 +90,75 @@ impl Body {
     /// Drops the content; the first reply counts.
     pub(super) fn discard(&mut self, reply: Reply) {
         if matches!(self.fate, Fate::Kept(_)) {
-            self.fate = Fate::Discarded { reply, octets: 0 };
+            self.fate = Fate::discarded(reply);
+        }
+    }
+
+    /// Announces a chunk: one that is too big is dropped as it comes.
+    pub(super) fn expect(&mut self, octets: u64) {
+        let limit = self.limit;
+        if let Fate::Kept(content) = &self.fate
+            && octets > limit.saturating_sub(content.len() as u64)
+        {
+            self.discard(replies::too_big(limit));
+        }
+    }
+
+    /// Takes octets of a chunk.
+    pub(super) fn add(&mut self, octets: &[u8]) {
+        let Self {
+            coding,
+            limit,
+            fate,
+        } = self;
+        match coding {
+            Coding::Binary => fate.add(octets, *limit),
+            Coding::Lines(canonicalizer) => {
+                canonicalizer.convert(octets, &mut |run| fate.add_text(run, *limit));
+            }
+            Coding::Dotted(_) => {}
+        }
+    }
+
+    /// What refuses the content, if it is.
+    pub(super) fn refusal(&self) -> Option<&Reply> {
+        match &self.fate {
+            Fate::Kept(_) => None,
+            Fate::Discarded { reply, .. } => Some(reply),
+        }
+    }
+
+    /// The content is all there, or why it is not kept.
+    pub(super) fn finish(self) -> Result<Bytes, Reply> {
+        let Self {
+            coding,
+            limit,
+            mut fate,
+        } = self;
+        if let Coding::Lines(canonicalizer) = coding {
+            canonicalizer.finish(&mut |run| fate.add_text(run, limit));
+        }
+        match fate {
+            Fate::Kept(mut content) => {
+                if content.capacity() <= DOUBLING_MAX {
+                    content.shrink_to_fit();
+                }
+                Ok(content.into())
+            }
+            Fate::Discarded { reply, .. } => Err(reply),
         }
     }
 
     fn receive(&mut self, input: &mut BytesMut) -> Received {
         let Self {
-            decoder,
+            coding,
             limit,
             fate,
         } = self;
-        let decoded = decoder.decode(input, &mut |octets| fate.add(octets, *limit));
-        match decoded {
+        let Coding::Dotted(decoder) = coding else {
+            return Received::Part;
+        };
+        match decoder.decode(input, &mut |run| fate.add_text(run, *limit)) {
             Decoded::More => {
                 input.clear();
                 match &self.fate {
@@ -86,41 +168,36 @@ impl Body {
             }
             Decoded::End(octets) => {
                 input.advance(octets);
-                match mem::replace(fate, Fate::Kept(Vec::new())) {
-                    Fate::Kept(mut content) => {
-                        if content.capacity() <= DOUBLING_MAX {
-                            content.shrink_to_fit();
-                        }
-                        Received::Kept(content.into())
-                    }
-                    Fate::Discarded { reply, .. } => Received::Discarded(reply),
-                }
+                Received::End
             }
         }
     }
 }
 
 impl Fate {
+    /// Adds octets that may hold no NUL.
+    fn add_text(&mut self, run: &[u8], limit: u64) {
+        if matches!(self, Self::Kept(_)) && memchr(0, run).is_some() {
+            *self = Self::discarded(replies::nul_in_content());
+        }
+        self.add(run, limit);
+    }
+
     fn add(&mut self, run: &[u8], limit: u64) {
-        let refusal = match self {
-            Self::Discarded { octets, .. } => {
-                *octets = octets.saturating_add(run.len() as u64);
-                return;
-            }
+        match self {
+            Self::Discarded { octets, .. } => *octets = octets.saturating_add(run.len() as u64),
             Self::Kept(content) if (content.len() + run.len()) as u64 > limit => {
-                replies::too_big(limit)
+                *self = Self::discarded(replies::too_big(limit));
             }
-            Self::Kept(_) if memchr(0, run).is_some() => replies::nul_in_content(),
             Self::Kept(content) => {
                 make_room(content, run.len(), limit);
                 content.extend_from_slice(run);
-                return;
             }
-        };
-        *self = Self::Discarded {
-            reply: refusal,
-            octets: 0,
-        };
+        }
+    }
+
+    fn discarded(reply: Reply) -> Self {
+        Self::Discarded { reply, octets: 0 }
     }
 }
 
@@ -145,37 +222,42 @@ impl Session {
                 self.close(&replies::endless_content(&self.config.hostname));
                 None
             }
-            Received::Discarded(reply) => {
+            Received::End => match mem::replace(&mut self.state, State::Idle) {
+                State::Receiving(transaction, body) => self.content_over(transaction, body),
+                other => {
+                    self.state = other;
+                    None
+                }
+            },
+        }
+    }
+
+    /// All of the content has come: the driver decides, unless it is refused already.
+    pub(super) fn content_over(&mut self, transaction: Transaction, body: Body) -> Option<Step> {
+        match body.finish() {
+            Ok(content) => {
+                self.state = State::Deciding(Pending::Message);
+                let Transaction { sender, recipients } = transaction;
+                Some(Step::Request(Request::Message(ReceivedMessage {
+                    sender,
+                    recipients,
+                    content,
+                })))
+            }
+            Err(reply) => {
                 self.state = State::Idle;
                 self.refuse_as_junk(&reply);
                 None
             }
-            Received::Kept(content) => self.message(content),
         }
     }
 
     pub(super) fn message_decided(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Refuse(reply) => self.refuse_as_junk(&reply),
-            Verdict::Accept => self.message_kept("Ok"),
+            Verdict::Accept | Verdict::Reprioritized(_) => self.message_kept("Ok"),
             Verdict::Queued(text) => self.message_kept(&text),
         }
-    }
-
-    fn message(&mut self, content: Bytes) -> Option<Step> {
-        let State::Receiving(transaction, _) =
-            mem::replace(&mut self.state, State::Deciding(Pending::Message))
-        else {
-            return None;
-        };
-        Some(Step::Request(Request::Message(ReceivedMessage {
-            sender: transaction.sender,
-            recipients: transaction.recipients,
-            body: transaction.body,
-            smtputf8: transaction.smtputf8,
-            declared_size: transaction.declared_size,
-            content,
-        })))
     }
 
     fn message_kept(&mut self, text: &str) {

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{AUTH_LINE_MAX, COMMAND_LINE_MAX, Session, State, Step, TlsOffer, replies};
+use super::{AUTH_LINE_MAX, COMMAND_LINE_MAX, Session, State, Step, TlsOffer, offer, replies};
 use crate::Reply;
 use crate::command::{self, Command};
 use crate::line::Line;
@@ -48,7 +48,7 @@ impl Session {
 
     fn bad_command(&mut self, error: &command::Error) {
         match error {
-            command::Error::Foreign => self.close(&error.reply()),
+            command::Error::Foreign | command::Error::Chunk => self.close(&error.reply()),
             _ => self.error(&error.reply()),
         }
     }
@@ -60,15 +60,19 @@ impl Session {
             return None;
         }
         if self.config.tls == TlsOffer::Required && replies::needs_tls(&command) {
-            self.error(&replies::tls_required());
+            match command {
+                Command::Bdat(octets, _) => self.refuse_chunk(octets, replies::tls_required()),
+                _ => self.error(&replies::tls_required()),
+            }
             return None;
         }
         match command {
             Command::Ehlo(name) => self.greet(name, true),
             Command::Helo(name) => self.greet(name, false),
             Command::Mail(path, parameters) => return self.mail(path, parameters),
-            Command::Rcpt(path) => return self.rcpt(path),
+            Command::Rcpt(recipient) => return self.rcpt(recipient),
             Command::Data => self.data(),
+            Command::Bdat(octets, chunk) => self.bdat(octets, chunk),
             Command::Auth(mechanism, initial) => return self.auth(mechanism, initial),
             Command::StartTls => self.start_tls(input),
             Command::Rset => {
@@ -88,7 +92,7 @@ impl Session {
         name.clone_into(&mut self.info.helo);
         self.info.esmtp = esmtp;
         let reply = if esmtp {
-            replies::ehlo(&self.config, &self.info)
+            offer::ehlo(&self.config, &self.info)
         } else {
             replies::helo(&self.config.hostname)
         };
@@ -99,7 +103,7 @@ impl Session {
         match (&self.state, self.config.tls) {
             (_, TlsOffer::Unavailable) => self.error(&replies::tls_unavailable()),
             (_, TlsOffer::Active) => self.error(&replies::tls_active()),
-            (State::Envelope(_), _) => self.error(&replies::in_transaction()),
+            (State::Envelope(_) | State::Chunked(..), _) => self.error(&replies::in_transaction()),
             (_, TlsOffer::Offered | TlsOffer::Required) => {
                 if input.is_empty() {
                     self.reply(&replies::ready_for_tls());

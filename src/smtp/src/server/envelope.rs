@@ -3,51 +3,55 @@
 use std::mem;
 
 use super::body::Body;
-use super::{
-    AuthOffer, Pending, ReceivedRecipient, Request, Session, State, Step, Verdict, replies,
-};
-use crate::command::MailParameters;
-use crate::{BodyKind, ForwardPath, Reply, ReversePath};
+use super::{AuthOffer, Pending, Request, Sender, Session, State, Step, Verdict, replies};
+use crate::command::MailArguments;
+use crate::{BodyKind, Extension, OnExpiry, Recipient, Reply, ReversePath};
 
 /// What has been accepted so far.
 #[derive(Debug)]
 pub(super) struct Transaction {
-    pub(super) sender: ReversePath,
-    pub(super) recipients: Vec<ReceivedRecipient>,
-    pub(super) body: BodyKind,
-    pub(super) smtputf8: bool,
-    pub(super) declared_size: Option<u64>,
+    pub(super) sender: Sender,
+    pub(super) recipients: Vec<Recipient>,
 }
 
 impl Session {
-    pub(super) fn mail(&mut self, path: ReversePath, parameters: MailParameters) -> Option<Step> {
-        if let Some(refusal) = self.mail_refusal(&path, parameters) {
+    pub(super) fn mail(&mut self, path: ReversePath, arguments: MailArguments) -> Option<Step> {
+        if let Some(refusal) = self.mail_refusal(&path, &arguments) {
             self.error(&refusal);
             return None;
         }
+        let sender = Sender {
+            path,
+            parameters: arguments.parameters,
+            declared_size: arguments.size,
+            hold: arguments.hold,
+        };
         self.state = State::Deciding(Pending::Sender(Transaction {
-            sender: path.clone(),
+            sender: sender.clone(),
             recipients: Vec::new(),
-            body: parameters.body.unwrap_or_default(),
-            smtputf8: parameters.smtputf8,
-            declared_size: parameters.size,
         }));
-        Some(Step::Request(Request::Sender(path)))
+        Some(Step::Request(Request::Sender(sender)))
     }
 
-    pub(super) fn sender_decided(&mut self, transaction: Transaction, verdict: Verdict) {
-        match verdict {
-            Verdict::Accept | Verdict::Queued(_) => {
-                self.state = State::Envelope(transaction);
-                self.reply(&replies::sender_ok());
+    pub(super) fn sender_decided(&mut self, mut transaction: Transaction, verdict: Verdict) {
+        let reply = match verdict {
+            Verdict::Accept | Verdict::Queued(_) => replies::sender_ok(),
+            Verdict::Reprioritized(priority) => {
+                transaction.sender.parameters.priority = priority;
+                replies::reprioritized(priority)
             }
-            Verdict::Refuse(reply) => self.refuse_as_junk(&reply),
-        }
+            Verdict::Refuse(reply) => return self.refuse_as_junk(&reply),
+        };
+        self.state = State::Envelope(transaction);
+        self.reply(&reply);
     }
 
-    pub(super) fn rcpt(&mut self, path: ForwardPath) -> Option<Step> {
+    pub(super) fn rcpt(&mut self, recipient: Recipient) -> Option<Step> {
+        if let Err(refusal) = self.check_rcpt(&recipient) {
+            self.error(&refusal);
+            return None;
+        }
         let State::Envelope(transaction) = &self.state else {
-            self.error(&replies::mail_first());
             return None;
         };
         if transaction.recipients.len() as u64 >= u64::from(self.config.recipients) {
@@ -55,25 +59,39 @@ impl Session {
             self.reply(&replies::too_many_recipients());
             return None;
         }
-        if !path.is_ascii() && !transaction.smtputf8 {
-            self.error(&replies::needs_smtputf8());
-            return None;
-        }
         if let State::Envelope(transaction) = mem::replace(&mut self.state, State::Idle) {
-            self.state = State::Deciding(Pending::Recipient(transaction, path.clone()));
+            self.state = State::Deciding(Pending::Recipient(transaction, recipient.clone()));
         }
-        Some(Step::Request(Request::Recipient(path)))
+        Some(Step::Request(Request::Recipient(recipient)))
+    }
+
+    fn check_rcpt(&self, recipient: &Recipient) -> Result<(), Reply> {
+        let transaction = match &self.state {
+            State::Envelope(transaction) => transaction,
+            State::Chunked(..) => return Err(replies::chunks_have_begun()),
+            _ => return Err(replies::mail_first()),
+        };
+        let dsn = self.config.offered(&self.info).contains(Extension::Dsn);
+        if recipient.asks_for_dsn() && !self.info.esmtp {
+            Err(replies::parameters_need_ehlo())
+        } else if recipient.asks_for_dsn() && !dsn {
+            Err(replies::parameter_not_offered())
+        } else if !recipient.path.is_ascii() && !transaction.sender.parameters.smtputf8 {
+            Err(replies::needs_smtputf8())
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn recipient_decided(
         &mut self,
         mut transaction: Transaction,
-        path: ForwardPath,
+        recipient: Recipient,
         verdict: Verdict,
     ) {
         match verdict {
-            Verdict::Accept | Verdict::Queued(_) => {
-                transaction.recipients.push(ReceivedRecipient { path });
+            Verdict::Accept | Verdict::Reprioritized(_) | Verdict::Queued(_) => {
+                transaction.recipients.push(recipient);
                 self.state = State::Envelope(transaction);
                 self.reply(&replies::recipient_ok());
             }
@@ -91,19 +109,27 @@ impl Session {
     }
 
     pub(super) fn data(&mut self) {
-        match mem::replace(&mut self.state, State::Idle) {
-            State::Envelope(transaction) if transaction.recipients.is_empty() => {
-                self.state = State::Envelope(transaction);
-                self.error(&replies::no_recipients());
+        if let Some(refusal) = self.data_refusal() {
+            self.error(&refusal);
+        } else if let State::Envelope(transaction) = mem::replace(&mut self.state, State::Idle) {
+            self.state = State::Receiving(transaction, Body::dotted(self.config.message_bytes));
+            self.reply(&replies::go_ahead());
+        }
+    }
+
+    fn data_refusal(&self) -> Option<Reply> {
+        match &self.state {
+            State::Envelope(Transaction { recipients, .. }) if recipients.is_empty() => {
+                Some(replies::no_recipients())
             }
-            State::Envelope(transaction) => {
-                self.state = State::Receiving(transaction, Body::new(self.config.message_bytes));
-                self.reply(&replies::go_ahead());
+            State::Envelope(Transaction { sender, .. })
+                if sender.parameters.body == BodyKind::Binary =>
+            {
+                Some(replies::binary_needs_chunks())
             }
-            other => {
-                self.state = other;
-                self.error(&replies::mail_first());
-            }
+            State::Envelope(_) => None,
+            State::Chunked(..) => Some(replies::chunks_have_begun()),
+            _ => Some(replies::mail_first()),
         }
     }
 
@@ -122,21 +148,44 @@ impl Session {
         }
     }
 
-    fn mail_refusal(&self, path: &ReversePath, parameters: MailParameters) -> Option<Reply> {
+    fn mail_refusal(&self, path: &ReversePath, arguments: &MailArguments) -> Option<Reply> {
         if self.info.helo.is_empty() {
             Some(replies::greeting_first())
-        } else if matches!(self.state, State::Envelope(_)) {
+        } else if matches!(self.state, State::Envelope(_) | State::Chunked(..)) {
             Some(replies::in_transaction())
         } else if self.config.auth == AuthOffer::Required && self.info.user.is_none() {
             Some(replies::auth_required())
-        } else if !self.info.esmtp && !parameters.is_empty() {
+        } else if !self.info.esmtp && !arguments.is_empty() {
             Some(replies::parameters_need_ehlo())
-        } else if !path.is_ascii() && !parameters.smtputf8 {
-            Some(replies::needs_smtputf8())
-        } else if parameters.size > Some(self.config.message_bytes) {
-            Some(replies::too_big(self.config.message_bytes))
         } else {
-            None
+            self.argument_refusal(path, arguments)
+        }
+    }
+
+    fn argument_refusal(&self, path: &ReversePath, arguments: &MailArguments) -> Option<Reply> {
+        let parameters = &arguments.parameters;
+        let missing = arguments.needs.less(self.config.offered(&self.info));
+        if !missing.is_empty() {
+            return Some(replies::parameter_not_offered());
+        }
+        if !path.is_ascii() && !parameters.smtputf8 {
+            return Some(replies::needs_smtputf8());
+        }
+        if arguments.size > Some(self.config.message_bytes) {
+            return Some(replies::too_big(self.config.message_bytes));
+        }
+        let min = self.config.deliver_by_min;
+        if let Some(by) = parameters.deliver_by
+            && by.on_expiry() == OnExpiry::Return
+            && by.seconds() < i64::from(min)
+        {
+            return Some(replies::deliver_by_too_soon(min));
+        }
+        match (arguments.hold, self.config.future_release) {
+            (None, _) => None,
+            (Some(_), None) => Some(replies::parameter_not_offered()),
+            (Some(hold), Some(bounds)) if bounds.allows(hold) => None,
+            (Some(_), Some(_)) => Some(replies::hold_too_long()),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Texts say what to do where the client's people can do something. Nothing a client sent is repeated.
 
-use super::{AuthOffer, ServerConfig, SessionInfo, TlsOffer};
-use crate::command::Command;
+use crate::Priority;
+use crate::command::{self, Command};
 use crate::reply::{EnhancedStatus, Reply};
 
 fn success(code: u16, subject: u16, detail: u16, text: &str) -> Reply {
@@ -26,22 +26,6 @@ pub(super) fn helo(hostname: &str) -> Reply {
     Reply::new(250, None, hostname)
 }
 
-/// The capabilities that hold now: STARTTLS until TLS is active, AUTH from then on.
-pub(super) fn ehlo(config: &ServerConfig, info: &SessionInfo) -> Reply {
-    let mut text = format!(
-        "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\n",
-        config.hostname, config.message_bytes
-    );
-    if matches!(config.tls, TlsOffer::Offered | TlsOffer::Required) {
-        text.push_str("STARTTLS\n");
-    }
-    if info.tls && config.auth != AuthOffer::Disabled {
-        text.push_str("AUTH PLAIN LOGIN\n");
-    }
-    text.push_str("ENHANCEDSTATUSCODES");
-    Reply::new(250, None, text)
-}
-
 pub(super) fn ok() -> Reply {
     success(250, 0, 0, "Ok")
 }
@@ -50,12 +34,55 @@ pub(super) fn sender_ok() -> Reply {
     success(250, 1, 0, "Ok")
 }
 
+/// RFC 6710 §4.1.
+pub(super) fn reprioritized(priority: Priority) -> Reply {
+    let text = format!("{priority} is the new priority assigned to the message");
+    success(250, 3, 6, &text)
+}
+
 pub(super) fn recipient_ok() -> Reply {
     success(250, 1, 5, "Ok")
 }
 
 pub(super) fn go_ahead() -> Reply {
     Reply::new(354, None, "End data with <CR><LF>.<CR><LF>")
+}
+
+pub(super) fn chunk_ok(octets: u64) -> Reply {
+    success(250, 0, 0, &format!("{octets} octets received"))
+}
+
+pub(super) fn chunk_too_big(limit: u64) -> Reply {
+    let text = format!("Chunk too big, the limit is {limit} bytes; closing");
+    permanent(552, 3, 4, &text)
+}
+
+pub(super) fn chunks_have_begun() -> Reply {
+    permanent(
+        503,
+        5,
+        1,
+        "The message has begun with BDAT; only BDAT can go on with it",
+    )
+}
+
+/// RFC 3030 §3: binary content has no lines that could end with a lone dot.
+pub(super) fn binary_needs_chunks() -> Reply {
+    permanent(503, 5, 1, "BODY=BINARYMIME needs BDAT")
+}
+
+pub(super) fn hold_too_long() -> Reply {
+    permanent(
+        501,
+        5,
+        4,
+        "The message cannot be held that long; EHLO says how long",
+    )
+}
+
+pub(super) fn deliver_by_too_soon(seconds: u32) -> Reply {
+    let text = format!("Delivery is not promised within less than {seconds} seconds");
+    permanent(550, 4, 7, &text)
 }
 
 /// The same for every name, so that nobody learns which exist (RFC 5321 §7.3).
@@ -68,7 +95,7 @@ pub(super) fn help() -> Reply {
         214,
         0,
         0,
-        "EHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP QUIT",
+        "EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP QUIT",
     )
 }
 
@@ -169,6 +196,7 @@ pub(super) fn needs_tls(command: &Command<'_>) -> bool {
         Command::Mail(..)
         | Command::Rcpt(_)
         | Command::Data
+        | Command::Bdat(..)
         | Command::Auth(..)
         | Command::Vrfy => true,
         Command::Ehlo(_)
@@ -224,6 +252,11 @@ pub(super) fn too_many_recipients() -> Reply {
         3,
         "Too many recipients; send to the rest in another message",
     )
+}
+
+/// As for a parameter that nobody knows.
+pub(super) fn parameter_not_offered() -> Reply {
+    command::Error::UnknownParameter.reply()
 }
 
 pub(super) fn parameters_need_ehlo() -> Reply {

@@ -1,9 +1,10 @@
 //! Bounds, and what no dialogue can show. The dialogues are in `tests/transcripts`.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::Password;
 
 const ENVELOPE: &str = "EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
 
@@ -14,11 +15,10 @@ fn session() -> Session {
 /// For messages of so many octets.
 fn session_for(message_bytes: u64) -> Session {
     Session::new(ServerConfig {
-        hostname: "mail.example.com".to_owned(),
         tls: TlsOffer::Active,
         auth: AuthOffer::UnderTls,
         message_bytes,
-        recipients: 1000,
+        ..ServerConfig::new("mail.example.com")
     })
 }
 
@@ -205,6 +205,69 @@ fn the_biggest_message_allowed_is_taken() {
     assert_eq!(outcome.messages, [Bytes::from(content)]);
 }
 
+const CHUNKED: &str = "EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
+
+#[test]
+fn chunks_are_counted_while_they_arrive_and_between() {
+    let mut session = session();
+    feed(&mut session, &[CHUNKED.as_bytes(), b"BDAT 10\r\n01234"]);
+    assert!(session.is_receiving());
+    assert!((5..100).contains(&session.body_bytes()));
+    feed(&mut session, &[b"56789"]);
+    assert!(!session.is_receiving());
+    assert!((10..100).contains(&session.body_bytes()));
+    session.abandon_body(Reply::new(452, None, "no room"));
+    assert_eq!(session.body_bytes(), 0);
+    let outcome = feed(&mut session, &[b"BDAT 3 LAST\r\nabc"]);
+    assert_eq!(outcome.replies, "452 no room\r\n");
+}
+
+#[test]
+fn a_chunk_that_is_too_big_is_not_kept_at_all() {
+    let mut session = session();
+    let size = (1 << 20) + 1;
+    let command = format!("BDAT {size} LAST\r\n");
+    feed(&mut session, &[CHUNKED.as_bytes(), command.as_bytes()]);
+    let piece = vec![b'x'; 1000];
+    for _ in 0..size / piece.len() {
+        feed(&mut session, &[&piece]);
+        assert_eq!(session.body_bytes(), 0);
+    }
+    let rest = vec![b'x'; size % piece.len()];
+    let outcome = feed(&mut session, &[&rest, b"NOOP\r\n"]);
+    let expected = "552 5.3.4 Message too big, the limit is 1048576 bytes\r\n250 2.0.0 Ok\r\n";
+    assert_eq!(outcome.replies, expected);
+}
+
+#[test]
+fn the_biggest_message_allowed_is_taken_in_chunks() {
+    let mut session = session();
+    let half = vec![b'x'; 1 << 19];
+    let command = format!("BDAT {}\r\n", half.len());
+    let last = format!("BDAT {} LAST\r\n", half.len());
+    let mut end = half.clone();
+    end.truncate(half.len() - 2);
+    end.extend_from_slice(b"\r\n");
+    let pieces = [
+        CHUNKED.as_bytes(),
+        command.as_bytes(),
+        &half,
+        last.as_bytes(),
+        &end,
+    ];
+    let outcome = feed(&mut session, &pieces);
+    assert_eq!(outcome.messages, [Bytes::from([half, end].concat())]);
+}
+
+#[test]
+fn empty_chunks_are_bounded() {
+    let mut session = session();
+    let chunks = "BDAT 0\r\n".repeat(10_000);
+    let outcome = feed(&mut session, &[CHUNKED.as_bytes(), chunks.as_bytes()]);
+    assert!(outcome.closed);
+    assert!(last_reply(&outcome).starts_with("421 4.7.0"));
+}
+
 #[test]
 fn a_step_before_the_answer_takes_nothing() {
     let mut session = session();
@@ -246,11 +309,9 @@ fn a_timeout_while_a_verdict_is_awaited_closes() {
 #[test]
 fn what_is_known_of_the_peer_is_forgotten_at_starttls() {
     let mut session = Session::new(ServerConfig {
-        hostname: "mail.example.com".to_owned(),
         tls: TlsOffer::Required,
         auth: AuthOffer::UnderTls,
-        message_bytes: 1000,
-        recipients: 10,
+        ..ServerConfig::new("mail.example.com")
     });
     feed(&mut session, &[b"EHLO plain\r\n"]);
     assert_eq!(
@@ -313,6 +374,14 @@ fn dialogue() -> impl Strategy<Value = Vec<u8>> {
         "STARTTLS\r\n",
         "VRFY x\r\n",
         "QUIT\r\n",
+        "BDAT 0\r\n",
+        "BDAT 0 LAST\r\n",
+        "BDAT 4\r\ntext",
+        "BDAT 9\r\n",
+        "BDAT 6 LAST\r\na\nb\rc\r",
+        "BDAT 2000000 LAST\r\n",
+        "BDAT x\r\n",
+        CHUNKED,
         "GET / HTTP/1.1\r\n",
         ENVELOPE,
     ]);

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
-    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login, RecipientOutcome,
-    Transaction, TransactionOutcome,
+    Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login,
+    RecipientOutcome, Transaction, TransactionOutcome,
 };
-use postroad_smtp::{BodyKind, Password, Reply};
+use postroad_smtp::{
+    BodyKind, DeliverBy, Envid, ForwardPath, MailParameters, OnExpiry, OriginalRecipient, Password,
+    Priority, Recipient, Reply, RequireTls, Ret,
+};
 
 use crate::script::{Line, Script, Split, escape};
 
@@ -18,6 +21,10 @@ pub(crate) fn replay(script: &Script, split: Split) -> String {
         input: BytesMut::new(),
         lines: script.lines(),
         transcript: String::new(),
+        certificate: match script.setting("certificate") {
+            None | Some("verified") => Certificate::Verified,
+            Some(_) => Certificate::Unverified,
+        },
         over: false,
         idle: false,
     };
@@ -67,6 +74,7 @@ struct Replay {
     input: BytesMut,
     lines: VecDeque<Line>,
     transcript: String,
+    certificate: Certificate,
     over: bool,
     /// Whether `> ready` stands since the last thing that was asked of the session.
     idle: bool,
@@ -110,7 +118,7 @@ impl Replay {
                 ClientStep::StartTls => {
                     self.note("> starttls");
                     assert!(self.input.is_empty(), "plaintext survives into TLS");
-                    self.client.tls_established();
+                    self.client.tls_established(self.certificate);
                 }
                 ClientStep::Finished(outcome) => self.note_outcome(&outcome),
                 ClientStep::Failed(failure) => {
@@ -152,6 +160,9 @@ impl Replay {
             };
             self.note(&format!("> {what}: {reply}"));
         }
+        for extension in outcome.dropped.iter() {
+            self.note(&format!("> without {}", extension.keyword()));
+        }
         match &outcome.end {
             End::Answered => {}
             End::Held(failure) => self.note(&format!("> hold {}", shown_failure(failure))),
@@ -185,7 +196,7 @@ impl Replay {
         self.run();
     }
 
-    /// `<sender> <recipient>... [8bit] [utf8]`, and the content lines that follow.
+    /// `<sender> <recipient>... [8bit] [utf8] ...`, and the content lines that follow.
     fn transaction(&mut self, envelope: &str) -> Transaction {
         let mut content = Vec::new();
         while let Some(Line::Content(octets, text)) = self.lines.front() {
@@ -199,18 +210,51 @@ impl Replay {
             envelope.split(' ').partition(|word| word.starts_with('<'));
         Transaction {
             sender: path(paths[0]).parse().unwrap(),
-            recipients: paths[1..]
-                .iter()
-                .map(|word| path(word).parse().unwrap())
-                .collect(),
-            body: match flags.contains(&"8bit") {
-                true => BodyKind::EightBit,
-                false => BodyKind::SevenBit,
-            },
-            smtputf8: flags.contains(&"utf8"),
+            recipients: paths[1..].iter().map(|word| recipient(word)).collect(),
+            parameters: parameters(&flags),
             content,
         }
     }
+}
+
+/// `<path>`, or `<path>;notify=SUCCESS;orcpt=rfc822;user@host`.
+fn recipient(word: &str) -> Recipient {
+    let (path, mut rest) = word.split_once('>').unwrap();
+    let mut recipient = Recipient::from(path[1..].parse::<ForwardPath>().unwrap());
+    if let Some((head, orcpt)) = rest.split_once(";orcpt=") {
+        recipient.orcpt = Some(OriginalRecipient::new(orcpt).unwrap());
+        rest = head;
+    }
+    recipient.notify = rest
+        .strip_prefix(";notify=")
+        .map(|notify| notify.parse().unwrap());
+    recipient
+}
+
+fn parameters(flags: &[&str]) -> MailParameters {
+    let mut parameters = MailParameters::default();
+    for flag in flags {
+        match flag.split_once('=').unwrap_or((flag, "")) {
+            ("8bit", _) => parameters.body = BodyKind::EightBit,
+            ("binary", _) => parameters.body = BodyKind::Binary,
+            ("utf8", _) => parameters.smtputf8 = true,
+            ("ret", "full") => parameters.ret = Some(Ret::Full),
+            ("ret", _) => parameters.ret = Some(Ret::Headers),
+            ("envid", envid) => parameters.envid = Some(Envid::new(envid).unwrap()),
+            ("requiretls", _) => parameters.require_tls = RequireTls::Yes,
+            ("return", seconds) => parameters.deliver_by = by(seconds, OnExpiry::Return),
+            ("notify", seconds) => parameters.deliver_by = by(seconds, OnExpiry::Notify),
+            ("priority", number) => {
+                parameters.priority = Priority::new(number.parse().unwrap()).unwrap();
+            }
+            (other, _) => panic!("no flag: {other}"),
+        }
+    }
+    parameters
+}
+
+fn by(seconds: &str, on_expiry: OnExpiry) -> Option<DeliverBy> {
+    DeliverBy::new(seconds.parse().unwrap(), on_expiry, false)
 }
 
 fn shown_failure(failure: &ConnectFailure) -> String {

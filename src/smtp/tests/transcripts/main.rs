@@ -33,6 +33,8 @@
 mod client;
 mod script;
 mod server;
+mod states;
+mod together;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,12 +43,42 @@ use script::{Script, Split};
 
 #[test]
 fn server_sessions_follow_their_transcripts() {
-    check_all("server-", 'C', 30, server::replay);
+    check_all("server-", 'C', 60, server::replay);
 }
 
 #[test]
 fn client_sessions_follow_their_transcripts() {
-    check_all("client-", 'S', 15, client::replay);
+    check_all("client-", 'S', 60, client::replay);
+}
+
+#[test]
+fn every_command_in_every_state_is_answered_as_the_table_says() {
+    let file = folder().join("server.states");
+    let table = states::table();
+    if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+        fs::write(&file, &table).unwrap();
+    }
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(written == table, "the sessions answer\n{table}");
+}
+
+#[test]
+fn the_compliance_table_names_transcripts_that_exist() {
+    let table = fs::read_to_string(folder().join("../../docs/compliance.md")).unwrap();
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '*';
+    let unescaped = table.replace('\\', "");
+    let words = unescaped.split(|c| !is_name(c));
+    let named: Vec<&str> = words
+        .filter(|word| word.starts_with("server-") || word.starts_with("client-"))
+        .collect();
+    assert!(named.len() > 40, "only {} are named", named.len());
+    for name in named {
+        let found = match name.strip_suffix('*') {
+            Some(prefix) => !files(prefix).is_empty(),
+            None => folder().join(format!("{name}.smtp")).exists(),
+        };
+        assert!(found, "there is no transcript {name}");
+    }
 }
 
 /// Checks every file with the prefix; there must be some, or the test proves nothing.
@@ -100,8 +132,7 @@ fn check(
 }
 
 fn files(prefix: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+    let mut files: Vec<PathBuf> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
@@ -111,4 +142,8 @@ fn files(prefix: &str) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts")
 }

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::{Buf as _, BytesMut};
 use postroad_smtp::server::{
-    AuthOffer, ReceivedMessage, Request, ServerConfig, Session, Step, TlsOffer, Verdict,
+    AuthOffer, FutureRelease, ReceivedMessage, Request, Sender, ServerConfig, Session, Step,
+    TlsOffer, Verdict,
 };
-use postroad_smtp::{BodyKind, EnhancedStatus, Reply};
+use postroad_smtp::{
+    BodyKind, EnhancedStatus, Extension, Extensions, Priority, Recipient, Reply, RequireTls,
+};
 
 use crate::script::{Line, Script, Split, escape};
 
@@ -47,7 +50,6 @@ fn config(script: &Script) -> ServerConfig {
             .map_or(default, |value| value.parse().unwrap())
     };
     ServerConfig {
-        hostname: "mail.example.com".to_owned(),
         tls: match script.setting("tls") {
             None | Some("unavailable") => TlsOffer::Unavailable,
             Some("offered") => TlsOffer::Offered,
@@ -63,8 +65,27 @@ fn config(script: &Script) -> ServerConfig {
         },
         message_bytes: number("size", 1000),
         recipients: u32::try_from(number("recipients", 100)).unwrap(),
+        extensions: match script.setting("offer") {
+            None => SMALL.into_iter().collect(),
+            Some("all") => Extensions::ALL,
+            Some(other) => panic!("offer={other}"),
+        },
+        deliver_by_min: u32::try_from(number("by-min", 0)).unwrap(),
+        future_release: script.setting("hold").map(|seconds| FutureRelease {
+            seconds_max: seconds.parse().unwrap(),
+            until_max: 1_800_000_000,
+        }),
+        ..ServerConfig::new("mail.example.com")
     }
 }
+
+/// What a transcript offers that says nothing about it: no more than it is about.
+const SMALL: [Extension; 4] = [
+    Extension::Pipelining,
+    Extension::Size,
+    Extension::EightBitMime,
+    Extension::SmtpUtf8,
+];
 
 struct Replay {
     session: Session,
@@ -157,27 +178,24 @@ impl Replay {
             Request::Authenticate { username, password } => {
                 self.note(&format!("? auth {username} {}", password.as_str()));
             }
-            Request::Sender(path) => self.note(&format!("? sender <{path}>")),
-            Request::Recipient(path) => self.note(&format!("? recipient <{path}>")),
+            Request::Sender(sender) => self.note(&format!("? sender {}", shown_sender(&sender))),
+            Request::Recipient(recipient) => {
+                self.note(&format!("? recipient {}", shown_recipient(&recipient)));
+            }
             Request::Message(message) => self.note_message(message),
         }
     }
 
     fn note_message(&mut self, message: ReceivedMessage) {
-        let mut line = format!("? message <{}>", message.sender);
+        let mut line = format!("? message {}", shown_sender(&message.sender));
         for recipient in &message.recipients {
-            line.push_str(&format!(" <{}>", recipient.path));
-        }
-        if message.body == BodyKind::EightBit {
-            line.push_str(" 8bit");
-        }
-        if message.smtputf8 {
-            line.push_str(" utf8");
-        }
-        if let Some(size) = message.declared_size {
-            line.push_str(&format!(" size={size}"));
+            line.push_str(&format!(" {}", shown_recipient(recipient)));
         }
         self.note(&line);
+        if message.sender.parameters.body == BodyKind::Binary {
+            self.note(&format!("| {}", escape(&message.content)));
+            return;
+        }
         let mut content = message.content;
         while !content.is_empty() {
             let end = content
@@ -208,10 +226,54 @@ impl Replay {
     }
 }
 
+fn shown_sender(sender: &Sender) -> String {
+    let Sender {
+        path,
+        parameters,
+        declared_size,
+        hold,
+    } = sender;
+    let mut words = vec![format!("<{path}>")];
+    words.extend(match parameters.body {
+        BodyKind::SevenBit => None,
+        BodyKind::EightBit => Some("8bit".to_owned()),
+        BodyKind::Binary => Some("binary".to_owned()),
+    });
+    words.extend(parameters.smtputf8.then(|| "utf8".to_owned()));
+    words.extend(declared_size.map(|size| format!("size={size}")));
+    words.extend(parameters.ret.map(|ret| format!("ret={ret}")));
+    let envid = parameters.envid.as_ref();
+    words.extend(envid.map(|envid| format!("envid={:?}", envid.as_str())));
+    let require_tls = parameters.require_tls == RequireTls::Yes;
+    words.extend(require_tls.then(|| "requiretls".to_owned()));
+    words.extend(parameters.deliver_by.map(|by| format!("by={by}")));
+    words.extend(hold.map(|hold| format!("hold={hold:?}")));
+    let priority = parameters.priority.get();
+    words.extend((priority != 0).then(|| format!("priority={priority}")));
+    words.join(" ")
+}
+
+fn shown_recipient(recipient: &Recipient) -> String {
+    let Recipient {
+        path,
+        notify,
+        orcpt,
+    } = recipient;
+    let mut words = vec![format!("<{path}>")];
+    words.extend(notify.map(|notify| format!("notify={notify}")));
+    words.extend(
+        orcpt
+            .as_ref()
+            .map(|orcpt| format!("orcpt={:?}", orcpt.as_str())),
+    );
+    words.join(" ")
+}
+
 fn parse_verdict(text: &str) -> Verdict {
     match text.strip_prefix("queued ") {
         Some(text) => Verdict::Queued(text.to_owned()),
         None if text == "accept" => Verdict::Accept,
+        None if text == "reprioritize" => Verdict::Reprioritized(Priority::default()),
         None => Verdict::Refuse(parse_reply(text)),
     }
 }
