@@ -38,6 +38,8 @@ pub(crate) struct Room {
     bytes_max: Option<u64>,
     /// As last measured, less what was written since.
     free: AtomicU64,
+    /// Bytes of files that will be segments again: taken, and as good as free.
+    spare: AtomicU64,
 }
 
 impl Room {
@@ -51,18 +53,32 @@ impl Room {
             segment_bytes: config.segment_bytes.min(fitting),
             bytes_max: config.bytes_max,
             free: AtomicU64::new(u64::MAX),
+            spare: AtomicU64::new(0),
         }
     }
 
-    /// Measures; `disk_bytes` is what the spool has written.
+    /// Measures; `disk_bytes` is what the segments hold.
     pub(crate) fn measure(&self, fs: &dyn FileSystem, directory: &Path, disk_bytes: u64) {
+        let spare = self.spare();
         let free = fs.space(directory).map_or(u64::MAX, |space| space.free);
         let left = self.bytes_max.map_or(u64::MAX, |most| {
             // The active segment takes all of its length from the start, and so does what is set aside.
             let taken = self.segment_bytes.saturating_add(self.outcome_bytes());
+            let taken = taken.saturating_add(spare);
             most.saturating_sub(disk_bytes.saturating_add(taken))
         });
-        self.free.store(free.min(left), Ordering::Relaxed);
+        let free = free.min(left).saturating_add(spare);
+        self.free.store(free, Ordering::Relaxed);
+    }
+
+    /// Bytes of spare files.
+    pub(crate) fn spare(&self) -> u64 {
+        self.spare.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes are in spare files now; the next measurement takes that in.
+    pub(crate) fn set_spare(&self, bytes: u64) {
+        self.spare.store(bytes, Ordering::Relaxed);
     }
 
     /// So much was written. Some of it may have been set aside for the segment already: until the next measurement the disk
@@ -93,6 +109,11 @@ impl Room {
     pub(crate) fn admits(&self, bytes: u64) -> bool {
         let reserve = self.segment_bytes.saturating_mul(RESERVE_SEGMENTS);
         self.free() >= reserve.saturating_add(bytes)
+    }
+
+    /// With so many bytes free there is room for what is only of use.
+    pub(crate) fn ample_bytes(&self) -> u64 {
+        self.segment_bytes.saturating_mul(RESERVE_SEGMENTS + 1)
     }
 
     /// Whether the disk is so full, or nearly, that it matters what old segments keep.

@@ -3,7 +3,7 @@
 //! All numbers are little endian, ids are 16 bytes big endian (so that they sort). A segment file:
 //! ```text
 //! header   8  magic "POSTROAD"
-//!          4  format version (1)
+//!          4  format version (2)
 //!          8  sequence of the segment
 //!          8  mark: random, another one in every segment
 //!          8  sequence of the last segment before this one that held anything durable; 0 for none
@@ -21,7 +21,7 @@
 //! A record:
 //! ```text
 //!          1  type: 1 message, 2 attempt, 3 done
-//!          1  version of the type (1)
+//!          1  version of the type: 2 of messages and attempts, 1 of dones
 //!          2  zero
 //!          4  length of the payload
 //!          4  CRC-32 of the 8 bytes before and the payload
@@ -36,21 +36,53 @@
 //! What a header tells of the segment before it settles that one: what lies behind the durable end was refused, even if
 //! it can still be seen.
 //!
-//! Payloads: a message is the length of its envelope part (4), the envelope part, the headers, the body; the envelope part is
-//! id, arrival (8), flags (1), length of the headers (4), length of the body (4), sender, credential, envid, number of recipients (4), and
-//! per recipient address, notify, orcpt. An attempt is id, next attempt (8), attempts (4), number of results (4), and per
-//! result index (4), kind (1: 0 deferred, 1 delivered, 2 failed), reply (empty today). When a message is moved, one attempt stands for all before:
-//! its results have kind 1, and say only which recipients are settled, either way. Done is an id. Text is a length (4) and UTF-8;
-//! optional text has a byte 0 or 1 before it.
+//! Payloads. Text is a length (4) and UTF-8; what is optional has a byte 0 or 1 before it.
+//! ```text
+//! message  4  length of the envelope part
+//!             envelope part
+//!          4  CRC-32 of the two before
+//!             headers, body
+//! envelope 16 id
+//!          8  arrival
+//!          1  flags: bit 0 8BITMIME, bit 1 SMTPUTF8, bits 2 and 3 RET (1 full, 2 headers), bit 4 BINARYMIME,
+//!             bits 5 and 6 TLS (1 required, 2 optional)
+//!          4  length of the headers
+//!          4  length of the body
+//!             sender, credential, optional envid
+//!          1  priority
+//!          8  not before
+//!             optional: 8 deadline, 1 flags (bit 0 notify, bit 1 trace)
+//!          4  number of recipients
+//!             per recipient: address, optional notify, optional orcpt
+//! attempt  16 id
+//!          8  next attempt
+//!          4  attempts
+//!          1  flags: bit 0 the sender has been told of the delay
+//!          4  number of results
+//!             per result: 4 index, 1 kind (0 deferred, 1 delivered, 2 failed)
+//! done     16 id
+//! ```
+//! When a message is moved, one attempt stands for all before: its results have kind 1, and say only which recipients are
+//! settled, either way.
+//!
+//! # Format 1
+//! What the first release wrote is read: a message (version 1) has no CRC of its envelope part, and neither priority nor what
+//! comes between that and the recipients; an attempt (version 1) has no flags, and per result a text behind it. It is never
+//! written again: a segment that goes on, or a message that is moved, is in format 2 from then on. The first release refuses
+//! to start on a segment of format 2, rather than to take what it does not know for damage.
 
+mod hint;
 mod read;
 mod write;
 
+pub(crate) use hint::{HintOf, encode_hint, parse_hint, seal_hint};
 pub(crate) use read::{
-    GroupHeader, Kind, MessageHead, RecordHeader, envelope_length, parse_attempt, parse_done,
-    parse_envelope_alone, parse_head, parse_message,
+    GroupHeader, Kind, RecordHeader, Version, envelope_end, parse_attempt, parse_done,
+    parse_envelope_alone, parse_message, parse_queued,
 };
-pub(crate) use write::{Encoded, encode_group, envelope_bytes, mark_group, record_bytes};
+pub(crate) use write::{
+    ATTEMPT_BYTES, Encoded, RESULT_BYTES, encode_group, envelope_bytes, mark_group, record_bytes,
+};
 
 use std::io;
 
@@ -66,8 +98,14 @@ pub(crate) const END_MARK: usize = 4;
 const SEGMENT_MAGIC: &[u8; 8] = b"POSTROAD";
 pub(crate) const GROUP_MAGIC: &[u8; 4] = b"GRP1";
 pub(crate) const GROUP_END: &[u8; 4] = b"1PRG";
-const FORMAT_VERSION: u32 = 1;
-const RECORD_VERSION: u8 = 1;
+/// Of the segments that are written.
+const FORMAT_VERSION: u32 = 2;
+/// Of the segments that can be read.
+const FORMAT_VERSIONS: std::ops::RangeInclusive<u32> = 1..=FORMAT_VERSION;
+/// Of the messages and attempts that are written.
+const RECORD_VERSION: u8 = 2;
+/// Of dones, and of the messages and attempts of the first release.
+const RECORD_VERSION_1: u8 = 1;
 
 const TYPE_MESSAGE: u8 = 1;
 const TYPE_ATTEMPT: u8 = 2;
@@ -76,8 +114,9 @@ const TYPE_DONE: u8 = 3;
 /// Longest envelope part: 50,000 recipients of 320 bytes, and far more than any session admits.
 pub(crate) const ENVELOPE_MAX: usize = 16 << 20;
 
-/// Largest group: lengths are written in four bytes.
-pub(crate) const GROUP_MAX: u64 = 0xffff_ffff;
+/// Largest group: twice the largest message. What is moved and a batch behind it can be two of them, and fit into a segment whose
+/// offsets have four bytes.
+pub(crate) const GROUP_MAX: u64 = 0x7f00_0000;
 
 /// Bytes that are not what they should be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -127,9 +166,9 @@ impl SegmentHeader {
     pub(crate) fn parse(header: &[u8]) -> io::Result<Result<Self, Damage>> {
         read::segment_header(header)
             .map(|read| match read {
-                (FORMAT_VERSION, header) => Ok(Ok(header)),
+                (version, header) if FORMAT_VERSIONS.contains(&version) => Ok(Ok(header)),
                 (other, _) => Err(io::Error::other(format!(
-                    "written in format {other}, this program reads format {FORMAT_VERSION}: use the release that wrote it"
+                    "written in format {other}, this program reads formats 1 to {FORMAT_VERSION}: use the release that wrote it"
                 ))),
             })
             .unwrap_or(Ok(Err(Damage("segment header"))))

@@ -4,31 +4,23 @@
 //! open, [`SETTLED_BYTES`].
 
 use std::collections::BTreeMap;
-use std::mem::size_of;
 
 use crate::MessageId;
-use crate::cost::{allocated, tree_bytes};
-use crate::format::{END_MARK, GROUP_HEADER, MessageHead, RECORD_HEADER};
-use crate::record::{Attempt, Queued, RecipientResult};
+use crate::format::{ATTEMPT_BYTES, END_MARK, GROUP_HEADER, RECORD_HEADER, RESULT_BYTES};
+use crate::record::{Attempt, RecipientResult};
+use crate::runs::Runs;
 
 /// Most memory that the index takes for one message, in bytes, settled recipients apart.
-pub const MESSAGE_BYTES: u64 =
-    tree_bytes(size_of::<MessageId>() + size_of::<Known>()) + allocated(size_of::<Progress>());
+pub const MESSAGE_BYTES: u64 = Runs::<Known>::entry_bytes_max();
 
-/// Most memory that the index takes for one settled recipient of an unfinished message, in bytes: its index, and of a
-/// list of one the least that an allocator gives out.
-pub const SETTLED_BYTES: u64 = 8;
+/// Most memory that the index takes for one settled recipient of an unfinished message, in bytes: of a list of one, the least
+/// that an allocator gives out.
+pub const SETTLED_BYTES: u64 = Runs::<Box<[u32]>>::entry_bytes_max() + 8;
 
 /// What a group takes on disk beside its records.
 const GROUP_BYTES: u64 = (GROUP_HEADER + END_MARK) as u64;
 
-/// What an attempt takes on disk beside its results: see [`crate::format`].
-const ATTEMPT_BYTES: u64 = RECORD_HEADER as u64 + 16 + 8 + 4 + 4;
-
-/// What a result without a reply takes on disk.
-const RESULT_BYTES: u64 = 4 + 1 + 4;
-
-/// Where a message's record lies, and what its envelope must look like.
+/// Where a message's record lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Place {
     /// Sequence of the segment.
@@ -37,8 +29,6 @@ pub(crate) struct Place {
     pub(crate) offset: u64,
     /// Length with the header.
     pub(crate) length: u32,
-    /// Checksum of the envelope part: the record has one for all of it, which damage to the content makes useless.
-    pub(crate) envelope_crc: u32,
 }
 
 /// What is left alive in a segment.
@@ -49,39 +39,24 @@ pub(crate) struct Live {
 }
 
 /// The state of deliveries so far.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Progress {
-    next_attempt_ms: u64,
-    attempts: u32,
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Progress<'a> {
+    pub(crate) next_attempt_ms: u64,
+    pub(crate) attempts: u32,
+    pub(crate) delay_notified: bool,
     /// Indexes of the recipients that have their final outcome, ascending.
-    settled: Box<[u32]>,
+    pub(crate) settled: &'a [u32],
 }
 
-impl Progress {
-    fn merge(&mut self, attempt: &Attempt) {
-        self.next_attempt_ms = attempt.next_attempt_ms;
-        self.attempts = attempt.attempts;
-        let results = attempt.results.iter();
-        let mut settled: Vec<u32> = results
-            .filter(|(_, result)| result.is_final())
-            .map(|(index, _)| *index)
-            .collect();
-        if settled.is_empty() {
-            return;
-        }
-        settled.extend_from_slice(&self.settled);
-        settled.sort_unstable();
-        settled.dedup();
-        self.settled = settled.into_boxed_slice();
-    }
-
+impl Progress<'_> {
     /// As one record, for when the message is moved: whether a settled recipient got it is no longer known, nor needed.
-    pub(crate) fn to_attempt(&self, id: MessageId) -> Attempt {
+    pub(crate) fn to_attempt(self, id: MessageId) -> Attempt {
         let settled = self.settled.iter();
         Attempt {
             id,
             next_attempt_ms: self.next_attempt_ms,
             attempts: self.attempts,
+            delay_notified: self.delay_notified,
             results: settled
                 .map(|index| (*index, RecipientResult::Delivered))
                 .collect(),
@@ -90,19 +65,30 @@ impl Progress {
 }
 
 /// What is known of a message.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Known {
-    place: Place,
-    /// Apart, since most messages never have any.
-    progress: Option<Box<Progress>>,
+    next_attempt_ms: u64,
+    /// Of the sequence of the segment, the lower half: see [`Index::newest`].
+    segment: u32,
+    /// No segment is larger than that: see [`crate::format::GROUP_MAX`].
+    offset: u32,
+    length: u32,
+    /// More are not told apart.
+    attempts: u16,
+    attempted: bool,
+    delay_notified: bool,
 }
 
 /// All unfinished messages.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// A tree and no hash table: one that grows holds everything twice for a moment, and is half empty after.
-    messages: BTreeMap<MessageId, Known>,
+    messages: Runs<Known>,
+    /// Indexes of the recipients that have their final outcome, ascending. Apart, since most messages never have any.
+    settled: Runs<Box<[u32]>>,
     live: BTreeMap<u64, Live>,
+    live_bytes: u64,
+    /// The highest sequence of all so far. There are never so many segments that the lower half does not tell them apart.
+    newest: u64,
     /// What the progress of all takes on disk when it is written anew.
     progress_bytes: u64,
 }
@@ -110,43 +96,78 @@ pub(crate) struct Index {
 impl Index {
     /// A message was written here; if it was known, this is where it is now.
     pub(crate) fn insert(&mut self, id: MessageId, place: Place) {
-        let known = self.messages.get_mut(&id);
-        let before = known.map(|known| std::mem::replace(&mut known.place, place));
-        match before {
-            Some(before) => self.release(before),
-            None => {
-                let progress = None;
-                self.messages.insert(id, Known { place, progress });
-            }
+        self.newest = self.newest.max(place.segment);
+        let (segment, offset) = (lower(place.segment), lower(place.offset));
+        let length = place.length;
+        if let Some(known) = self.messages.get_mut(id) {
+            let before = *known;
+            (known.segment, known.offset, known.length) = (segment, offset, length);
+            self.release(before);
+        } else {
+            let known = Known {
+                next_attempt_ms: 0,
+                segment,
+                offset,
+                length,
+                attempts: 0,
+                attempted: false,
+                delay_notified: false,
+            };
+            self.messages.insert(id, known);
         }
         let live = self.live.entry(place.segment).or_default();
         live.messages += 1;
-        live.bytes += u64::from(place.length);
+        live.bytes += u64::from(length);
+        self.live_bytes += u64::from(length);
     }
 
     /// An attempt was recorded.
     pub(crate) fn merge(&mut self, attempt: &Attempt) {
-        if let Some(known) = self.messages.get_mut(&attempt.id) {
-            self.progress_bytes -= progress_bytes(known);
-            known.progress.get_or_insert_default().merge(attempt);
-            self.progress_bytes += progress_bytes(known);
-        }
+        let before = self.progress_bytes_of(attempt.id);
+        let Some(known) = self.messages.get_mut(attempt.id) else {
+            return;
+        };
+        known.next_attempt_ms = attempt.next_attempt_ms;
+        known.attempts = u16::try_from(attempt.attempts).unwrap_or(u16::MAX);
+        known.delay_notified = attempt.delay_notified;
+        known.attempted = true;
+        self.settle(attempt);
+        self.progress_bytes += self.progress_bytes_of(attempt.id);
+        self.progress_bytes -= before;
     }
 
     /// A message is finished.
     pub(crate) fn remove(&mut self, id: MessageId) {
-        if let Some(known) = self.messages.remove(&id) {
-            self.progress_bytes -= progress_bytes(&known);
-            self.release(known.place);
+        let progress_bytes = self.progress_bytes_of(id);
+        if let Some(known) = self.messages.remove(id) {
+            self.progress_bytes -= progress_bytes;
+            self.settled.remove(id);
+            self.release(known);
         }
     }
 
-    pub(crate) fn place(&self, id: MessageId) -> Option<Place> {
-        self.messages.get(&id).map(|known| known.place)
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
     }
 
-    pub(crate) fn progress(&self, id: MessageId) -> Option<&Progress> {
-        self.messages.get(&id)?.progress.as_deref()
+    pub(crate) fn place(&self, id: MessageId) -> Option<Place> {
+        let known = self.messages.get(id)?;
+        Some(Place {
+            segment: self.sequence(known.segment),
+            offset: known.offset.into(),
+            length: known.length,
+        })
+    }
+
+    /// `None` if there was no attempt.
+    pub(crate) fn progress(&self, id: MessageId) -> Option<Progress<'_>> {
+        let known = self.messages.get(id).filter(|known| known.attempted)?;
+        Some(Progress {
+            next_attempt_ms: known.next_attempt_ms,
+            attempts: known.attempts.into(),
+            delay_notified: known.delay_notified,
+            settled: self.settled.get(id).map_or(&[], |settled| settled),
+        })
     }
 
     pub(crate) fn live(&self, segment: u64) -> Live {
@@ -154,91 +175,151 @@ impl Index {
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.live.values().map(|live| live.bytes).sum()
+        self.live_bytes
     }
 
     /// What would be left if all were written anew, each message in a group of its own.
     pub(crate) fn compact_bytes(&self) -> u64 {
         let groups = self.messages.len() as u64 * GROUP_BYTES;
-        self.live_bytes() + groups + self.progress_bytes
+        self.live_bytes + groups + self.progress_bytes
     }
 
-    /// A message as recovery reports it.
-    pub(crate) fn queued(&self, head: MessageHead) -> Queued {
-        let none = Progress {
-            next_attempt_ms: head.arrival_ms,
-            ..Progress::default()
-        };
-        let progress = self.progress(head.id).unwrap_or(&none);
-        Queued {
-            id: head.id,
-            arrival_ms: head.arrival_ms,
-            bytes: head.bytes,
-            recipients: head.recipients,
-            next_attempt_ms: progress.next_attempt_ms,
-            attempts: progress.attempts,
-            settled: progress.settled.clone(),
+    fn settle(&mut self, attempt: &Attempt) {
+        let results = attempt.results.iter();
+        let mut settled: Vec<u32> = results
+            .filter(|(_, result)| result.is_final())
+            .map(|(index, _)| *index)
+            .collect();
+        if settled.is_empty() {
+            return;
         }
+        let before = self.settled.get(attempt.id);
+        settled.extend(before.into_iter().flatten());
+        settled.sort_unstable();
+        settled.dedup();
+        self.settled.insert(attempt.id, settled.into_boxed_slice());
     }
 
-    fn release(&mut self, place: Place) {
-        let Some(live) = self.live.get_mut(&place.segment) else {
+    /// The sequence with this lower half, counted back from the newest.
+    fn sequence(&self, segment: u32) -> u64 {
+        let back = lower(self.newest).wrapping_sub(segment);
+        self.newest.saturating_sub(back.into())
+    }
+
+    fn release(&mut self, known: Known) {
+        let segment = self.sequence(known.segment);
+        let Some(live) = self.live.get_mut(&segment) else {
             return;
         };
+        let length = u64::from(known.length);
         live.messages = live.messages.saturating_sub(1);
-        live.bytes = live.bytes.saturating_sub(u64::from(place.length));
+        live.bytes = live.bytes.saturating_sub(length);
         if live.messages == 0 {
-            self.live.remove(&place.segment);
+            self.live.remove(&segment);
         }
+        self.live_bytes = self.live_bytes.saturating_sub(length);
+    }
+
+    /// What the progress of a message takes on disk.
+    fn progress_bytes_of(&self, id: MessageId) -> u64 {
+        let attempt = self.progress(id).map(|progress| progress.settled.len());
+        let record = |settled| RECORD_HEADER + ATTEMPT_BYTES + settled * RESULT_BYTES;
+        attempt.map_or(0, record) as u64
     }
 }
 
-/// What the progress of a message takes on disk.
-fn progress_bytes(known: &Known) -> u64 {
-    let settled = |progress: &Progress| progress.settled.len() as u64 * RESULT_BYTES;
-    let progress = known.progress.as_deref();
-    progress.map_or(0, |progress| ATTEMPT_BYTES + settled(progress))
+/// The lower half of a number.
+fn lower(number: u64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cost::allocated;
+    use crate::format::record_bytes;
+    use crate::record::Record;
 
     /// The bound on the queue rests on this: whoever lets it grow sees here that fewer messages fit.
     #[test]
     fn a_message_costs_this_much_memory() {
-        assert_eq!(MESSAGE_BYTES, 180);
-        let lists = [1, 2, 7, 1000].map(|count| (count, allocated(count * size_of::<u32>())));
+        assert_eq!((MESSAGE_BYTES, SETTLED_BYTES), (82, 74));
+        let lists = [1, 2, 7, 1000].map(|count| (count, allocated(4 * count)));
+        let entry = Runs::<Box<[u32]>>::entry_bytes_max();
         for (count, bytes) in lists {
-            assert!(bytes.max(8) <= SETTLED_BYTES * count as u64, "{count}");
+            assert!(
+                entry + bytes.max(8) <= SETTLED_BYTES * count as u64,
+                "{count}"
+            );
         }
     }
 
     #[test]
     fn only_which_recipients_are_settled_is_kept() {
-        let mut progress = Progress::default();
-        let id = MessageId::from_bytes([1; 16]);
+        let (id, place) = (MessageId::from_bytes([1; 16]), place(1, 100));
+        let mut index = Index::default();
+        index.insert(id, place);
+        assert_eq!(index.progress(id), None);
         let attempt = |attempts, results: &[(u32, RecipientResult)]| Attempt {
             id,
             next_attempt_ms: 1000 * u64::from(attempts),
             attempts,
+            delay_notified: attempts == 3,
             results: results.to_vec(),
         };
-        progress.merge(&attempt(1, &[(0, RecipientResult::Deferred)]));
-        assert_eq!(progress.settled.len(), 0);
-        progress.merge(&attempt(
+        index.merge(&attempt(1, &[(0, RecipientResult::Deferred)]));
+        assert_eq!(index.progress(id).unwrap().settled, []);
+        index.merge(&attempt(
             2,
             &[(7, RecipientResult::Failed), (0, RecipientResult::Deferred)],
         ));
-        progress.merge(&attempt(3, &[(3, RecipientResult::Delivered)]));
+        index.merge(&attempt(3, &[(3, RecipientResult::Delivered)]));
         let expected = Progress {
             next_attempt_ms: 3000,
             attempts: 3,
-            settled: Box::new([3, 7]),
+            delay_notified: true,
+            settled: &[3, 7],
         };
-        assert_eq!(progress, expected);
-        let mut again = Progress::default();
-        again.merge(&progress.to_attempt(id));
-        assert_eq!(again, expected, "what is moved says the same");
+        assert_eq!(index.progress(id), Some(expected));
+        let mut again = Index::default();
+        again.insert(id, place);
+        let moved = expected.to_attempt(id);
+        again.merge(&moved);
+        assert_eq!(
+            again.progress(id),
+            Some(expected),
+            "what is moved says the same"
+        );
+        let written = record_bytes(&Record::Attempt(moved));
+        assert_eq!(index.compact_bytes(), 100 + GROUP_BYTES + written);
+        index.remove(id);
+        assert_eq!((index.compact_bytes(), index.settled.len()), (0, 0));
+    }
+
+    #[test]
+    fn segments_are_told_apart_beyond_what_half_a_number_holds() {
+        let mut index = Index::default();
+        let first = u64::from(u32::MAX) - 1;
+        let places = (0..4).map(|number| place(first + number, 100));
+        let ids = (0..4).map(|number| MessageId::from_bytes([number; 16]));
+        let placed: Vec<_> = ids.zip(places).collect();
+        for (id, place) in &placed {
+            index.insert(*id, *place);
+        }
+        for (id, place) in &placed {
+            assert_eq!(index.place(*id), Some(*place));
+            index.remove(*id);
+            assert_eq!(index.live(place.segment), Live::default());
+        }
+        assert_eq!(index.live_bytes(), 0);
+    }
+
+    fn place(segment: u64, length: u32) -> Place {
+        Place {
+            segment,
+            offset: 48,
+            length,
+        }
     }
 }

@@ -28,31 +28,36 @@
 pub mod cost;
 mod disk;
 mod format;
+mod hint;
 mod id;
 mod index;
+pub mod offline;
 mod read;
 mod record;
 mod recover;
+pub mod runs;
 mod scan;
 mod shared;
 mod sys;
 mod writer;
 
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, feature = "simulation"))]
+pub mod sim;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use disk::{RESERVE_SEGMENTS, SEGMENT_BYTES};
 pub use format::Damage;
 pub use id::{IdError, IdGenerator, MessageId};
 pub use index::{MESSAGE_BYTES, SETTLED_BYTES};
 pub use record::{
-    Attempt, BodyType, Envelope, Message, Queued, Recipient, RecipientResult, Record, Ret,
+    Attempt, BodyType, ByMode, DeliverBy, DomainRun, Envelope, Message, Queue, Queued, Recipient,
+    RecipientResult, Record, Ret, TlsDemand,
 };
 pub use sys::{File, FileSystem, RealFileSystem, Space};
 pub use writer::Writer;
@@ -75,13 +80,32 @@ pub struct Config {
     /// Most bytes to take of the volume, `corrupt/` apart; `None` if all of it is the spool's. A bound on receiving:
     /// [`Spool::is_full`] tells when it is reached.
     pub bytes_max: Option<u64>,
+    /// When a group counts as stored.
+    pub mode: Mode,
+}
+
+/// What has happened to a group that [`Spool::submit`] reports as done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Mode {
+    /// It is on stable storage.
+    #[default]
+    Durable,
+    /// It is written, and is going to be flushed. The end of the process takes nothing; a power cut, or a crash of the machine, takes what was
+    /// stored since the last flush: messages are lost, outcomes forgotten, so that mail is delivered twice. What the next start finds of it in
+    /// part is damage, and counts in [`Recovery::corrupt`]: it had been promised. Of a flush that fails
+    /// [`Health::failure`] tells, and what it was about is written anew.
+    Relaxed {
+        /// How long after it was written a group is flushed at the latest, the time of the flush itself apart. More than 16 MiB
+        /// are flushed at once.
+        sync_interval: Duration,
+    },
 }
 
 /// What a start found.
 #[derive(Clone, Debug)]
 pub struct Recovery {
     /// Every unfinished message, oldest first.
-    pub queued: Vec<Queued>,
+    pub queued: Queue,
     /// Damaged pieces kept in `corrupt/`, those of earlier starts too. Each may have been a message: somebody should look.
     pub corrupt: u64,
     /// Bytes of unfinished writes that were cut off.
@@ -95,13 +119,17 @@ pub struct Recovery {
 pub struct Health {
     /// Why nothing can be written.
     pub failure: Option<Failure>,
+    /// When a group counts as stored.
+    pub mode: Mode,
+    /// How long the oldest write that counts as stored has been waiting to be flushed: always none in [`Mode::Durable`].
+    pub unsynced: Option<Duration>,
     /// Damaged pieces found by the start or since.
     pub corrupt: u64,
     /// Segments on disk.
     pub segments: usize,
     /// Bytes of unfinished messages.
     pub live_bytes: u64,
-    /// Bytes on disk.
+    /// Bytes on disk, those of files that are kept to be segments again too.
     pub disk_bytes: u64,
     /// Bytes that can still be written.
     pub free_bytes: u64,
@@ -178,7 +206,7 @@ pub enum SubmitError {
     /// [`WAITING_BYTES_MAX`] or [`WAITING_GROUPS_MAX`] is reached.
     #[error("too much waits to be written")]
     Full,
-    /// An envelope of more than 16 MiB, or a group of more than 4 GiB: it could not be read back. Permanent.
+    /// An envelope of more than 16 MiB, or a group of nearly 2 GiB: it could not be read back. Permanent.
     #[error("too large to be stored")]
     TooLarge,
 }
@@ -232,9 +260,9 @@ impl Spool {
                 io::ErrorKind::WouldBlock => Error::Locked { path: path.clone() },
                 _ => prepare(source),
             })?;
-        let recovered = recover::recover(fs.as_ref(), &config.directory)?;
-        let (durable, told) = (recovered.durable, recovered.told);
         let room = disk::Room::of(fs.as_ref(), &config);
+        let recovered = recover::recover(fs.as_ref(), &config.directory, room.ample_bytes())?;
+        let (durable, told) = (recovered.durable, recovered.told);
         let (shared, report) = Shared::new(fs, config, room, lock, recovered);
         let shared = Arc::new(shared);
         shared.measure();

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::ReadError;
 use crate::format::{
-    Damage, Kind, RECORD_HEADER, RecordHeader, envelope_length, parse_envelope_alone, parse_message,
+    Damage, Kind, RECORD_HEADER, RecordHeader, Version, envelope_end, parse_envelope_alone,
+    parse_message,
 };
 use crate::index::Place;
 use crate::record::Message;
@@ -24,19 +25,30 @@ pub(crate) fn read_message(file: &dyn File, place: Place) -> Result<Message, Rea
     if crc.finalize() != header.crc {
         return Err(ReadError::Damaged(Damage("checksum of a message")));
     }
-    parse_message(&Bytes::from(buffer).slice(RECORD_HEADER..)).map_err(ReadError::Damaged)
+    let payload = Bytes::from(buffer).slice(RECORD_HEADER..);
+    parse_message(&payload, header.version).map_err(ReadError::Damaged)
 }
 
-/// Reads and checks only the envelope of a message, by its own checksum.
+/// Reads and checks only the envelope of a message, by its own checksum. What the first release wrote has none: of that, the
+/// envelope is known only while all of the message is.
 pub(crate) fn read_envelope(file: &dyn File, place: Place) -> Result<Message, ReadError> {
-    let payload = place.offset + RECORD_HEADER as u64;
-    let length = read(file, payload, LENGTH)?;
-    let length = LENGTH + envelope_length(&length).map_err(ReadError::Damaged)?;
-    if RECORD_HEADER + length > wide(place.length) {
+    let begin = read(file, place.offset, RECORD_HEADER + LENGTH)?;
+    // A header that is damaged itself does not matter.
+    let header = RecordHeader::parse(&begin);
+    if header.is_some_and(|header| header.version == Version::One) {
+        let message = read_message(file, place)?;
+        return Ok(Message {
+            headers: Bytes::new(),
+            body: Bytes::new(),
+            ..message
+        });
+    }
+    let end = envelope_end(&begin[RECORD_HEADER..], Version::Two).map_err(ReadError::Damaged)?;
+    if RECORD_HEADER + end > wide(place.length) {
         return Err(ReadError::Damaged(Damage("envelope too long")));
     }
-    let part = read(file, payload, length)?;
-    parse_envelope_alone(&part, place.envelope_crc).map_err(ReadError::Damaged)
+    let part = read(file, place.offset + RECORD_HEADER as u64, end)?;
+    parse_envelope_alone(&part).map_err(ReadError::Damaged)
 }
 
 fn read(file: &dyn File, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {

@@ -7,33 +7,45 @@
 use std::io;
 
 use crate::format::{
-    END_MARK, GROUP_END, GROUP_HEADER, GROUP_MAGIC, GroupHeader, Kind, Mark, MessageHead,
-    RECORD_HEADER, RecordHeader, SEGMENT_HEADER, parse_attempt, parse_done, parse_head,
+    END_MARK, GROUP_END, GROUP_HEADER, GROUP_MAGIC, GroupHeader, Kind, Mark, RECORD_HEADER,
+    RecordHeader, SEGMENT_HEADER, envelope_end, parse_attempt, parse_done, parse_queued,
 };
 use crate::index::Place;
-use crate::record::Attempt;
+use crate::record::{Attempt, Queued};
 use crate::{MessageId, sys};
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
 
 /// What a group holds, without the bodies.
-#[derive(Clone, Debug)]
-pub(crate) enum Found {
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Found<'a> {
     Attempt(Attempt),
     Done(MessageId),
-    Message(MessageHead, Place),
+    /// As if nothing had become of it.
+    Message(Queued<'a>, Place),
 }
 
 /// A piece of a segment.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
     /// An intact group.
-    Group(Vec<Found>),
+    Group(Vec<Found<'static>>),
     /// Unreadable bytes with intact groups behind them.
     Damage { start: u64, end: u64 },
-    /// Unreadable bytes at the end; zeros only if `torn` is false.
-    Tail { start: u64, torn: bool },
+    /// Bytes at the end that are no group.
+    Tail { start: u64, rest: Rest },
+}
+
+/// What lies behind the last group of a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Rest {
+    /// Nothing was written there.
+    Zeros,
+    /// What the file held when it was another segment: groups with another mark.
+    Stale,
+    /// What a crash left of an unfinished write, or damage.
+    Torn,
 }
 
 /// Scans one segment.
@@ -82,6 +94,11 @@ impl<'a> Scanner<'a> {
         self.position = position.max(self.position);
     }
 
+    /// Takes the file for no longer than this.
+    pub(crate) fn limit(&mut self, length: u64) {
+        self.length = self.length.min(length);
+    }
+
     /// The mark of the groups.
     pub(crate) fn mark(&self) -> Option<Mark> {
         self.mark
@@ -114,12 +131,37 @@ impl<'a> Scanner<'a> {
             at = candidate + 1;
         }
         self.position = self.length;
-        let torn = !self.is_zero(start)?;
-        Ok(Some(Piece::Tail { start, torn }))
+        let rest = self.rest(start)?;
+        Ok(Some(Piece::Tail { start, rest }))
+    }
+
+    /// What lies there and is no group of this segment, intact or not.
+    fn rest(&mut self, start: u64) -> io::Result<Rest> {
+        if self.is_zero(start, self.length)? {
+            return Ok(Rest::Zeros);
+        }
+        let Some(mark) = self.mark else {
+            // Before a file is another segment the place of its first group is made zero: none was begun.
+            let first = start.saturating_add(wide(GROUP_HEADER));
+            let blank = self.is_zero(start, first.min(self.length))?;
+            return Ok(if blank { Rest::Stale } else { Rest::Torn });
+        };
+        let own: Vec<u8> = GROUP_MAGIC.iter().chain(&mark).copied().collect();
+        if self.find(&own, start)?.is_some() {
+            return Ok(Rest::Torn);
+        }
+        let mut at = start;
+        while let Some(candidate) = self.find(GROUP_MAGIC, at)? {
+            if GroupHeader::parse(self.peek(candidate, GROUP_HEADER)?).is_some() {
+                return Ok(Rest::Stale);
+            }
+            at = candidate + 1;
+        }
+        Ok(Rest::Torn)
     }
 
     /// The group at an offset, if an intact one is there, and where it ends.
-    fn group(&mut self, start: u64) -> io::Result<Option<(Vec<Found>, u64)>> {
+    fn group(&mut self, start: u64) -> io::Result<Option<(Vec<Found<'static>>, u64)>> {
         let header = GroupHeader::parse(self.peek(start, GROUP_HEADER)?);
         let Some(header) = header.filter(|header| Some(header.mark) == self.mark) else {
             return Ok(None);
@@ -143,7 +185,7 @@ impl<'a> Scanner<'a> {
         Ok(whole.then(|| (found, end + wide(END_MARK))))
     }
 
-    fn record(&mut self, start: u64, limit: u64) -> io::Result<Option<(Found, u64)>> {
+    fn record(&mut self, start: u64, limit: u64) -> io::Result<Option<(Found<'static>, u64)>> {
         let mut crc = crc32fast::Hasher::new();
         let bytes = self.peek(start, RECORD_HEADER)?;
         let Some(header) = RecordHeader::parse(bytes) else {
@@ -172,40 +214,38 @@ impl<'a> Scanner<'a> {
     }
 
     /// What the payload of the record at `start` says.
-    fn payload(&mut self, header: RecordHeader, start: u64) -> io::Result<Option<Found>> {
+    fn payload(&mut self, header: RecordHeader, start: u64) -> io::Result<Option<Found<'static>>> {
         let at = start + wide(RECORD_HEADER);
         let length = usize::try_from(header.length).unwrap_or(usize::MAX);
         Ok(match header.kind {
             Kind::Done => parse_done(self.peek(at, length.min(CHUNK))?)
                 .ok()
                 .map(Found::Done),
-            Kind::Attempt => parse_attempt(self.peek(at, length)?)
+            Kind::Attempt => parse_attempt(self.peek(at, length)?, header.version)
                 .ok()
                 .map(Found::Attempt),
-            Kind::Message => {
-                let mut want = CHUNK.min(length);
-                loop {
-                    match parse_head(self.peek(at, want)?) {
-                        Ok(Some(head)) => break self.message(header, start, head),
-                        // An envelope larger than a chunk: read on, as far as the record goes.
-                        Ok(None) if want < length => want = (want * 2).min(length),
-                        Ok(None) | Err(_) => break None,
-                    }
-                }
-            }
+            Kind::Message => self.message(header, start)?,
         })
     }
 
-    fn message(&self, header: RecordHeader, start: u64, head: MessageHead) -> Option<Found> {
+    fn message(&mut self, header: RecordHeader, start: u64) -> io::Result<Option<Found<'static>>> {
+        let at = start + wide(RECORD_HEADER);
+        let Ok(end) = envelope_end(self.peek(at, 4)?, header.version) else {
+            return Ok(None);
+        };
+        // No further than the record goes, whatever the envelope says.
+        let limit = usize::try_from(header.length).unwrap_or(usize::MAX);
+        let Ok(queued) = parse_queued(self.peek(at, end.min(limit))?, header.version) else {
+            return Ok(None);
+        };
         // What this program writes is shorter, so that the length with the header is too.
-        let length = header.length.checked_add(RECORD_HEADER.try_into().ok()?)?;
-        let place = Place {
+        let length = u64::from(header.length) + wide(RECORD_HEADER);
+        let place = u32::try_from(length).map(|length| Place {
             segment: self.segment,
             offset: start,
             length,
-            envelope_crc: head.envelope_crc,
-        };
-        Some(Found::Message(head, place))
+        });
+        Ok(place.ok().map(|place| Found::Message(queued, place)))
     }
 
     /// The bytes at an offset, up to `want` of them; fewer only at the end of the file.
@@ -242,11 +282,16 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn find_magic(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+    fn find_magic(&mut self, at: u64) -> io::Result<Option<u64>> {
         let Some(mark) = self.mark else {
             return Ok(None);
         };
         let begin: Vec<u8> = GROUP_MAGIC.iter().chain(&mark).copied().collect();
+        self.find(&begin, at)
+    }
+
+    /// Where these bytes stand next.
+    fn find(&mut self, begin: &[u8], mut at: u64) -> io::Result<Option<u64>> {
         while at < self.length {
             let bytes = self.peek(at, CHUNK)?;
             if let Some(hit) = bytes
@@ -264,9 +309,10 @@ impl<'a> Scanner<'a> {
         Ok(None)
     }
 
-    fn is_zero(&mut self, mut at: u64) -> io::Result<bool> {
-        while at < self.length {
-            let bytes = self.peek(at, CHUNK)?;
+    fn is_zero(&mut self, mut at: u64, end: u64) -> io::Result<bool> {
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let bytes = self.peek(at, want)?;
             if bytes.is_empty() {
                 break;
             }

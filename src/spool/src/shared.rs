@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::disk::Room;
 use crate::format::{ENVELOPE_MAX, GROUP_MAX, envelope_bytes, record_bytes};
@@ -18,7 +18,7 @@ use crate::record::{Message, Record};
 use crate::recover::{Recovered, Segment, copy};
 use crate::sys::{File, FileSystem};
 use crate::{
-    CommitError, Config, Failure, Health, MessageId, ReadError, Recovery, SubmitError,
+    CommitError, Config, Failure, Health, MessageId, Mode, ReadError, Recovery, SubmitError,
     WAITING_BYTES_MAX, WAITING_GROUPS_MAX,
 };
 
@@ -85,6 +85,12 @@ impl State {
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.segments.values().map(|segment| segment.bytes).sum()
     }
+
+    /// What all hints take. Apart: none of it is waste that moving messages would free.
+    pub(crate) fn hint_bytes(&self) -> u64 {
+        let hints = self.segments.values().map(|segment| segment.hint_bytes);
+        hints.sum()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +100,8 @@ pub(crate) struct Counts {
     /// The writer is gone, and the spool was not closed.
     pub(crate) writer_died: bool,
     pub(crate) corrupt: u64,
+    /// Since when something is answered and not flushed.
+    pub(crate) unsynced: Option<Instant>,
     pub(crate) syncs: u64,
     pub(crate) commits: u64,
 }
@@ -112,6 +120,7 @@ pub(crate) struct Shared {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) directory: PathBuf,
     pub(crate) room: Room,
+    pub(crate) mode: Mode,
     waiting: Mutex<Waiting>,
     wake: Condvar,
     state: RwLock<State>,
@@ -139,6 +148,7 @@ impl Shared {
             fs,
             directory: config.directory,
             room,
+            mode: config.mode,
             waiting: Mutex::default(),
             wake: Condvar::new(),
             state: RwLock::new(State { index, segments }),
@@ -228,7 +238,6 @@ impl Shared {
             segment,
             offset,
             length,
-            envelope_crc: _,
         } = place;
         let piece = (offset, offset + u64::from(length));
         copy::aside(
@@ -267,7 +276,9 @@ impl Shared {
     }
 
     pub(crate) fn measure(&self) {
-        let disk_bytes = self.state().disk_bytes();
+        let state = self.state();
+        let disk_bytes = state.disk_bytes().saturating_add(state.hint_bytes());
+        drop(state);
         self.room
             .measure(self.fs.as_ref(), &self.directory, disk_bytes);
     }
@@ -275,12 +286,15 @@ impl Shared {
     pub(crate) fn health(&self) -> Health {
         let state = self.state();
         let (segments, live_bytes) = (state.segments.len(), state.index.live_bytes());
-        let disk_bytes = state.disk_bytes();
+        let beside = state.hint_bytes().saturating_add(self.room.spare());
+        let disk_bytes = state.disk_bytes().saturating_add(beside);
         drop(state);
         let disk_full = self.is_full();
         let counts = self.counts();
         Health {
             failure: counts.failure(),
+            mode: self.mode,
+            unsynced: counts.unsynced.map(|since| since.elapsed()),
             corrupt: counts.corrupt,
             segments,
             live_bytes,

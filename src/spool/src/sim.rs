@@ -4,17 +4,20 @@
 //! removed and whose directory was not flushed may be back. A flush that fails drops what it should have kept, as Linux does: a later
 //! flush of the same file succeeds and means nothing for those bytes.
 
+#![cfg_attr(not(test), expect(clippy::unwrap_used, reason = "for tests: a panic is how it says no"))]
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::sys::{File, FileSystem, Space};
+use crate::sys::File;
+
+mod system;
 
 /// The disk. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SimDisk(Arc<Mutex<Disk>>);
+pub struct SimDisk(Arc<Mutex<Disk>>);
 
 #[derive(Debug, Default)]
 struct Disk {
@@ -36,12 +39,16 @@ struct Disk {
     faults: BTreeMap<Fault, u32>,
     /// How much fits; `None` for no bound.
     capacity: Option<u64>,
-    pub(crate) syncs: u64,
+    /// A file is created as long as the room for it.
+    preallocates: bool,
+    /// A flush does nothing, and says that it did.
+    lies: bool,
+    syncs: u64,
 }
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Fault {
+pub enum Fault {
     Create,
     Read,
     Remove,
@@ -97,49 +104,77 @@ impl Content {
     fn taken(&self) -> u64 {
         self.room.max(self.seen.len() as u64)
     }
+
+    /// Zeros up to a length.
+    fn extend(&mut self, length: u64) {
+        let (offset, length) = (self.seen.len(), usize::try_from(length).unwrap());
+        let mut seen = vec![0; length.max(offset)];
+        seen[..offset].copy_from_slice(&self.seen);
+        self.seen = seen;
+        let bytes = vec![0; length.saturating_sub(offset)];
+        self.pending.push(Change::Write { offset, bytes });
+    }
 }
 
 impl SimDisk {
     /// A disk of so many bytes.
-    pub(crate) fn of_size(bytes: u64) -> Self {
+    pub fn of_size(bytes: u64) -> Self {
         let disk = Self::default();
         disk.resize(bytes);
         disk
     }
 
+    /// A disk whose files have their length from the start, as where room can be set aside.
+    pub fn preallocating() -> Self {
+        let disk = Self::default();
+        disk.0.lock().unwrap().preallocates = true;
+        disk
+    }
+
+    /// From now on no flush does anything, and all say that they did.
+    pub fn lie(&self) {
+        self.0.lock().unwrap().lies = true;
+    }
+
     /// Makes the volume larger or smaller.
-    pub(crate) fn resize(&self, bytes: u64) {
+    pub fn resize(&self, bytes: u64) {
         self.0.lock().unwrap().capacity = Some(bytes);
     }
 
     /// Nothing more fits, but for what is removed.
-    pub(crate) fn fill(&self) {
+    pub fn fill(&self) {
         let mut disk = self.0.lock().unwrap();
         disk.capacity = Some(disk.used());
     }
 
+    /// So much more fits than now.
+    pub fn grow(&self, bytes: u64) {
+        let mut disk = self.0.lock().unwrap();
+        disk.capacity = disk.capacity.map(|capacity| capacity + bytes);
+    }
+
     /// Everything fits.
-    pub(crate) fn unbound(&self) {
+    pub fn unbound(&self) {
         self.0.lock().unwrap().capacity = None;
     }
 
     /// Lets the operation after so many others find the disk full; so it stays.
-    pub(crate) fn fill_in(&self, operations: u64) {
+    pub fn fill_in(&self, operations: u64) {
         self.0.lock().unwrap().fill_in = Some(operations);
     }
 
     /// Lets the operation after so many others fail, once.
-    pub(crate) fn fail_in(&self, operations: u64) {
+    pub fn fail_in(&self, operations: u64) {
         self.0.lock().unwrap().fail_in = Some(operations);
     }
 
     /// Lets the next so many operations of a kind fail.
-    pub(crate) fn fail(&self, fault: Fault, times: u32) {
+    pub fn fail(&self, fault: Fault, times: u32) {
         self.0.lock().unwrap().faults.insert(fault, times);
     }
 
     /// Nothing fails any more.
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         let mut disk = self.0.lock().unwrap();
         disk.fail_in = None;
         disk.fill_in = None;
@@ -147,12 +182,12 @@ impl SimDisk {
     }
 
     /// Flushes so far.
-    pub(crate) fn syncs(&self) -> u64 {
+    pub fn syncs(&self) -> u64 {
         self.0.lock().unwrap().syncs
     }
 
     /// The power goes. `chance` decides for each unflushed change how much of it survives (0.0..=1.0).
-    pub(crate) fn crash(&self, mut chance: impl FnMut() -> f64) {
+    pub fn crash(&self, mut chance: impl FnMut() -> f64) {
         let mut disk = self.0.lock().unwrap();
         disk.locked = None;
         disk.fail_in = None;
@@ -179,7 +214,7 @@ impl SimDisk {
     }
 
     /// Changes one byte of a file.
-    pub(crate) fn damage(&self, path: &Path, offset: usize) {
+    pub fn damage(&self, path: &Path, offset: usize) {
         let mut disk = self.0.lock().unwrap();
         let file = disk.names[path];
         disk.files[file].seen[offset] ^= 0x55;
@@ -187,7 +222,7 @@ impl SimDisk {
     }
 
     /// Leaves zeros of a file from an offset on.
-    pub(crate) fn blank(&self, path: &Path, from: usize) {
+    pub fn blank(&self, path: &Path, from: usize) {
         let mut disk = self.0.lock().unwrap();
         let file = disk.names[path];
         disk.files[file].seen[from..].fill(0);
@@ -195,7 +230,7 @@ impl SimDisk {
     }
 
     /// Cuts a file.
-    pub(crate) fn cut(&self, path: &Path, length: usize) {
+    pub fn cut(&self, path: &Path, length: usize) {
         let mut disk = self.0.lock().unwrap();
         let file = disk.names[path];
         disk.files[file].seen.truncate(length);
@@ -203,7 +238,7 @@ impl SimDisk {
     }
 
     /// The names and contents of all files.
-    pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let disk = self.0.lock().unwrap();
         disk.names
             .iter()
@@ -212,7 +247,7 @@ impl SimDisk {
     }
 
     /// A disk of its own with the same content.
-    pub(crate) fn copy(&self) -> Self {
+    pub fn copy(&self) -> Self {
         let disk = self.0.lock().unwrap();
         Self(Arc::new(Mutex::new(Disk {
             names: disk.names.clone(),
@@ -255,7 +290,7 @@ impl SimDisk {
     }
 
     fn open_file(&self, file: usize) -> Arc<dyn File> {
-        Arc::new(SimFile {
+        Arc::new(system::SimFile {
             disk: self.clone(),
             file,
         })
@@ -281,212 +316,5 @@ fn survive(change: &Change, share: f64, content: &mut Vec<u8>) {
             }
             .apply(content);
         }
-    }
-}
-
-impl FileSystem for SimDisk {
-    fn create_dir(&self, _directory: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let disk = self.0.lock().unwrap();
-        let inside = disk
-            .names
-            .keys()
-            .filter(|path| path.parent() == Some(directory));
-        Ok(inside
-            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
-            .collect())
-    }
-
-    fn create(&self, path: &Path, room: u64) -> io::Result<Arc<dyn File>> {
-        self.operation(Fault::Create)?;
-        let mut disk = self.0.lock().unwrap();
-        if disk.names.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let room = if room <= disk.free() { room } else { 0 };
-        disk.files.push(Content {
-            room,
-            ..Content::default()
-        });
-        let file = disk.files.len() - 1;
-        disk.names.insert(path.to_owned(), file);
-        drop(disk);
-        Ok(self.open_file(file))
-    }
-
-    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn File>> {
-        self.operation(Fault::Create)?;
-        let mut disk = self.0.lock().unwrap();
-        if disk.names.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        if bytes > disk.free() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let zeros = vec![0; usize::try_from(bytes).unwrap()];
-        disk.files.push(Content {
-            seen: zeros.clone(),
-            room: bytes,
-            pending: vec![Change::Write {
-                offset: 0,
-                bytes: zeros,
-            }],
-            ..Content::default()
-        });
-        let file = disk.files.len() - 1;
-        disk.names.insert(path.to_owned(), file);
-        drop(disk);
-        Ok(self.open_file(file))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = self.0.lock().unwrap().names.get(path).copied();
-        file.map(|file| self.open_file(file))
-            .ok_or(io::ErrorKind::NotFound.into())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.operation(Fault::Remove)?;
-        self.0
-            .lock()
-            .unwrap()
-            .names
-            .remove(path)
-            .map(|_| ())
-            .ok_or(io::ErrorKind::NotFound.into())
-    }
-
-    fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
-        self.operation(Fault::SyncDirectory)?;
-        let mut disk = self.0.lock().unwrap();
-        disk.durable_names = disk.names.clone();
-        Ok(())
-    }
-
-    fn lock(&self, _directory: &Path) -> io::Result<Box<dyn Debug + Send + Sync>> {
-        let mut disk = self.0.lock().unwrap();
-        if disk.locked.is_some() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        disk.processes += 1;
-        disk.locked = Some(disk.processes);
-        Ok(Box::new(Lock(self.clone(), disk.processes)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operation(Fault::Create)?;
-        let mut disk = self.0.lock().unwrap();
-        let file = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        disk.names.insert(to.to_owned(), file);
-        Ok(())
-    }
-
-    fn random(&self) -> io::Result<[u8; 8]> {
-        let mut disk = self.0.lock().unwrap();
-        disk.randoms += 1;
-        Ok(disk.randoms.to_be_bytes())
-    }
-
-    fn space(&self, _directory: &Path) -> io::Result<Space> {
-        let disk = self.0.lock().unwrap();
-        Ok(Space {
-            total: disk.capacity.unwrap_or(u64::MAX),
-            free: disk.free(),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct Lock(SimDisk, u64);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let mut disk = self.0.0.lock().unwrap();
-        // After a crash the next process may have it already.
-        if disk.locked == Some(self.1) {
-            disk.locked = None;
-        }
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    disk: SimDisk,
-    file: usize,
-}
-
-impl SimFile {
-    fn change(&self, change: Change) {
-        let mut disk = self.disk.0.lock().unwrap();
-        let content = &mut disk.files[self.file];
-        if matches!(change, Change::Truncate(_)) {
-            content.room = 0;
-        }
-        change.apply(&mut content.seen);
-        content.pending.push(change);
-    }
-}
-
-impl File for SimFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut failed = self.disk.operation(Fault::Write);
-        let fits = {
-            let disk = self.disk.0.lock().unwrap();
-            let end = disk.files[self.file].taken().saturating_add(disk.free());
-            usize::try_from(end.saturating_sub(offset)).unwrap()
-        };
-        // A write that fails may have written some of it.
-        let mut kept = if failed.is_ok() {
-            bytes.len()
-        } else {
-            bytes.len() / 2
-        };
-        if kept > fits {
-            kept = fits;
-            failed = Err(io::ErrorKind::StorageFull.into());
-        }
-        let offset = usize::try_from(offset).unwrap();
-        self.change(Change::Write {
-            offset,
-            bytes: bytes[..kept].to_vec(),
-        });
-        failed
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.operation(Fault::Read)?;
-        let disk = self.disk.0.lock().unwrap();
-        let seen = &disk.files[self.file].seen;
-        let from = usize::try_from(offset).unwrap().min(seen.len());
-        let length = buffer.len().min(seen.len() - from);
-        buffer[..length].copy_from_slice(&seen[from..from + length]);
-        Ok(length)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let failed = self.disk.operation(Fault::Sync);
-        let mut disk = self.disk.0.lock().unwrap();
-        disk.syncs += 1;
-        let content = &mut disk.files[self.file];
-        let pending = std::mem::take(&mut content.pending);
-        if failed.is_ok() {
-            pending
-                .iter()
-                .for_each(|change| change.apply(&mut content.durable));
-        }
-        failed
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().unwrap().files[self.file].seen.len() as u64)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.disk.operation(Fault::Truncate)?;
-        self.change(Change::Truncate(usize::try_from(length).unwrap()));
-        Ok(())
     }
 }

@@ -31,6 +31,10 @@ pub trait FileSystem: Debug + Send + Sync {
     }
     /// Opens a file for reading and cutting.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations and removals in a directory durable.
@@ -69,6 +73,14 @@ pub trait File: Debug + Send + Sync {
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file.
     fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Makes the room for so many bytes the file's own, and the file so long if it is shorter; what is added reads as zeros.
+    ///
+    /// # Errors
+    /// As all; `Unsupported` if the file system cannot promise that.
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        let _ = length;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Whether it says that nothing more fits: that is no fault of the disk, and passes.
@@ -127,6 +139,10 @@ impl FileSystem for RealFileSystem {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(fs::File::open(path)?)))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -189,5 +205,9 @@ impl File for RealFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        Ok(fallocate(&self.0, FallocateFlags::empty(), 0, length)?)
     }
 }

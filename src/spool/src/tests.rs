@@ -14,10 +14,15 @@ mod damage;
 mod faults;
 mod format;
 mod full;
+mod hints;
 mod keeping;
+mod offline;
 mod property;
 mod reclaiming;
+mod relaxed;
 mod space;
+mod spares;
+mod upgrade;
 
 type Told = Arc<Mutex<Option<Result<(), CommitError>>>>;
 
@@ -26,10 +31,15 @@ fn directory() -> PathBuf {
 }
 
 fn open(disk: &SimDisk, segment_bytes: u64) -> (Spool, Recovery, Writer) {
+    open_in(disk, segment_bytes, Mode::default())
+}
+
+fn open_in(disk: &SimDisk, segment_bytes: u64, mode: Mode) -> (Spool, Recovery, Writer) {
     let config = Config {
         directory: directory(),
         segment_bytes,
         bytes_max: None,
+        mode,
     };
     Spool::open_on(Arc::new(disk.clone()), config).unwrap()
 }
@@ -57,6 +67,7 @@ fn message(ids: &IdGenerator, body: &[u8]) -> Message {
             credential: "app".into(),
             envid: Some("e".into()),
             ret: Some(Ret::Headers),
+            ..Envelope::default()
         },
         headers: Bytes::from_static(b"Received: x\r\n"),
         body: Bytes::copy_from_slice(body),
@@ -68,6 +79,7 @@ fn attempt(id: MessageId, results: Vec<(u32, RecipientResult)>) -> Attempt {
         id,
         next_attempt_ms: 9_000,
         attempts: 1,
+        delay_notified: false,
         results,
     }
 }
@@ -124,6 +136,7 @@ impl Rig {
             directory: directory(),
             segment_bytes: SEGMENT,
             bytes_max: None,
+            mode: Mode::default(),
         };
         let (spool, recovery, writer) = Spool::open_on(Arc::new(disk.clone()), config)?;
         Ok(Self {
@@ -195,8 +208,37 @@ fn numbered(number: u128, body: &[u8]) -> Message {
     }
 }
 
+/// One that uses all that an envelope has.
+fn everything(number: u128) -> Message {
+    let recipient = |address: &str| Recipient {
+        address: address.into(),
+        ..Recipient::default()
+    };
+    let mut message = numbered(number, b"Hi\r\n");
+    message.envelope = Envelope {
+        sender: "s@EXAMPLE.com".into(),
+        recipients: vec![
+            recipient("1@a.example"),
+            recipient("2@A.example"),
+            recipient("3@b.example"),
+            recipient("4@a.example"),
+        ],
+        body: BodyType::BinaryMime,
+        tls: TlsDemand::Required,
+        deliver_by: Some(DeliverBy {
+            deadline_ms: 90_000,
+            on_expiry: ByMode::Notify,
+            trace: true,
+        }),
+        not_before_ms: 5_000,
+        priority: -4,
+        ..message.envelope
+    };
+    message
+}
+
 fn put(number: u128) -> Record {
-    Record::Message(numbered(number, &[b'x'; 300]))
+    Record::Message(numbered(number, &[b'x'; 286]))
 }
 
 fn first() -> PathBuf {
@@ -211,9 +253,22 @@ fn aside(disk: &SimDisk) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Message 1 alone in the first segment, message 2 in the second.
+/// The next start reads the segments themselves.
+fn forget_hints(disk: &SimDisk) {
+    for path in disk.files().into_keys() {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "hint")
+        {
+            disk.remove(&path).unwrap();
+        }
+    }
+}
+
+/// Message 1 alone in the first segment, message 2 in the second; without hints.
 fn two_segments(disk: &SimDisk) -> Rig {
     let mut rig = Rig::filled(disk, 1..=1).restart();
     assert!(rig.store(vec![put(2)]));
+    forget_hints(disk);
     rig
 }

@@ -7,27 +7,29 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::format::{Durable, Encoded, SEGMENT_HEADER, encode_group, mark_group};
+use crate::format::{Durable, END_MARK, Encoded, GROUP_HEADER, SEGMENT_HEADER, record_bytes};
 use crate::index::Place;
 use crate::record::Record;
-use crate::recover::segment_path;
 use crate::shared::{Group, Shared};
 use crate::sys::is_full;
 use crate::{CommitError, Failure};
 
 mod compact;
+mod flush;
 mod full;
+mod reclaim;
 mod segment;
+mod spares;
+mod window;
 
 use compact::Compaction;
 use full::Reserve;
-use segment::{Active, AppendError, append, begin, remove};
+use segment::{Active, AppendError, Blank, append, begin, leave_hint};
+use spares::Spares;
+use window::Window;
 
 /// Most bytes of one batch: bounds the memory for it, and the time until the first of it is answered.
 const BATCH_BYTES_MAX: u64 = 16 << 20;
-
-/// A buffer that grew past this for one large batch is given back.
-const BUFFER_KEPT: usize = 32 << 20;
 
 /// How often a failing disk is tried while no mail comes that would try it.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,9 +48,10 @@ pub struct Writer {
     /// Whether the newest segment tells that already, and holds nothing.
     told: bool,
     reserve: Reserve,
+    spares: Spares,
     /// A segment was removed, and the directory not flushed since.
     removal_unsynced: bool,
-    buffer: Vec<u8>,
+    window: Window,
     compaction: Compaction,
 }
 
@@ -59,6 +62,7 @@ impl Writer {
             .segments
             .last_key_value()
             .map(|(sequence, _)| *sequence);
+        let spares = Spares::found(&shared);
         let mut writer = Self {
             shared,
             active: None,
@@ -66,8 +70,9 @@ impl Writer {
             before: durable,
             told,
             reserve: Reserve::Missing,
+            spares,
             removal_unsynced: false,
-            buffer: Vec::new(),
+            window: Window::default(),
             compaction: Compaction::Idle,
         };
         writer.tick();
@@ -84,7 +89,9 @@ impl Writer {
                 self.tick();
                 measured = Instant::now();
             }
-            if self.step() {
+            let worked = self.step();
+            let due = self.flush_if_due();
+            if worked {
                 continue;
             }
             let failing = self.shared.counts().write_failure.is_some();
@@ -93,7 +100,10 @@ impl Writer {
             } else {
                 MEASURE_INTERVAL
             };
-            if !self.shared.wait(patience) {
+            if !self
+                .shared
+                .wait(due.map_or(patience, |due| due.min(patience)))
+            {
                 break;
             }
             if failing {
@@ -103,13 +113,23 @@ impl Writer {
         self.finish();
     }
 
+    /// What [`Self::run`] does once a second, for those who call [`Self::step`] themselves: measures the disk, and tries one that
+    /// has failed.
+    pub fn tend(&mut self) {
+        self.tick();
+        if self.shared.counts().write_failure.is_some() {
+            self.probe();
+        }
+    }
+
     /// Commits one batch of what waits, and moves a little of what keeps old segments if nothing waits or if much of the
     /// disk is waste. Returns whether there was anything to do.
     pub fn step(&mut self) -> bool {
         let batch = self.shared.take(BATCH_BYTES_MAX);
-        let slice = if self.is_saving() {
-            None
-        } else if batch.is_empty() || self.is_compaction_urgent() {
+        if self.is_saving() {
+            return self.step_saving(batch);
+        }
+        let slice = if batch.is_empty() || self.is_compaction_urgent() {
             self.slice()
         } else {
             None
@@ -147,27 +167,34 @@ impl Writer {
         result.is_ok()
     }
 
-    /// Makes groups durable and known.
+    /// Makes groups known once they are written, and flushed if that is the mode.
     fn store(&mut self, batch: &[Group]) -> io::Result<()> {
-        self.buffer.clear();
-        let mut places = Vec::with_capacity(batch.len());
-        for group in batch {
-            let start = wide(self.buffer.len());
-            places.push((start, encode_group(&group.records, &mut self.buffer)));
-        }
-        let starts: Vec<u64> = places.iter().map(|(start, _)| *start).collect();
-        let stored = self.write(&starts).map(|(segment, offset)| {
-            self.apply(batch, &places, segment, offset);
+        let length = batch.iter().map(group_bytes).sum();
+        self.make_way(length)?;
+        let places = self.window.encode(batch);
+        let stored = self.write().and_then(|(segment, offset)| {
+            if self.is_flush_owed() {
+                self.flush_active()?;
+            } else {
+                self.promise(batch, &places);
+            }
+            Ok((segment, offset))
         });
-        if self.buffer.capacity() > BUFFER_KEPT {
-            self.buffer = Vec::new();
+        match stored {
+            Ok((segment, offset)) => {
+                self.apply(batch, &places, segment, offset);
+                Ok(())
+            }
+            Err(error) => {
+                self.window.refuse();
+                Err(error)
+            }
         }
-        stored
     }
 
-    /// Makes the buffer with groups at these offsets durable; returns where it lies.
-    fn write(&mut self, starts: &[u64]) -> io::Result<(u64, u64)> {
-        let length = wide(self.buffer.len());
+    /// Sees to a segment that so many bytes may be added to.
+    fn make_way(&mut self, length: u64) -> io::Result<()> {
+        let length = length + wide(self.window.bytes.len());
         let full = self.active.as_ref().is_some_and(|active| {
             active.durable > wide(SEGMENT_HEADER) && active.durable + length > active.limit
         });
@@ -178,47 +205,53 @@ impl Writer {
             let room = self.shared.room.segment_bytes;
             self.active = Some(self.begin_anew(room.max(length + wide(SEGMENT_HEADER)))?);
         }
+        Ok(())
+    }
+
+    /// Writes what of the window is not written; returns where the window lies.
+    fn write(&mut self) -> io::Result<(u64, u64)> {
         let Some(active) = &mut self.active else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        for start in starts {
-            let start = usize::try_from(*start).unwrap_or(usize::MAX);
-            mark_group(
-                self.buffer.get_mut(start..).unwrap_or_default(),
-                active.mark,
-            );
-        }
-        if let Err(error) = append(active, &self.buffer) {
+        self.window.mark(active.mark);
+        let from = self.window.written;
+        let offset = active.durable + wide(from);
+        if let Err(error) = append(active, &mut self.window.bytes, from, offset) {
             if !matches!(error, AppendError::CutBack(_)) {
                 self.give_up();
             }
             let (AppendError::CutBack(error) | AppendError::Failed(error)) = error;
             return Err(error);
         }
-        let offset = active.durable;
-        active.durable += length;
-        self.shared.room.spend(length);
-        Ok((active.sequence, offset))
+        let (sequence, offset) = (active.sequence, active.durable);
+        self.window.written = self.window.bytes.len();
+        self.shared.room.spend(wide(self.window.written - from));
+        if let Some(known) = self.shared.state_mut().segments.get_mut(&sequence) {
+            known.bytes = known.bytes.max(offset + wide(self.window.written));
+        }
+        Ok((sequence, offset))
     }
 
-    fn apply(&self, batch: &[Group], places: &[(u64, Vec<Encoded>)], segment: u64, offset: u64) {
+    fn apply(
+        &mut self,
+        batch: &[Group],
+        places: &[(u64, Vec<Encoded>)],
+        segment: u64,
+        offset: u64,
+    ) {
         let mut state = self.shared.state_mut();
-        if let Some(known) = state.segments.get_mut(&segment) {
-            known.bytes = known.bytes.max(offset + wide(self.buffer.len()));
-        }
         for (group, (start, encoded)) in batch.iter().zip(places) {
             for (record, encoded) in group.records.iter().zip(encoded) {
+                let place = Place {
+                    segment,
+                    offset: offset + start + encoded.offset,
+                    length: encoded.length,
+                };
+                if let Some(active) = &mut self.active {
+                    active.hint.record(record, place);
+                }
                 match record {
-                    Record::Message(message) => {
-                        let offset = offset + start + encoded.offset;
-                        let place = Place {
-                            segment,
-                            offset,
-                            length: encoded.length,
-                            envelope_crc: encoded.envelope_crc,
-                        };
-                        state.index.insert(message.id, place);
-                    }
+                    Record::Message(message) => state.index.insert(message.id, place),
                     Record::Attempt(attempt) => state.index.merge(attempt),
                     Record::Done(id) => state.index.remove(*id),
                 }
@@ -228,7 +261,6 @@ impl Writer {
 
     fn count(&self, groups: usize) {
         let mut counts = self.shared.counts();
-        counts.syncs += 1;
         counts.commits += wide(groups);
         // That the last few bytes were taken does not make a full disk less full.
         let full = counts.write_failure == Some(Failure::DiskFull);
@@ -244,6 +276,7 @@ impl Writer {
     fn fail(&mut self, error: &io::Error) -> CommitError {
         tracing::error!(%error, "cannot write the spool");
         let (failure, error) = if is_full(error) {
+            self.spares.give_up(&self.shared);
             // Other numbers may be up to a second old.
             self.shared.measure();
             (Failure::DiskFull, CommitError::DiskFull)
@@ -255,28 +288,14 @@ impl Writer {
         error
     }
 
-    /// Gives the active segment up. What was durable in it stays; what was not is cut off if that works, so that what was
-    /// refused does not come back.
-    fn give_up(&mut self) {
-        if let Some(active) = self.active.take() {
-            self.passed(&active);
-            // A disk that fails for long would fill with files that hold nothing.
-            let empty = active.durable == wide(SEGMENT_HEADER);
-            if !empty || remove(&self.shared, active.sequence).is_err() {
-                let _ = active.file.truncate(active.durable);
-            }
-        }
-    }
-
     /// Tries a fresh segment, so that the failure ends when the disk is mended and not only when mail comes.
     fn probe(&mut self) {
         if self.shared.counts().write_failure == Some(Failure::DiskFull) {
             self.tick();
             return;
         }
-        self.buffer.clear();
-        match self.write(&[]) {
-            Ok(_) => self.count(0),
+        match self.rewrite() {
+            Ok(()) => self.count(0),
             Err(error) => {
                 self.fail(&error);
             }
@@ -287,11 +306,18 @@ impl Writer {
     /// The end of an orderly life: the header of a segment that holds nothing tells the next start how far the last one is
     /// durable, which is true whether that header is durable or not. So there is nothing to copy.
     fn finish(&mut self) {
+        self.flush();
         self.seal();
         if self.told || self.before == Durable::default() {
             return;
         }
-        match self.begin_anew(wide(SEGMENT_HEADER)) {
+        let sequence = self.spend_sequence();
+        // Not in a spare file, which is of more use to the next start.
+        let begun = begin(&self.shared, sequence, self.before, |path| {
+            let file = self.shared.fs.create(path, wide(SEGMENT_HEADER))?;
+            Ok(Blank { file, filled: 0 })
+        });
+        match begun {
             Ok(_) => self.told = true,
             Err(error) => tracing::warn!(%error, "the next start has a segment to copy"),
         }
@@ -307,19 +333,35 @@ impl Writer {
 
     fn begin_anew(&mut self, room: u64) -> io::Result<Active> {
         let sequence = self.spend_sequence();
-        let path = segment_path(&self.shared.directory, sequence);
-        let file = self.shared.fs.create(&path, room)?;
-        begin(&self.shared, sequence, self.before, file)
+        // That they were segments must be undone before they are written.
+        let usable = self.sync_removal();
+        let Self { shared, spares, .. } = self;
+        begin(shared, sequence, self.before, |path| {
+            let spare = usable.then(|| spares.take(shared, path, room));
+            match spare.flatten() {
+                Some(spare) => Ok(spare),
+                None => {
+                    let file = shared.fs.create(path, room)?;
+                    Ok(Blank { file, filled: 0 })
+                }
+            }
+        })
     }
 
     /// Ends the active segment; what was preallocated and not used is given back.
-    fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
+        if self.window.is_promised()
+            && let Err(error) = self.flush_active()
+        {
+            self.fail(&error);
+        }
         if let Some(active) = self.active.take() {
             let _ = active.file.truncate(active.durable);
             if let Some(segment) = self.shared.state_mut().segments.get_mut(&active.sequence) {
                 segment.bytes = active.durable;
             }
             self.passed(&active);
+            leave_hint(&self.shared, active);
         }
     }
 
@@ -331,36 +373,6 @@ impl Writer {
                 end: active.durable,
             };
         }
-    }
-
-    /// Removes the oldest segments while nothing in them is alive.
-    fn reclaim(&mut self) {
-        loop {
-            // Durable before the next one goes: a `Done` must not vanish before the message it is about.
-            if self.removal_unsynced {
-                if let Err(error) = self.shared.fs.sync_dir(&self.shared.directory) {
-                    tracing::warn!(%error, "cannot make the removal of a segment durable");
-                    return;
-                }
-                self.removal_unsynced = false;
-            }
-            let Some((sequence, 0)) = self.oldest() else {
-                return;
-            };
-            if let Err(error) = remove(&self.shared, sequence) {
-                tracing::warn!(%error, sequence, "cannot remove a segment that is not needed");
-                return;
-            }
-            self.removal_unsynced = true;
-        }
-    }
-
-    /// The oldest segment that is sealed, and how many messages in it are alive.
-    fn oldest(&self) -> Option<(u64, u64)> {
-        let state = self.shared.state();
-        let (sequence, _) = state.segments.first_key_value()?;
-        let active = self.active.as_ref().map(|active| active.sequence);
-        (active != Some(*sequence)).then(|| (*sequence, state.index.live(*sequence).messages))
     }
 }
 
@@ -380,6 +392,12 @@ fn answer(groups: Vec<Group>, result: &Result<(), CommitError>) {
     for group in groups {
         group.done.give(result.clone());
     }
+}
+
+/// What a group takes in a segment.
+fn group_bytes(group: &Group) -> u64 {
+    let records = group.records.iter().map(record_bytes).sum::<u64>();
+    records.saturating_add(wide(GROUP_HEADER + END_MARK))
 }
 
 fn wide(value: usize) -> u64 {

@@ -4,10 +4,20 @@ use bytes::Bytes;
 
 use super::{
     Damage, Durable, ENVELOPE_MAX, GROUP_HEADER, GROUP_MAGIC, Mark, RECORD_HEADER, RECORD_VERSION,
-    SEGMENT_HEADER, SEGMENT_MAGIC, SegmentHeader, TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
+    RECORD_VERSION_1, SEGMENT_HEADER, SEGMENT_MAGIC, SegmentHeader, TYPE_ATTEMPT, TYPE_DONE,
+    TYPE_MESSAGE,
 };
 use crate::MessageId;
-use crate::record::{Attempt, BodyType, Envelope, Message, Recipient, RecipientResult, Ret};
+use crate::record::{
+    Attempt, BodyType, ByMode, DeliverBy, Envelope, Message, Queued, Recipient, RecipientResult,
+    Ret, TlsDemand,
+};
+
+/// Length of the length before an envelope part.
+const LENGTH: usize = 4;
+
+/// Length of the checksum behind one.
+const CHECKSUM: usize = 4;
 
 /// The header of a segment with its format version, if it is intact.
 pub(super) fn segment_header(bytes: &[u8]) -> Option<(u32, SegmentHeader)> {
@@ -62,10 +72,19 @@ pub(crate) enum Kind {
     Message,
 }
 
+/// How the payload of a record is laid out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Version {
+    /// By the first release.
+    One,
+    Two,
+}
+
 /// The header of a record; its payload is not checked yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordHeader {
     pub(crate) kind: Kind,
+    pub(crate) version: Version,
     pub(crate) length: u32,
     pub(crate) crc: u32,
 }
@@ -79,70 +98,71 @@ impl RecordHeader {
             TYPE_DONE => Kind::Done,
             _ => return None,
         };
+        let version = match (kind, header[1]) {
+            (_, RECORD_VERSION_1) => Version::One,
+            (Kind::Attempt | Kind::Message, RECORD_VERSION) => Version::Two,
+            _ => return None,
+        };
         let mut reader = Reader(&header[4..]);
-        let (length, crc) = (reader.u32()?, reader.u32()?);
-        (header[1] == RECORD_VERSION).then_some(Self { kind, length, crc })
+        Some(Self {
+            kind,
+            version,
+            length: reader.u32()?,
+            crc: reader.u32()?,
+        })
     }
 }
 
-/// What recovery needs to know of a message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct MessageHead {
-    pub(crate) id: MessageId,
-    pub(crate) arrival_ms: u64,
-    pub(crate) bytes: u64,
-    pub(crate) recipients: u32,
-    /// Checksum of the envelope part with the length before it.
-    pub(crate) envelope_crc: u32,
-}
-
-/// Length of the envelope part, from the first bytes of a message's payload.
-pub(crate) fn envelope_length(payload: &[u8]) -> Result<usize, Damage> {
+/// Where the envelope part of a message ends, checksum included, from the first bytes of its payload.
+pub(crate) fn envelope_end(payload: &[u8], version: Version) -> Result<usize, Damage> {
     let length = Reader(payload).u32().ok_or(Damage("message cut off"))?;
-    usize::try_from(length)
+    let length = usize::try_from(length)
         .ok()
         .filter(|length| *length <= ENVELOPE_MAX)
-        .ok_or(Damage("envelope too long"))
+        .ok_or(Damage("envelope too long"))?;
+    Ok(match version {
+        Version::One => LENGTH + length,
+        Version::Two => LENGTH + length + CHECKSUM,
+    })
 }
 
-/// Reads the head of a message from the beginning of its payload; `Ok(None)` if that is not all of the envelope part.
-pub(crate) fn parse_head(payload: &[u8]) -> Result<Option<MessageHead>, Damage> {
-    let length = envelope_length(payload)?;
-    let Some(part) = payload.get(4..4 + length) else {
-        return Ok(None);
-    };
-    let (message, header_length, body_length) = parse_envelope(part).ok_or(Damage("envelope"))?;
-    let recipients = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
-    let bytes = u64::from(header_length) + u64::from(body_length);
-    Ok(Some(MessageHead {
-        id: message.id,
-        arrival_ms: message.arrival_ms,
-        bytes,
-        recipients,
-        envelope_crc: crc32fast::hash(&payload[..4 + length]),
-    }))
+/// The envelope part, and where the content begins. Its checksum is for when that of the record cannot be asked.
+fn envelope_part(payload: &[u8], version: Version) -> Result<(&[u8], usize), Damage> {
+    let end = envelope_end(payload, version)?;
+    let part = payload.get(..end).ok_or(Damage("message cut off"))?;
+    Ok(match version {
+        Version::One => (&part[LENGTH..], end),
+        Version::Two => (&part[LENGTH..end - CHECKSUM], end),
+    })
+}
+
+/// What recovery needs to know of a message, from the beginning of its payload, which must hold all of the envelope part.
+pub(crate) fn parse_queued(payload: &[u8], version: Version) -> Result<Queued<'static>, Damage> {
+    let (part, _) = envelope_part(payload, version)?;
+    let (message, headers, body) = parse_envelope(part, version).ok_or(Damage("envelope"))?;
+    let mut queued = message.queued().into_owned();
+    queued.bytes = u64::from(headers) + u64::from(body);
+    Ok(queued)
 }
 
 /// Reads the envelope from the beginning of a message's payload, whatever has become of the content: headers and body
-/// are empty. Only the checksum of the envelope part, kept apart from the record's, can tell that it is what was written.
-pub(crate) fn parse_envelope_alone(payload: &[u8], envelope_crc: u32) -> Result<Message, Damage> {
-    let length = envelope_length(payload)?;
-    let part = payload.get(..4 + length).ok_or(Damage("message cut off"))?;
-    if crc32fast::hash(part) != envelope_crc {
+/// are empty. Only the checksum of the envelope part can tell that it is what was written, so there is none of version 1.
+pub(crate) fn parse_envelope_alone(payload: &[u8]) -> Result<Message, Damage> {
+    let (part, end) = envelope_part(payload, Version::Two)?;
+    let (summed, checksum) = payload[..end].split_at(end - CHECKSUM);
+    if checksum != crc32fast::hash(summed).to_le_bytes() {
         return Err(Damage("checksum of an envelope"));
     }
-    let (message, _, _) = parse_envelope(&part[4..]).ok_or(Damage("envelope"))?;
+    let parsed = parse_envelope(part, Version::Two);
+    let (message, _, _) = parsed.ok_or(Damage("envelope"))?;
     Ok(message)
 }
 
 /// Reads a whole message.
-pub(crate) fn parse_message(payload: &Bytes) -> Result<Message, Damage> {
-    let length = envelope_length(payload)?;
-    let part = payload
-        .get(4..4 + length)
-        .ok_or(Damage("message cut off"))?;
-    let (mut message, headers, body) = parse_envelope(part).ok_or(Damage("envelope"))?;
-    let start = 4 + length;
+pub(crate) fn parse_message(payload: &Bytes, version: Version) -> Result<Message, Damage> {
+    let (part, start) = envelope_part(payload, version)?;
+    let parsed = parse_envelope(part, version);
+    let (mut message, headers, body) = parsed.ok_or(Damage("envelope"))?;
     let middle = usize::try_from(headers)
         .ok()
         .and_then(|headers| start.checked_add(headers));
@@ -158,37 +178,27 @@ pub(crate) fn parse_message(payload: &Bytes) -> Result<Message, Damage> {
     Ok(message)
 }
 
-fn parse_envelope(part: &[u8]) -> Option<(Message, u32, u32)> {
+/// A message without content, and the lengths of its headers and its body.
+fn parse_envelope(part: &[u8], version: Version) -> Option<(Message, u32, u32)> {
     let mut reader = Reader(part);
     let (id, arrival_ms, flags) = (reader.id()?, reader.u64()?, reader.u8()?);
     let (headers, body) = (reader.u32()?, reader.u32()?);
-    let (sender, credential, envid) = (reader.text()?, reader.text()?, reader.optional()?);
-    let count = reader.u32()?;
-    let mut recipients = Vec::new();
-    for _ in 0..count {
-        recipients.push(Recipient {
+    let mut envelope = from_flags(flags, version)?;
+    envelope.sender = reader.text()?;
+    envelope.credential = reader.text()?;
+    envelope.envid = reader.optional(Reader::text)?;
+    if version == Version::Two {
+        envelope.priority = reader.i8()?;
+        envelope.not_before_ms = reader.u64()?;
+        envelope.deliver_by = reader.optional(Reader::deliver_by)?;
+    }
+    for _ in 0..reader.u32()? {
+        envelope.recipients.push(Recipient {
             address: reader.text()?,
-            notify: reader.optional()?,
-            orcpt: reader.optional()?,
+            notify: reader.optional(Reader::text)?,
+            orcpt: reader.optional(Reader::text)?,
         });
     }
-    let envelope = Envelope {
-        sender,
-        recipients,
-        body: if flags & 1 == 1 {
-            BodyType::EightBitMime
-        } else {
-            BodyType::SevenBit
-        },
-        smtputf8: flags & 2 == 2,
-        credential,
-        envid,
-        ret: match (flags >> 2) & 3 {
-            1 => Some(Ret::Full),
-            2 => Some(Ret::Headers),
-            _ => None,
-        },
-    };
     let message = Message {
         id,
         arrival_ms,
@@ -199,33 +209,44 @@ fn parse_envelope(part: &[u8]) -> Option<(Message, u32, u32)> {
     reader.0.is_empty().then_some((message, headers, body))
 }
 
-/// Reads an attempt.
-pub(crate) fn parse_attempt(payload: &[u8]) -> Result<Attempt, Damage> {
-    let parse = || {
-        let mut reader = Reader(payload);
-        let (id, next_attempt_ms) = (reader.id()?, reader.u64()?);
-        let (attempts, count) = (reader.u32()?, reader.u32()?);
-        let mut results = Vec::new();
-        for _ in 0..count {
-            let (index, kind, _reply) = (reader.u32()?, reader.u8()?, reader.text()?);
-            results.push((
-                index,
-                match kind {
-                    0 => RecipientResult::Deferred,
-                    1 => RecipientResult::Delivered,
-                    2 => RecipientResult::Failed,
-                    _ => return None,
-                },
-            ));
-        }
-        reader.0.is_empty().then_some(Attempt {
-            id,
-            next_attempt_ms,
-            attempts,
-            results,
-        })
+/// What the flags of an envelope say.
+fn from_flags(flags: u8, version: Version) -> Option<Envelope> {
+    let known = match version {
+        Version::One => 0b1111,
+        Version::Two => 0b111_1111,
     };
-    parse().ok_or(Damage("attempt"))
+    if flags & !known != 0 {
+        return None;
+    }
+    Some(Envelope {
+        body: match flags & 0b1_0001 {
+            0 => BodyType::SevenBit,
+            1 => BodyType::EightBitMime,
+            0b1_0000 => BodyType::BinaryMime,
+            _ => return None,
+        },
+        smtputf8: flags & 2 == 2,
+        ret: match (flags >> 2) & 3 {
+            0 => None,
+            1 => Some(Ret::Full),
+            2 => Some(Ret::Headers),
+            _ => return None,
+        },
+        tls: match (flags >> 5) & 3 {
+            0 => TlsDemand::Default,
+            1 => TlsDemand::Required,
+            2 => TlsDemand::Optional,
+            _ => return None,
+        },
+        ..Envelope::default()
+    })
+}
+
+/// Reads an attempt.
+pub(crate) fn parse_attempt(payload: &[u8], version: Version) -> Result<Attempt, Damage> {
+    let mut reader = Reader(payload);
+    let attempt = reader.attempt(version).filter(|_| reader.is_empty());
+    attempt.ok_or(Damage("attempt"))
 }
 
 /// Reads the id of a finished message.
@@ -237,42 +258,113 @@ pub(crate) fn parse_done(payload: &[u8]) -> Result<MessageId, Damage> {
 }
 
 /// Takes values off the front.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (front, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*front)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn i8(&mut self) -> Option<i8> {
+        self.array().map(i8::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn id(&mut self) -> Option<MessageId> {
+    pub(super) fn id(&mut self) -> Option<MessageId> {
         self.array().map(MessageId::from_bytes)
     }
 
-    fn text(&mut self) -> Option<String> {
+    pub(super) fn str(&mut self) -> Option<&'a str> {
         let length = usize::try_from(self.u32()?).ok()?;
         let (front, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        String::from_utf8(front.to_vec()).ok()
+        str::from_utf8(front).ok()
     }
 
-    fn optional(&mut self) -> Option<Option<String>> {
+    fn text(&mut self) -> Option<String> {
+        self.str().map(str::to_owned)
+    }
+
+    pub(super) fn optional<T>(
+        &mut self,
+        value: impl Fn(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.bit()? {
+            false => Some(None),
+            true => value(self).map(Some),
+        }
+    }
+
+    fn bit(&mut self) -> Option<bool> {
         match self.u8()? {
-            0 => Some(None),
-            1 => self.text().map(Some),
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn deliver_by(&mut self) -> Option<DeliverBy> {
+        let (deadline_ms, flags) = (self.u64()?, self.u8()?);
+        Some(DeliverBy {
+            deadline_ms,
+            on_expiry: if flags & 1 == 1 {
+                ByMode::Notify
+            } else {
+                ByMode::Return
+            },
+            trace: match flags >> 1 {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+        })
+    }
+
+    pub(super) fn attempt(&mut self, version: Version) -> Option<Attempt> {
+        let (id, next_attempt_ms, attempts) = (self.id()?, self.u64()?, self.u32()?);
+        let delay_notified = match version {
+            Version::One => false,
+            Version::Two => self.bit()?,
+        };
+        let mut results = Vec::new();
+        for _ in 0..self.u32()? {
+            results.push((self.u32()?, self.result()?));
+            if version == Version::One {
+                // What the next hop said. Nothing reads it.
+                self.str()?;
+            }
+        }
+        Some(Attempt {
+            id,
+            next_attempt_ms,
+            attempts,
+            delay_notified,
+            results,
+        })
+    }
+
+    fn result(&mut self) -> Option<RecipientResult> {
+        match self.u8()? {
+            0 => Some(RecipientResult::Deferred),
+            1 => Some(RecipientResult::Delivered),
+            2 => Some(RecipientResult::Failed),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ fn only_one_process_has_the_spool() {
         directory: directory(),
         segment_bytes: SEGMENT_BYTES,
         bytes_max: None,
+        mode: Mode::default(),
     };
     let second = Spool::open_on(Arc::new(disk), config);
     assert!(matches!(second, Err(Error::Locked { .. })));
@@ -61,7 +62,7 @@ fn what_could_not_be_read_back_is_not_taken() {
 }
 
 #[test]
-fn a_group_beyond_four_gigabytes_is_not_taken() {
+fn a_group_of_two_gigabytes_is_not_taken() {
     let rig = Rig::on(&SimDisk::default());
     // The content is shared: only its length counts.
     let body = Bytes::from(vec![0; 64 << 20]);
@@ -75,9 +76,9 @@ fn a_group_beyond_four_gigabytes_is_not_taken() {
         };
         (0..count).map(one).collect()
     };
-    assert_eq!(rig.spool.submit(records(63), drop), Ok(()));
+    assert_eq!(rig.spool.submit(records(31), drop), Ok(()));
     assert_eq!(
-        rig.spool.submit(records(64), drop),
+        rig.spool.submit(records(32), drop),
         Err(SubmitError::TooLarge)
     );
 }

@@ -150,7 +150,7 @@ fn an_envelope_is_told_from_a_damaged_one_whatever_became_of_the_content() {
     };
     let record = SEGMENT_HEADER + GROUP_HEADER;
     let payload = record + RECORD_HEADER;
-    let content = payload + 4 + envelope_bytes(&whole);
+    let content = payload + 4 + envelope_bytes(&whole) + 4;
     let end = content + whole.headers.len() + whole.body.len();
     for offset in record..end {
         disk.damage(&first(), offset);
@@ -253,6 +253,7 @@ fn durable_bytes_that_are_gone_are_counted_once() {
     ];
     for (lose, left, what) in losses {
         let disk = full.copy();
+        forget_hints(&disk);
         lose(&disk);
         let mut rig = Rig::on(&disk);
         for _ in 0..3 {

@@ -90,7 +90,8 @@ fn a_disk_that_fails_for_long_does_not_fill_with_empty_segments() {
             assert!(!rig.store(vec![put(number)]));
         }
         let files = disk.files().into_keys();
-        let segments = files.filter(|path| path.extension().is_some()).count();
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|one| one == "seg");
+        let segments = files.filter(is_segment).count();
         assert!(segments < 4, "{fault:?}");
         assert_eq!(rig.spool.health().segments, segments);
     }

@@ -30,7 +30,8 @@ impl Rig {
 
     fn segments(&self) -> usize {
         let files = self.disk.files().into_keys();
-        files.filter(|path| path.extension().is_some()).count()
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|one| one == "seg");
+        files.filter(is_segment).count()
     }
 }
 
@@ -64,22 +65,79 @@ fn a_start_on_a_full_disk_delivers_and_takes_mail_again_when_there_is_room() {
     disk.fill();
     let mut rig = rig.restart();
     assert_eq!(rig.queued(), (1..=20).collect::<Vec<_>>());
+    forget_hints(&disk);
     disk.fill();
     assert!(!rig.store(vec![Record::Message(numbered(21, &[b'x'; 9000]))]));
-    for number in 1..=15 {
+    for number in 1..=10 {
         assert!(rig.store(done(number)), "{number}");
     }
     assert_eq!(rig.spool.health().failure, Some(Failure::DiskFull));
     rig = rig.power_cut();
-    assert_eq!(rig.queued(), (16..=20).collect::<Vec<_>>());
+    assert_eq!(rig.queued(), (11..=20).collect::<Vec<_>>());
     disk.unbound();
     rig.writer.tick();
     assert!(rig.store(vec![put(21)]));
     assert_eq!(rig.spool.health().failure, None);
     disk.fill();
     assert!(!rig.store(vec![Record::Message(numbered(22, &[b'x'; 9000]))]));
-    assert!(rig.store(done(16)), "another reserve was made");
-    assert_eq!(rig.power_cut().queued(), (17..=21).collect::<Vec<_>>());
+    assert!(rig.store(done(11)), "another reserve was made");
+    assert_eq!(rig.power_cut().queued(), (12..=21).collect::<Vec<_>>());
+}
+
+/// What is alive in the oldest segment is moved to what was set aside for outcomes, whoever else fills the disk meanwhile.
+#[test]
+fn a_full_disk_gives_back_what_is_waste_in_the_oldest_segment() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=30);
+    rig.settle();
+    forget_hints(&disk);
+    disk.fill();
+    assert!(!rig.store(vec![Record::Message(numbered(99, &[b'x'; 9000]))]));
+    for number in 2..=30 {
+        assert!(rig.store(done(number)), "{number}");
+        // Somebody else takes whatever is given back, but for the bytes of one segment at the end.
+        if number < 30 {
+            disk.fill();
+        }
+    }
+    rig.settle();
+    assert!(!disk.files().contains_key(&first()), "message 1 was moved");
+    assert_eq!(rig.power_cut().queued(), [1]);
+}
+
+/// Most of a disk that is full may be somebody else's: a start makes do with what it finds.
+#[test]
+fn less_is_set_aside_where_there_is_less_room() {
+    let disk = SimDisk::default();
+    drop(Rig::filled(&disk, 1..=20));
+    let reserve = directory().join("reserve");
+    let config = Config {
+        directory: directory(),
+        segment_bytes: 4 << 20,
+        bytes_max: None,
+        mode: Mode::default(),
+    };
+    let open = || Spool::open_on(Arc::new(disk.clone()), config.clone()).unwrap();
+    let length = || disk.files().get(&reserve).map(Vec::len);
+    disk.remove(&reserve).unwrap();
+    disk.fill();
+    disk.grow(200 << 10);
+    let (spool, _, mut writer) = open();
+    assert_eq!(length(), Some(128 << 10), "half of the usual");
+    let told = submit(
+        &spool,
+        vec![Record::Message(numbered(99, &[b'x'; 400 << 10]))],
+    );
+    writer.step();
+    assert!(!is_ok(&told));
+    for number in 1..=20 {
+        commit(&spool, &mut writer, done(number));
+    }
+    disk.unbound();
+    writer.tick();
+    drop((spool, writer));
+    let _open = open();
+    assert_eq!(length(), Some(1 << 20), "there is room again");
 }
 
 /// The segment is written over itself: what a failed flush had left in memory only is durable then.

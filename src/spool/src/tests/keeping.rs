@@ -1,5 +1,6 @@
 //! What was promised is kept, what is finished is gone.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -30,19 +31,70 @@ fn what_was_committed_is_found_again_and_reads_back_equal() {
     assert_eq!(spool.read(first.id).unwrap(), first);
     assert_eq!(spool.read(second.id).unwrap(), second);
     let expected = Queued {
-        id: first.id,
-        arrival_ms: 1_000,
-        bytes: 18,
-        recipients: 2,
         next_attempt_ms: 9_000,
         attempts: 1,
-        settled: Box::new([1]),
+        settled: vec![1].into(),
+        ..first.queued()
     };
-    assert_eq!(recovery.queued[0], expected);
-    assert_eq!(
-        (recovery.queued[1].next_attempt_ms, recovery.corrupt),
-        (1_000, 0)
-    );
+    let queued: Vec<Queued<'_>> = recovery.queued.iter().collect();
+    assert_eq!(queued, [expected, second.queued()]);
+    assert_eq!(recovery.corrupt, 0);
+}
+
+/// What mail is filed by is the same after a restart as before.
+#[test]
+fn a_queued_message_says_what_its_envelope_says() {
+    let message = everything(1);
+    let run = |domain: &'static str, recipients| DomainRun {
+        domain: domain.into(),
+        recipients,
+    };
+    let expected = Queued {
+        id: id(1),
+        arrival_ms: 1_000,
+        bytes: 13 + 4,
+        recipients: 4,
+        next_attempt_ms: 5_000,
+        attempts: 0,
+        delay_notified: false,
+        settled: Cow::default(),
+        sender_domain: "example.com".into(),
+        credential: "app".into(),
+        priority: -4,
+        not_before_ms: 5_000,
+        deliver_by_ms: Some(90_000),
+        domains: vec![
+            run("a.example", 2),
+            run("b.example", 1),
+            run("a.example", 1),
+        ],
+    };
+    assert_eq!(message.queued(), expected);
+    let mut rig = Rig::on(&SimDisk::default());
+    assert!(rig.store(vec![Record::Message(message.clone())]));
+    let rig = rig.power_cut();
+    assert_eq!(rig.recovery.queued.iter().next(), Some(expected));
+    assert_eq!(rig.spool.read(id(1)).unwrap(), message);
+}
+
+#[test]
+fn that_the_sender_was_told_of_the_delay_outlives_a_move() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=60);
+    let told = Attempt {
+        delay_notified: true,
+        ..attempt(id(1), Vec::new())
+    };
+    assert!(rig.store(vec![Record::Attempt(told)]));
+    for number in 2..=60 {
+        submit(&rig.spool, vec![Record::Done(id(number))]);
+    }
+    rig.settle();
+    assert!(!disk.files().contains_key(&first()), "it was moved");
+    let rig = rig.restart();
+    let queued = rig.recovery.queued.iter().next().unwrap();
+    assert!(queued.delay_notified && queued.settled.is_empty());
+    assert_eq!((queued.attempts, queued.next_attempt_ms), (1, 9_000));
 }
 
 #[test]
@@ -82,6 +134,7 @@ fn a_real_disk_keeps_it_when_the_process_goes_away() {
         directory: folder.path().join("queue"),
         segment_bytes: 1 << 20,
         bytes_max: None,
+        mode: Mode::default(),
     };
     let (spool, _, writer) = Spool::open(config()).unwrap();
     assert!(matches!(Spool::open(config()), Err(Error::Locked { .. })));

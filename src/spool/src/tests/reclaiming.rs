@@ -73,14 +73,9 @@ fn compaction_moves_a_long_lived_message_with_its_state_and_frees_the_rest() {
     crash(&disk);
     let (_, recovery, _) = open(&disk, 2_000);
     assert_eq!(recovery.queued.len(), 1);
-    let Queued {
-        attempts,
-        next_attempt_ms,
-        settled,
-        ..
-    } = &recovery.queued[0];
+    let queued = recovery.queued.iter().next().unwrap();
     assert_eq!(
-        (*attempts, *next_attempt_ms, &**settled),
+        (queued.attempts, queued.next_attempt_ms, &*queued.settled),
         (1, 9_000, &[1][..])
     );
 }

@@ -12,6 +12,7 @@ impl Rig {
             directory: directory(),
             segment_bytes: SEGMENT_BYTES,
             bytes_max,
+            mode: Mode::default(),
         };
         let opened = Spool::open_on(Arc::new(disk.clone()), config).unwrap();
         let (spool, recovery, writer) = opened;

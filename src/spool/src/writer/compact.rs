@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Writer;
 use crate::MessageId;
 use crate::format::Mark;
-use crate::index::Place;
+use crate::index::{Live, Place};
 use crate::read::read_message;
 use crate::record::Record;
 use crate::scan::{Found, Piece, Scanner};
@@ -32,6 +32,12 @@ const SEGMENT_LIVE_PARTS: u64 = 4;
 /// of the spool can be moved for a third of what that frees.
 const SPOOL_LIVE_PARTS: u64 = 4;
 
+/// On a full disk, what is alive in the oldest segment may take one part in so many of what is left for outcomes.
+const SAVING_PARTS: u64 = 2;
+
+/// What a message that is moved takes beside its record, in bytes: group, and an attempt with a few results.
+const MOVED_BYTES: u64 = 128;
+
 /// How far the compaction of the oldest segment has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Compaction {
@@ -52,6 +58,12 @@ pub(super) struct Slice {
     pub(super) groups: Vec<Group>,
     /// How far it is once these are stored.
     pub(super) compaction: Compaction,
+}
+
+/// What moving all that is alive in a segment takes, about.
+fn moved_bytes(live: Live) -> u64 {
+    let beside = live.messages.saturating_mul(MOVED_BYTES);
+    live.bytes.saturating_add(beside)
 }
 
 struct Target {
@@ -85,6 +97,12 @@ impl Writer {
         room.is_tight() && waste >= room.segment_bytes
     }
 
+    /// What cannot be moved stays, until fewer messages of its segment are alive.
+    pub(super) fn give_up_compaction(&mut self, segment: u64) {
+        let alive = self.shared.state().index.live(segment).messages;
+        self.compaction = Compaction::GivenUp { segment, alive };
+    }
+
     /// Some of what is alive in the oldest segment, if that is worth moving.
     pub(super) fn slice(&mut self) -> Option<Slice> {
         let target = self.compaction_target()?;
@@ -96,16 +114,16 @@ impl Writer {
             }),
             Err(error) => {
                 tracing::error!(%error, segment, "cannot compact a segment; it stays");
-                let alive = self.shared.state().index.live(segment).messages;
-                self.compaction = Compaction::GivenUp { segment, alive };
+                self.give_up_compaction(segment);
                 None
             }
         }
     }
 
     fn compaction_target(&self) -> Option<Target> {
-        // A disk that just failed has better things to do.
-        if self.shared.counts().write_failure.is_some() {
+        let saving = self.saving_left();
+        // A disk that just failed has better things to do, but for a full one there is nothing better.
+        if saving.is_none() && self.shared.counts().write_failure.is_some() {
             return None;
         }
         let (segment, _) = self.oldest()?;
@@ -115,8 +133,13 @@ impl Writer {
         let sparse = live.bytes.saturating_mul(SEGMENT_LIVE_PARTS) < known.bytes;
         // What would not fit would only make the next write fail.
         let fits = || self.shared.room.free() >= live.bytes.max(self.shared.room.segment_bytes);
-        let worth = (state.segments.len() >= SEGMENTS_MIN && (sparse || is_wasteful(&state)))
-            || (self.is_pressed(&state) && fits());
+        let worth = match saving {
+            Some(left) => sparse && moved_bytes(live).saturating_mul(SAVING_PARTS) <= left,
+            None => {
+                let many = state.segments.len() >= SEGMENTS_MIN;
+                (many && (sparse || is_wasteful(&state))) || (self.is_pressed(&state) && fits())
+            }
+        };
         if live.messages == 0 || !worth {
             return None;
         }
@@ -152,10 +175,10 @@ impl Writer {
             let Some(piece) = scanner.next()? else { break };
             let Piece::Group(found) = piece else { continue };
             for one in found {
-                let Found::Message(head, place) = one else {
+                let Found::Message(queued, place) = one else {
                     continue;
                 };
-                let Some(progress) = self.progress_if_at(head.id, place) else {
+                let Some(progress) = self.progress_if_at(queued.id, place) else {
                     continue;
                 };
                 let message = read_message(file, place).map_err(io::Error::other)?;

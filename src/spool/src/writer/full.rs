@@ -4,20 +4,23 @@
 //! finds the disk full, the file becomes the active segment, and only outcomes go there: groups that finish a message or
 //! record an attempt, with the bounces that they owe. Once there is room again, another file is set aside and mail taken as before.
 //!
+//! The oldest segment goes on being compacted meanwhile, if what is alive in it leaves half of that file to outcomes: a disk that others keep full gives
+//! back what is waste here. Where there is no room for all of the reserve, less of it is set aside.
+//!
 //! A file system that cannot set room aside has none of this: there outcomes fail like mail, and are offered again.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::segment::{Active, Purpose, begin};
-use super::{Writer, answer, wide};
+use super::compact::Slice;
+use super::segment::{Active, Blank, Purpose, begin};
+use super::{Writer, answer, group_bytes, wide};
 use crate::disk::OUTCOME_BYTES_MIN;
-use crate::format::{END_MARK, GROUP_HEADER, SEGMENT_HEADER, record_bytes};
+use crate::format::SEGMENT_HEADER;
 use crate::record::Record;
-use crate::recover::segment_path;
 use crate::shared::{Group, Shared};
-use crate::sys::File;
+use crate::sys::{File, is_full};
 use crate::{CommitError, Failure};
 
 /// What is set aside.
@@ -36,6 +39,10 @@ impl Reserve {
         let (path, bytes) = (path(shared), shared.room.outcome_bytes());
         if let Ok(file) = shared.fs.open(&path) {
             if is_unused(file.as_ref()) {
+                // A volume that was copied has holes where zeros were, and the file may be a small one: what there is no room for stays so.
+                let _ = file
+                    .allocate(bytes)
+                    .or_else(|_| file.allocate(file.size()?));
                 return Self::Held(file);
             }
             if let Err(error) = shared.fs.remove(&path) {
@@ -43,10 +50,34 @@ impl Reserve {
                 return Self::Missing;
             }
         }
-        match shared.fs.reserve(&path, bytes) {
-            Ok(file) => Self::Held(file),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Self::Unsupported,
-            Err(_) => Self::Missing,
+        Self::of_size(shared, &path, bytes)
+    }
+
+    /// Makes one that was made when there was little room as large as it should be.
+    fn grow(&self, shared: &Shared) {
+        let bytes = shared.room.outcome_bytes();
+        if let Self::Held(file) = self
+            && matches!(file.size(), Ok(size) if size < bytes)
+        {
+            // What there is is enough to go on with.
+            let _ = file.allocate(bytes);
+        }
+    }
+
+    /// A new one, of as much as fits.
+    fn of_size(shared: &Shared, path: &Path, most: u64) -> Self {
+        let mut bytes = most;
+        loop {
+            match shared.fs.reserve(path, bytes) {
+                Ok(file) => return Self::Held(file),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Self::Unsupported;
+                }
+                Err(error) if is_full(&error) && bytes > OUTCOME_BYTES_MIN => {
+                    bytes = (bytes / 2).max(OUTCOME_BYTES_MIN);
+                }
+                Err(_) => return Self::Missing,
+            }
         }
     }
 }
@@ -59,9 +90,13 @@ impl Writer {
             self.reserve = Reserve::set_aside(&self.shared);
             self.shared.measure();
         }
+        if self.shared.room.is_tight() {
+            self.spares.give_up(&self.shared);
+        }
         if !self.shared.room.has_segment() {
             return;
         }
+        self.reserve.grow(&self.shared);
         if self.is_saving() {
             // Room without a reserve (a quota, no inode) is none for mail: it goes on being refused, and that shows.
             if matches!(self.reserve, Reserve::Missing) {
@@ -89,12 +124,54 @@ impl Writer {
             && self.shared.counts().write_failure == Some(Failure::DiskFull)
     }
 
+    /// What may still be written to the reserve, in bytes; `None` unless it is what is written to.
+    pub(super) fn saving_left(&self) -> Option<u64> {
+        let active = self.active.as_ref().filter(|_| self.is_saving())?;
+        let taken = active.durable + wide(self.window.bytes.len());
+        Some(active.limit.saturating_sub(taken))
+    }
+
+    /// Stores outcomes, and moves some of the oldest segment to the reserve if all of it may go there; returns whether there was
+    /// anything to do.
+    pub(super) fn step_saving(&mut self, batch: Vec<Group>) -> bool {
+        let outcomes = !batch.is_empty();
+        if outcomes {
+            self.commit_outcomes(batch);
+        }
+        let moved = self.move_saving();
+        let segments = self.shared.state().segments.len();
+        self.reclaim();
+        if self.shared.state().segments.len() < segments {
+            // Before somebody else has the room.
+            self.tick();
+        }
+        outcomes || moved
+    }
+
+    /// Moves a slice of the oldest segment to the reserve; returns whether there was one.
+    fn move_saving(&mut self) -> bool {
+        let (Some(slice), Some(left)) = (self.slice(), self.saving_left()) else {
+            return false;
+        };
+        let Slice { groups, compaction } = slice;
+        if groups.iter().map(group_bytes).sum::<u64>() > left {
+            if let Some((segment, _)) = self.oldest() {
+                self.give_up_compaction(segment);
+            }
+            return false;
+        }
+        if groups.is_empty() || self.store_saving(groups) {
+            self.compaction = compaction;
+        }
+        true
+    }
+
     /// Refuses mail and stores as many outcomes as there is room for; returns whether all was stored.
     pub(super) fn commit_outcomes(&mut self, batch: Vec<Group>) -> bool {
         let (outcomes, mut refused): (Vec<Group>, Vec<Group>) =
             batch.into_iter().partition(is_outcome);
         let (mut fitting, mut late) = self.fitting(outcomes);
-        if let Some(least) = late.iter().map(bytes).min()
+        if let Some(least) = late.iter().map(group_bytes).min()
             && fitting.is_empty()
         {
             match self.use_reserve(least) {
@@ -112,21 +189,25 @@ impl Writer {
         if fitting.is_empty() {
             return all;
         }
-        let result = self.store(&fitting);
+        self.store_saving(fitting) && all
+    }
+
+    /// Stores what fits, and answers; returns whether that succeeded.
+    fn store_saving(&mut self, groups: Vec<Group>) -> bool {
+        let result = self.store(&groups);
         if let Ok(()) = &result {
-            self.count(fitting.len());
+            self.count(groups.len());
         }
         let result = result.map_err(|error| self.fail(&error));
-        answer(fitting, &result);
-        all && result.is_ok()
+        answer(groups, &result);
+        result.is_ok()
     }
 
     /// Those that fit into the active segment, in their order, and the others. A large bounce must not hold up the rest.
     fn fitting(&self, groups: Vec<Group>) -> (Vec<Group>, Vec<Group>) {
-        let active = self.active.as_ref().filter(|_| self.is_saving());
-        let mut left = active.map_or(0, |active| active.limit.saturating_sub(active.durable));
+        let mut left = self.saving_left().unwrap_or_default();
         groups.into_iter().partition(|group| {
-            let bytes = bytes(group);
+            let bytes = group_bytes(group);
             let fits = bytes <= left;
             if fits {
                 left -= bytes;
@@ -148,9 +229,10 @@ impl Writer {
         self.reserve = Reserve::Missing;
         self.seal();
         let sequence = self.spend_sequence();
-        let to = segment_path(&self.shared.directory, sequence);
-        self.shared.fs.rename(&path(&self.shared), &to)?;
-        let begun = begin(&self.shared, sequence, self.before, file)?;
+        let begun = begin(&self.shared, sequence, self.before, |to| {
+            self.shared.fs.rename(&path(&self.shared), to)?;
+            Ok(Blank { file, filled: 0 })
+        })?;
         self.active = Some(Active {
             limit,
             purpose: Purpose::Outcomes,
@@ -174,12 +256,6 @@ fn is_outcome(group: &Group) -> bool {
         Record::Attempt(attempt) => !holds(attempt.id),
         Record::Message(_) => false,
     })
-}
-
-/// What a group takes in a segment.
-fn bytes(group: &Group) -> u64 {
-    let records = group.records.iter().map(record_bytes).sum::<u64>();
-    records.saturating_add(wide(GROUP_HEADER + END_MARK))
 }
 
 fn path(shared: &Shared) -> PathBuf {
