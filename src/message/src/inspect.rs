@@ -21,6 +21,20 @@ pub struct HeaderSummary {
     pub has_message_id: bool,
     /// Whether there is a `From:`.
     pub has_from: bool,
+    /// What `TLS-Required:` says.
+    pub tls_required: TlsRequired,
+}
+
+/// What the sender says about TLS in the header (RFC 8689 §5). REQUIRETLS in the envelope outweighs it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TlsRequired {
+    /// There is no such field.
+    #[default]
+    Unsaid,
+    /// `No`: delivery is more important than TLS.
+    No,
+    /// Something that the RFC does not know, or the field more than once: it means nothing.
+    Unclear,
 }
 
 /// Reads the header section of canonical content: up to the first empty line, or the first line that is neither a
@@ -40,7 +54,7 @@ pub fn headers(content: &[u8]) -> HeaderSummary {
         match line.first() {
             Some(b' ' | b'\t') => {}
             _ => match field_name(line) {
-                Some(name) => summary.add(name),
+                Some(name) => summary.add(name, line),
                 None => break,
             },
         }
@@ -49,7 +63,7 @@ pub fn headers(content: &[u8]) -> HeaderSummary {
 }
 
 impl HeaderSummary {
-    fn add(&mut self, name: &[u8]) {
+    fn add(&mut self, name: &[u8], line: &[u8]) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
         if is("Received") {
             self.received_count += 1;
@@ -57,11 +71,33 @@ impl HeaderSummary {
         self.has_date |= is("Date");
         self.has_message_id |= is("Message-ID");
         self.has_from |= is("From");
+        if is("TLS-Required") {
+            let value = memchr(b':', line).map_or(&[][..], |colon| line[colon + 1..].trim_ascii());
+            self.tls_required = match self.tls_required {
+                TlsRequired::Unsaid if value.eq_ignore_ascii_case(b"No") => TlsRequired::No,
+                _ => TlsRequired::Unclear,
+            };
+        }
     }
 }
 
+/// The header section with its last CRLF, without the empty line behind it: up to the first line that is neither a field nor
+/// the continuation of one.
+pub(crate) fn section(content: &[u8]) -> &[u8] {
+    let mut end = 0;
+    while let Some(length) = memmem::find(&content[end..], b"\r\n") {
+        let line = &content[end..end + length];
+        let continues = end > 0 && matches!(line.first(), Some(b' ' | b'\t'));
+        if !continues && field_name(line).is_none() {
+            break;
+        }
+        end += length + 2;
+    }
+    &content[..end]
+}
+
 /// What stands before the colon, if it can be a field name (RFC 5322 §3.6.8, §4.5 for the space before the colon).
-fn field_name(line: &[u8]) -> Option<&[u8]> {
+pub(crate) fn field_name(line: &[u8]) -> Option<&[u8]> {
     let name = line[..memchr(b':', line)?].trim_ascii_end();
     (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
 }
@@ -80,8 +116,49 @@ mod tests {
             has_date: true,
             has_message_id: true,
             has_from: true,
+            tls_required: TlsRequired::Unsaid,
         };
         assert_eq!(summary, expected);
+    }
+
+    #[test]
+    fn tls_is_optional_only_if_the_header_says_so_once_and_clearly() {
+        let cases = [
+            ("Subject: x\r\n", TlsRequired::Unsaid),
+            ("TLS-Required: No\r\n", TlsRequired::No),
+            ("tls-required:no \r\n", TlsRequired::No),
+            ("TLS-Required: Yes\r\n", TlsRequired::Unclear),
+            ("TLS-Required:\r\n", TlsRequired::Unclear),
+            (
+                "TLS-Required: No\r\nTLS-Required: No\r\n",
+                TlsRequired::Unclear,
+            ),
+            (
+                "Subject: x\r\n\r\nTLS-Required: No\r\n",
+                TlsRequired::Unsaid,
+            ),
+        ];
+        for (content, expected) in cases {
+            let summary = headers(content.as_bytes());
+            assert_eq!(summary.tls_required, expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn the_section_ends_where_the_fields_end() {
+        let cases = [
+            ("A: b\r\n c\r\n\r\nbody\r\n", "A: b\r\n c\r\n"),
+            ("A: b\r\nno field\r\n", "A: b\r\n"),
+            ("A: b\r\n", "A: b\r\n"),
+            ("A: b", ""),
+            (" A: b\r\n", ""),
+            ("\r\nA: b\r\n", ""),
+            ("", ""),
+        ];
+        for (content, expected) in cases {
+            let actual = section(content.as_bytes());
+            assert_eq!(actual, expected.as_bytes(), "{content:?}");
+        }
     }
 
     #[test]

@@ -1,48 +1,71 @@
 use super::*;
 
-fn recipient() -> FailedRecipient {
-    FailedRecipient {
+fn recipient() -> Reported {
+    Reported {
         address: "you@example.net".to_owned(),
         orcpt: None,
+        kind: Kind::Failed,
         status: EnhancedStatus::new(5, 1, 1),
         diagnostic: "550 5.1.1 No such user".to_owned(),
         remote_mta: Some("mx.example.net".to_owned()),
     }
 }
 
-fn bounce(recipients: Vec<FailedRecipient>, original_headers: &'static [u8]) -> Bounce {
-    Bounce {
+fn delayed() -> Reported {
+    Reported {
+        address: "later@example.net".to_owned(),
+        kind: Kind::Delayed {
+            retry_until: Timestamp::from_second(5 * 86_400).unwrap(),
+        },
+        status: EnhancedStatus::new(4, 2, 2),
+        diagnostic: "452 4.2.2 Mailbox full".to_owned(),
+        ..recipient()
+    }
+}
+
+fn relayed() -> Reported {
+    Reported {
+        address: "passed@example.net".to_owned(),
+        kind: Kind::Relayed,
+        status: EnhancedStatus::new(2, 0, 0),
+        diagnostic: "250 ok".to_owned(),
+        ..recipient()
+    }
+}
+
+fn bounce(recipients: Vec<Reported>, message: impl Into<Bytes>) -> Report {
+    Report {
         reporting_mta: "mail.example.com".to_owned(),
         arrival: Timestamp::UNIX_EPOCH,
         sender: "me@example.org".to_owned(),
+        envid: None,
         recipients,
-        original_headers: Bytes::from_static(original_headers),
+        returned: Returned::Headers,
+        message: vec![message.into()],
         id: "01ABC".to_owned(),
         now: Timestamp::from_second(86_400).unwrap(),
     }
 }
 
 /// The report as text; what holds for every report is checked here.
-fn report(bounce: &Bounce) -> String {
-    let report = build(bounce);
-    assert!(report.is_ascii());
-    let text = String::from_utf8(report.to_vec()).unwrap();
+fn report(report: &Report) -> String {
+    let Written { content, width } = build(report);
+    assert!(width.fits(&content));
+    assert_eq!(width == Width::SevenBit, content.is_ascii());
+    let text = String::from_utf8(content.to_vec()).unwrap();
     assert!(text.ends_with("\r\n"));
-    let lines = text.strip_suffix("\r\n").unwrap().split("\r\n");
-    for line in lines {
-        assert!(
-            line.len() <= 998 && !line.contains(['\r', '\n', '\0']),
-            "{line:?}"
-        );
-    }
-    assert_eq!(text.matches("\r\n--=_postroad_01ABC\r\n").count(), 3);
+    let parts = match report.returned {
+        Returned::Nothing => 2,
+        Returned::Headers | Returned::Whole => 3,
+    };
+    assert_eq!(text.matches("\r\n--=_postroad_01ABC\r\n").count(), parts);
     assert_eq!(text.matches("\r\n--=_postroad_01ABC--\r\n").count(), 1);
     text.replace("\r\n", "\n")
 }
 
 #[test]
 fn a_report_says_what_happened_and_what_to_do() {
-    let headers = b"From: <me@example.org>\r\nSubject: hello\r\n";
+    let headers = "From: <me@example.org>\r\nSubject: hello\r\n\r\nthe text\r\n";
     let expected = "\
 From: Mail Delivery System <MAILER-DAEMON@mail.example.com>
 To: <me@example.org>
@@ -61,8 +84,9 @@ Content-Type: text/plain; charset=us-ascii
 
 This is the mail server mail.example.com.
 
-The message that you sent on Thu, 01 Jan 1970 00:00:00 +0000
-could not be delivered to everyone. These did not get it, and no further
+This is about the message that you sent on Thu, 01 Jan 1970 00:00:00 +0000.
+
+It could not be delivered to everyone. These did not get it, and no further
 attempt will be made:
 
   <you@example.net>
@@ -99,21 +123,22 @@ Subject: hello
 
 #[test]
 fn what_is_not_ascii_is_escaped_and_what_is_hostile_disarmed() {
-    let foreign = FailedRecipient {
+    let foreign = Reported {
         address: "用\\户@例え.jp".to_owned(),
         orcpt: Some("rfc822;alias@example.net\r\nAction: delivered".to_owned()),
+        kind: Kind::Failed,
         status: EnhancedStatus::new(4, 4, 7),
         diagnostic: "451 4.4.2 gr\u{fc}n\r\n--=_postroad_01ABC\r\nStatus: 2.0.0 ".repeat(3),
         remote_mta: Some("[192.0.2.1]\r\nX: y".to_owned()),
     };
-    let local = FailedRecipient {
-        diagnostic: String::new(),
+    let local = Reported {
+        orcpt: Some("UTF-8;al=\u{ef}as@example.net".to_owned()),
+        diagnostic: "given up".to_owned(),
         remote_mta: None,
         ..recipient()
     };
     let headers = "Subject: gr\u{fc}\u{df}e = \r\nX: --=_postroad_01ABC\r\n";
-    let mut bounce = bounce(vec![foreign, local], b"");
-    bounce.original_headers = Bytes::from(headers);
+    let mut bounce = bounce(vec![foreign, local], headers);
     bounce.sender = "j\u{f6}rg@example.org".to_owned();
     let report = report(&bounce);
     let (_, from_to) = report.split_once("\nTo: ").unwrap();
@@ -133,9 +158,11 @@ Diagnostic-Code: smtp; 451 4.4.2 gr\\x{FC}n??--=_postroad_01ABC??Status:
     gr\\x{FC}n??--=_postroad_01ABC??Status: 2.0.0
 Last-Attempt-Date: Fri, 02 Jan 1970 00:00:00 +0000
 
+Original-Recipient: utf-8;al\\x{3D}\\x{EF}as@example.net
 Final-Recipient: rfc822; you@example.net
 Action: failed
 Status: 5.1.1
+Diagnostic-Code: x-postroad; given up
 Last-Attempt-Date: Fri, 02 Jan 1970 00:00:00 +0000
 
 --=_postroad_01ABC
@@ -161,10 +188,11 @@ fn every_kind_of_failure_has_its_advice() {
         ((4, 4, 7), "in time"),
         ((5, 6, 1), "another format"),
         ((5, 7, 1), "by its rules"),
+        ((5, 7, 30), "with TLS as you demand"),
         ((5, 0, 0), "administrator of your mail server"),
     ];
     for ((class, subject, detail), expected) in cases {
-        let advice = advice(EnhancedStatus::new(class, subject, detail));
+        let advice = people::advice(EnhancedStatus::new(class, subject, detail));
         assert!(
             advice.contains(expected),
             "{class}.{subject}.{detail}: {advice}"
@@ -174,14 +202,13 @@ fn every_kind_of_failure_has_its_advice() {
 
 #[test]
 fn a_report_is_bounded() {
-    let long = FailedRecipient {
+    let long = Reported {
         address: "\u{fc}".repeat(10_000),
         orcpt: Some("x".repeat(10_000)),
         diagnostic: "y".repeat(10_000),
         ..recipient()
     };
-    let mut bounce = bounce(vec![long; 1000], b"");
-    bounce.original_headers = Bytes::from("X-Long: z\r\n".repeat(100_000));
+    let bounce = bounce(vec![long; 1000], "X-Long: z\r\n".repeat(100_000));
     let report = report(&bounce);
     assert!(report.contains("\nAnd 950 more, listed in the second part"));
     assert_eq!(report.matches("Final-Recipient:").count(), 1000);
@@ -194,10 +221,182 @@ fn a_report_is_bounded() {
 fn headers_with_endless_lines_or_control_characters_are_encoded() {
     let endless = Bytes::from(format!("X: {}\r\n", "x ".repeat(5000)));
     for headers in [endless, Bytes::from_static(b"X: a\0b\rc\nd\r\n")] {
-        let mut bounce = bounce(vec![recipient()], b"");
-        bounce.original_headers = headers;
+        let bounce = bounce(vec![recipient()], headers);
         let report = report(&bounce);
         let (_, encoded) = report.split_once("quoted-printable\n\n").unwrap();
         assert!(encoded.lines().all(|line| line.len() <= 76), "{encoded}");
     }
+}
+
+#[test]
+fn one_report_tells_of_every_kind() {
+    let mut all = bounce(vec![delayed(), relayed(), recipient()], "Subject: x\r\n");
+    all.envid = Some("QQ314159\r\nX: y".to_owned());
+    let all = report(&all);
+    let (_, people) = all.split_once("us-ascii\n\n").unwrap();
+    let expected = "\
+This is the mail server mail.example.com.
+
+This is about the message that you sent on Thu, 01 Jan 1970 00:00:00 +0000.
+
+It could not be delivered to everyone. These did not get it, and no further
+attempt will be made:
+
+  <you@example.net>
+    The server mx.example.net said:
+      550 5.1.1 No such user
+    What to do: Check the address for typing errors, then send the message
+      again.
+
+These have not got it yet. You need not send it again: it is tried until
+Tue, 06 Jan 1970 00:00:00 +0000, and if that fails you will be told.
+
+  <later@example.net>
+    The server mx.example.net said:
+      452 4.2.2 Mailbox full
+
+For these it was passed on to a server that does not say whether mail arrives.
+You may not hear of it again:
+
+  <passed@example.net>
+    The server mx.example.net said:
+      250 ok
+
+The third part of this report holds the headers of your message.
+
+--=_postroad_01ABC
+Content-Type: message/delivery-status
+
+Original-Envelope-Id: QQ314159??X: y
+Reporting-MTA: dns; mail.example.com
+Arrival-Date: Thu, 01 Jan 1970 00:00:00 +0000
+
+Final-Recipient: rfc822; later@example.net
+Action: delayed
+Status: 4.2.2
+Remote-MTA: dns; mx.example.net
+Diagnostic-Code: smtp; 452 4.2.2 Mailbox full
+Last-Attempt-Date: Fri, 02 Jan 1970 00:00:00 +0000
+Will-Retry-Until: Tue, 06 Jan 1970 00:00:00 +0000
+
+Final-Recipient: rfc822; passed@example.net
+Action: relayed
+Status: 2.0.0
+Remote-MTA: dns; mx.example.net
+Diagnostic-Code: smtp; 250 ok
+Last-Attempt-Date: Fri, 02 Jan 1970 00:00:00 +0000
+
+Final-Recipient: rfc822; you@example.net
+Action: failed
+Status: 5.1.1
+Remote-MTA: dns; mx.example.net
+Diagnostic-Code: smtp; 550 5.1.1 No such user
+Last-Attempt-Date: Fri, 02 Jan 1970 00:00:00 +0000
+
+--=_postroad_01ABC
+Content-Type: text/rfc822-headers
+
+Subject: x
+
+--=_postroad_01ABC--
+";
+    assert_eq!(people, expected);
+}
+
+#[test]
+fn the_subject_is_the_worst_that_is_told() {
+    let cases = [
+        (
+            vec![relayed(), delayed(), recipient()],
+            "could not be delivered",
+        ),
+        (vec![relayed(), delayed()], "is delayed"),
+        (vec![relayed()], "was passed on"),
+    ];
+    for (recipients, expected) in cases {
+        let report = report(&bounce(recipients, ""));
+        assert!(report.contains(&format!("\nSubject: Your message {expected}\n")));
+    }
+}
+
+/// The third part of a report that is asked for the whole message.
+fn returned(recipient: Reported, message: &str) -> String {
+    let message = Bytes::from(message.replace('\n', "\r\n"));
+    let mut bounce = bounce(vec![recipient], message);
+    bounce.returned = Returned::Whole;
+    let report = report(&bounce);
+    let last = report.rsplit_once("\n--=_postroad_01ABC\n").unwrap().1;
+    let part = last.strip_suffix("\n--=_postroad_01ABC--\n").unwrap();
+    let eight_bit =
+        report.contains("\nContent-Transfer-Encoding: 8bit\n\nThis is a delivery report");
+    assert_eq!(eight_bit, !part.is_ascii(), "{report}");
+    part.to_owned()
+}
+
+#[test]
+fn the_message_is_returned_in_a_form_that_arrives() {
+    let headers = "Content-Type: text/rfc822-headers\n\nSubject: x\n";
+    let large = format!("Subject: x\n\n{}", "text\n".repeat(WHOLE_MAX / 5));
+    let endless = format!("Subject: x\n\n{}\n", "x".repeat(999));
+    let signed = "Content-Type: multipart/signed; boundary=b\n\n--b\n\n\u{fc}\n--b--\n";
+    let cases = [
+        (
+            recipient(),
+            "Subject: x\n\ntext\n",
+            "Content-Type: message/rfc822\n\nSubject: x\n\ntext\n",
+        ),
+        (
+            recipient(),
+            "Subject: x\n\ntext",
+            "Content-Type: message/rfc822\n\nSubject: x\n\ntext\n",
+        ),
+        (
+            recipient(),
+            "Subject: x\n\nt\u{fc}xt\n",
+            "Content-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\nSubject: x\n\nt\u{fc}xt\n",
+        ),
+        (
+            recipient(),
+            "Subject: \u{fc}\n\ntext\n",
+            "Content-Type: message/global\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogw7wNCg0KdGV4dA0K\n",
+        ),
+        (recipient(), "", "Content-Type: text/rfc822-headers\n\n"),
+        (recipient(), &large, headers),
+        (recipient(), &endless, headers),
+        (recipient(), "Subject: x\n\na\0b\n", headers),
+        (recipient(), "Subject: x\n\n--=_postroad_01ABC--\n", headers),
+        (
+            recipient(),
+            signed,
+            "Content-Type: text/rfc822-headers\n\nContent-Type: multipart/signed; boundary=b\n",
+        ),
+        (delayed(), "Subject: x\n\ntext\n", headers),
+        (relayed(), "Subject: x\n\ntext\n", headers),
+    ];
+    for (recipient, message, expected) in cases {
+        let shown = &message[..message.len().min(60)];
+        assert_eq!(returned(recipient, message), expected, "{shown}");
+    }
+}
+
+#[test]
+fn a_report_that_is_eight_bit_can_be_converted() {
+    let mut bounce = bounce(
+        vec![recipient()],
+        "Subject: x\r\n\r\ngr\u{fc}n, the colour of the meadows\r\n",
+    );
+    bounce.returned = Returned::Whole;
+    let written = build(&bounce);
+    assert_eq!(written.width, Width::EightBit);
+    let converted = crate::convert::convert(&written.content, Width::SevenBit).unwrap();
+    let text = String::from_utf8(converted.into_owned()).unwrap();
+    assert!(text.contains("\r\n\r\ngr=C3=BCn, the colour"), "{text}");
+}
+
+#[test]
+fn nothing_of_a_message_that_demanded_tls_is_returned() {
+    let mut bounce = bounce(vec![recipient()], "Subject: secret\r\n");
+    bounce.returned = Returned::Nothing;
+    let report = report(&bounce);
+    assert!(report.contains("\nYour message demanded TLS. So that") && !report.contains("secret"));
 }
