@@ -30,6 +30,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct SmtpCredentialSpec {
     /// The relay that honours this login. A relay honours 200 of one namespace and 1000 in all, the oldest ones.
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("relayRef cannot change, whoever has the Secret goes on using the relay that it names: make a new SmtpCredential for the other relay, and delete this one when nobody uses it"))]
     pub relay_ref: RelayRef,
     /// Name of the Secret to make; the name of this object if not set. A Secret of that name which
     /// was not made for this object is never touched.

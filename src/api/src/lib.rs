@@ -28,11 +28,13 @@ pub use crd::crds;
 pub use credential::{Binding, RelayRef, SmtpCredential, SmtpCredentialSpec, SmtpCredentialStatus};
 pub use refs::{SecretKeyRef, SecretRef};
 pub use relay::{
-    Access, Amounts, AuthMode, CONNECTION_KIB, Delivery, Endpoint, EndpointPort, Limits, Listener,
-    ListenerTls, Listeners, MEMORY_LIMIT, MEMORY_MIB, MEMORY_TOO_SMALL, MESSAGES_PER_VOLUME,
-    Network, QueueSummary, ReplicaState, ReplicaStatus, Resources, Retry, STORAGE_TOO_SMALL,
-    Service, ServiceType, SmtpRelay, SmtpRelaySpec, SmtpRelayStatus, Storage, StorageType,
-    TlsSource, TlsStatus, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
+    Access, Amounts, AuthMode, CONNECTION_KIB, Delivery, DestinationSummary, Direct, DirectLimits,
+    DirectTls, DirectTlsMode, DomainPattern, Endpoint, EndpointPort, IpFamily, Limits, Listener,
+    ListenerTls, Listeners, MEMORY_LIMIT, MEMORY_MIB, MEMORY_TOO_SMALL, MESSAGES_PER_VOLUME, Match,
+    Network, Override, OverrideAction, QueueSummary, Rate, RateUnit, ReplicaState, ReplicaStatus,
+    Resources, Retry, Route, STORAGE_TOO_SMALL, Service, ServiceType, SmtpRelay, SmtpRelaySpec,
+    SmtpRelayStatus, Storage, StorageMode, StorageType, Target, TlsSource, TlsStatus, Upstream,
+    UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode, UserName,
 };
 
 /// The API group.

@@ -2,8 +2,11 @@
 
 mod access;
 mod delivery;
+mod direct;
 mod listeners;
+mod rate;
 mod resources;
+mod route;
 mod service;
 mod status;
 mod storage;
@@ -17,13 +20,17 @@ pub use access::{Access, Limits, Network};
 pub use delivery::{
     Delivery, Retry, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
 };
+pub use direct::{Direct, DirectLimits, DirectTls, DirectTlsMode, IpFamily};
 pub use listeners::{AuthMode, Listener, ListenerTls, Listeners};
+pub use rate::{Rate, RateUnit};
 pub use resources::{Amounts, Resources};
+pub use route::{DomainPattern, Match, Override, OverrideAction, Route, Target, UserName};
 pub use service::{Service, ServiceType};
 pub use status::{
-    Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus, SmtpRelayStatus, TlsStatus,
+    DestinationSummary, Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus,
+    SmtpRelayStatus, TlsStatus,
 };
-pub use storage::{Storage, StorageType};
+pub use storage::{Storage, StorageMode, StorageType};
 
 /// A domain name within the bounds of RFC 1035 §2.3.4.
 const DOMAIN: &str = "^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\\\\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*$";

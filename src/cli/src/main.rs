@@ -2,8 +2,15 @@
 //!
 //! What goes wrong is said in one line on standard error, with exit code 1.
 
+mod bounce;
 mod cluster;
+mod flush;
+mod hold;
+mod overrides;
+mod queue;
+mod release;
 mod restart;
+mod selection;
 mod status;
 
 use std::process::ExitCode;
@@ -11,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use cluster::{Cluster, Where};
+use selection::Selection;
 
 /// Looks after Postroad's relays.
 #[derive(Debug, Parser)]
@@ -24,6 +32,45 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Returns mail to its senders: what waits, and what comes until it is released.
+    Bounce {
+        /// The SmtpRelay.
+        name: String,
+        #[command(flatten)]
+        selection: Selection,
+        /// What the senders are told: one line.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Has mail tried now that waits for its next attempt.
+    Flush {
+        /// The SmtpRelay.
+        name: String,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Keeps mail in the queue until it is released.
+    Hold {
+        /// The SmtpRelay.
+        name: String,
+        #[command(flatten)]
+        selection: Selection,
+        /// How to call what is done, for `release`; made of the selection if not given.
+        #[arg(long = "name", value_name = "NAME")]
+        called: Option<String>,
+    },
+    /// Says where mail waits, why, and what is held, flushed and returned.
+    Queue {
+        /// The SmtpRelay.
+        name: String,
+    },
+    /// Lets mail go that is held, and ends what `bounce` does.
+    Release {
+        /// The SmtpRelay.
+        name: String,
+        /// What to end, as `queue` calls it; everything that holds or flushes if not given.
+        overrides: Vec<String>,
+    },
     /// Has every replica of a relay replaced, one at a time: also how pods of an earlier operator become those of today.
     Restart {
         /// The SmtpRelay.
@@ -54,6 +101,21 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let Cluster { client, namespace } = Cluster::connect(args.place).await?;
     match args.verb {
+        Verb::Bounce {
+            name,
+            selection,
+            reason,
+        } => bounce::run(client, &namespace, &name, &selection, reason).await,
+        Verb::Flush { name, selection } => flush::run(client, &namespace, &name, &selection).await,
+        Verb::Hold {
+            name,
+            selection,
+            called,
+        } => hold::run(client, &namespace, &name, &selection, called).await,
+        Verb::Queue { name } => queue::run(client, &namespace, &name).await,
+        Verb::Release { name, overrides } => {
+            release::run(client, &namespace, &name, &overrides).await
+        }
         Verb::Restart { name } => restart::run(client, &namespace, &name).await,
         Verb::Status {
             name: Some(name), ..
@@ -89,6 +151,32 @@ mod tests {
             };
             assert_eq!(place, expected);
             assert!(matches!(verb, Verb::Status { name: Some(name), .. } if name == "mail"));
+        }
+    }
+
+    #[test]
+    fn mail_is_selected_by_flags() {
+        for (line, taken) in [
+            ("kubectl-postroad queue mail", true),
+            ("kubectl-postroad hold mail", true),
+            (
+                "kubectl-postroad hold mail --recipient a.example --recipient b.example --name x",
+                true,
+            ),
+            ("kubectl-postroad release mail", true),
+            ("kubectl-postroad release mail hold-a.example flush", true),
+            (
+                "kubectl-postroad flush mail --sender a.example -n infra",
+                true,
+            ),
+            (
+                "kubectl-postroad bounce mail --credential shop.mail --reason no",
+                true,
+            ),
+            ("kubectl-postroad bounce mail --recipient a.example", false),
+            ("kubectl-postroad hold", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), taken, "{line}");
         }
     }
 

@@ -75,6 +75,9 @@ fn describe(name: &str, status: Option<&SmtpRelayStatus>) -> String {
         if let Some(oldest) = &queue.oldest {
             let _ = write!(text, ", {} deferred, oldest of {oldest}", queue.deferred);
         }
+        if queue.held > 0 {
+            let _ = write!(text, ", {} held", queue.held);
+        }
         text.push('\n');
     }
     for condition in &status.conditions {
@@ -109,14 +112,14 @@ mod tests {
                 "type": "UpstreamReady", "status": "False", "reason": "AuthenticationFailed",
                 "message": "535 wrong", "lastTransitionTime": "2026-01-01T00:00:00Z",
             }],
-            "queue": {"messages": 5, "bytes": 1000, "deferred": 0, "oldest": "2026-01-01T00:00:00Z"},
+            "queue": {"messages": 5, "bytes": 1000, "deferred": 0, "oldest": "2026-01-01T00:00:00Z", "held": 2},
             "replicaStatuses": [{"ordinal": 0, "state": "Ready", "queued": 5}],
         }))
         .unwrap();
         assert_eq!(
             describe("mail", Some(&status)),
             "mail: 1/1 replicas ready\n\
-             \x20 queue: 5 messages, 1000 bytes, 0 deferred, oldest of 2026-01-01T00:00:00Z\n\
+             \x20 queue: 5 messages, 1000 bytes, 0 deferred, oldest of 2026-01-01T00:00:00Z, 2 held\n\
              \x20 UpstreamReady  False    AuthenticationFailed: 535 wrong\n\
              \x20 replica 0: Ready, 5 queued\n"
         );

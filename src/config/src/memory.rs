@@ -3,11 +3,11 @@
 //! | for | in a pod of 512 MiB | bounded by |
 //! |---|---|---|
 //! | content of messages on their way in and out | 256 MiB: [`CONTENT_BYTES`] | `limits.memoryBytes`, of which [`usable`] is handed out: 208 MiB |
-//! | the index of the queue and the schedule | 128 MiB: [`INDEX_BYTES`] | how much may be queued |
+//! | the index of the queue and the schedule | 128 MiB: [`INDEX_BYTES`] | `limits.indexBytes`: how much may be queued |
 //! | program, threads, and the buffer in which mail is on its way to the disk | 32 MiB: [`PROGRAM_BYTES`] | what they are |
 //! | connections of clients | the rest: 96 MiB | `limits.connections`, each with what the API says that one takes at most |
 //!
-//! A larger pod has more for connections, nothing else.
+//! What a larger pod has beyond what its connections may take is for the index.
 //!
 //! What is handed out for content is less than what content may cost: it is counted in bytes of buffers, and beside them are those
 //! that were just outgrown, and the copy of a large message that is on its way to the disk. Measured with eight clients that send up to

@@ -1,7 +1,11 @@
 //! What one relay pod is told to do.
 
 mod delivery;
+mod direct;
 mod listener;
+mod rate;
+mod route;
+mod spool;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,14 +15,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, memory, parse, render};
 
-pub use delivery::{Delivery, Retry, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls};
+pub use delivery::{
+    DELAY_WARNING_SECONDS, Delivery, Retry, UPSTREAMS_MAX, Upstream, UpstreamAuth, UpstreamLimits,
+    UpstreamTls,
+};
+pub use direct::{Direct, DirectLimits, DirectTls, IpFamily, NAMESERVERS_MAX};
 pub use listener::{AuthMode, Listener, ListenerName, ListenerTls};
+pub use rate::{RATE_SECONDS_MAX, Rate};
+pub use route::{
+    Action, MATCHES_MAX, Match, OVERRIDES_MAX, Override, Pattern, REASON_BYTES_MAX, ROUTES_MAX,
+    Route, Subject, Target,
+};
+pub use spool::{SPOOL_BYTES_MIN, SYNC_MS_MAX, Spool, SpoolMode};
 
 /// The version of the file format; a relay refuses any other.
 pub const VERSION: u32 = 1;
 
-/// Less than this is no room for a queue, in bytes: some of it is kept free for what becomes of the mail.
-pub const SPOOL_BYTES_MIN: u64 = 32 << 20;
+/// Which fields a program knows: one more with each release that adds some. An operator notes it at the pods that it makes, so that a
+/// later one writes no field that nobody has asked for into a file that an older relay reads.
+pub const LEVEL: u32 = 2;
 
 /// The whole configuration of a relay.
 ///
@@ -82,6 +97,21 @@ pub struct Limits {
     pub connections_per_source: u32,
     /// What message content may cost of memory while it is received and delivered, in bytes: see [`crate::memory`]. Past it: 452 4.3.1.
     pub memory_bytes: u64,
+    /// What may be kept in memory of mail that waits, in bytes. Past it: 452 4.3.1.
+    #[serde(default = "index_bytes", skip_serializing_if = "is_usual_index")]
+    pub index_bytes: u64,
+}
+
+const fn index_bytes() -> u64 {
+    memory::INDEX_BYTES
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+const fn is_usual_index(bytes: &u64) -> bool {
+    *bytes == memory::INDEX_BYTES
 }
 
 impl Default for Limits {
@@ -92,22 +122,9 @@ impl Default for Limits {
             connections: 2000,
             connections_per_source: 200,
             memory_bytes: memory::CONTENT_BYTES,
+            index_bytes: memory::INDEX_BYTES,
         }
     }
-}
-
-/// Where accepted mail waits.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Spool {
-    /// Directory of the segment log; created if missing.
-    pub directory: PathBuf,
-    /// Whether the directory outlives the pod.
-    pub persistent: bool,
-    /// Most bytes that mail may take there, for where more would cost the pod; at least [`SPOOL_BYTES_MIN`]. All of the volume
-    /// if not set. Past it: 452 4.3.1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_max: Option<u64>,
 }
 
 /// The operator's window into the relay.
@@ -162,7 +179,7 @@ impl RelayConfig {
         check_domain("hostname", &self.hostname)?;
         listener::check(&self.listeners)?;
         self.check_limits()?;
-        self.check_spool()?;
+        self.spool.check(self.limits.message_bytes)?;
         self.delivery.check()
     }
 
@@ -173,6 +190,7 @@ impl RelayConfig {
             connections,
             connections_per_source,
             memory_bytes,
+            index_bytes,
         } = &self.limits;
         for (field, value) in [
             ("limits.messageBytes", *message_bytes),
@@ -182,6 +200,7 @@ impl RelayConfig {
                 "limits.connectionsPerSource",
                 u64::from(*connections_per_source),
             ),
+            ("limits.indexBytes", *index_bytes),
         ] {
             if value == 0 {
                 return Err(Error::invalid(field, "must be at least 1"));
@@ -197,18 +216,6 @@ impl RelayConfig {
             return Err(Error::invalid(
                 "limits.memoryBytes",
                 "must be at least twice limits.messageBytes: not all of it is for receiving",
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_spool(&self) -> Result<(), Error> {
-        let message_bytes = self.limits.message_bytes;
-        let least = SPOOL_BYTES_MIN.max(message_bytes.saturating_add(message_bytes / 2));
-        if self.spool.bytes_max.is_some_and(|most| most < least) {
-            return Err(Error::invalid(
-                "spool.bytesMax",
-                "must be at least 32 MiB, and half as much again as limits.messageBytes",
             ));
         }
         Ok(())

@@ -4,6 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::SpoolMode;
+
+/// Most destinations that a status names: those with the most mail.
+pub const DESTINATIONS_MAX: usize = 10;
+
 /// Port-independent path of the status.
 pub const STATUS_PATH: &str = "/v1/status";
 /// Path that starts a drain: readiness turns false, no new connections, delivery goes on.
@@ -27,6 +32,9 @@ pub struct RelayStatus {
     pub totals: Totals,
     /// One entry per configured upstream, in order.
     pub upstreams: Vec<UpstreamStatus>,
+    /// How direct delivery goes; `None` if no mail goes that way.
+    #[serde(default)]
+    pub direct: Option<DirectStatus>,
     /// The certificate that SMTP clients are shown; `None` if none could be loaded.
     pub certificate: Option<CertificateStatus>,
     /// The spool.
@@ -68,7 +76,32 @@ pub struct QueueStatus {
     pub memory_full: bool,
     /// When the oldest of them arrived.
     pub oldest_arrival: Option<i64>,
+    /// Those of them of which an override holds a recipient back.
+    #[serde(default)]
+    pub held: u64,
+    /// Where most of them go, most messages first; at most [`DESTINATIONS_MAX`].
+    #[serde(default)]
+    pub destinations: Vec<DestinationStatus>,
 }
+
+/// What waits for one destination.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationStatus {
+    /// A domain if mail goes there directly; otherwise the route's name, or [`DEFAULT_ROUTE`].
+    pub destination: String,
+    /// Messages with a recipient there that is not finished.
+    pub messages: u64,
+    /// Those of them that have failed at least once.
+    pub deferred: u64,
+    /// When the oldest of them arrived; may be of one that has gone since, if others wait.
+    pub oldest_arrival: Option<i64>,
+    /// Why mail does not flow there, if it does not.
+    pub failing: Option<UpstreamFailure>,
+}
+
+/// The destination of what no route fits, unless it goes directly.
+pub const DEFAULT_ROUTE: &str = "default";
 
 /// Counts since the program started.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -95,6 +128,18 @@ pub struct UpstreamStatus {
     /// When `state` became what it is.
     pub since: i64,
     /// Why it does not work; set exactly when `state` is `Failing`.
+    pub failure: Option<UpstreamFailure>,
+}
+
+/// How direct delivery goes, among the domains for which mail waits or was tried in the last hour.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectStatus {
+    /// Domains at which the last attempt got as far as MAIL FROM.
+    pub working: u64,
+    /// Domains at which it did not.
+    pub failing: u64,
+    /// Why the last one that failed did.
     pub failure: Option<UpstreamFailure>,
 }
 
@@ -132,6 +177,8 @@ pub enum FailureReason {
     CredentialsMissing,
     /// The name does not resolve.
     NameNotFound,
+    /// No name server gave an answer.
+    NameServerFailed,
     /// The peer broke the protocol or closed in the middle.
     ProtocolError,
     /// The peer asks for less: 421, 450 or 454 before MAIL FROM, or 421 in a transaction.
@@ -152,6 +199,7 @@ impl FailureReason {
             Self::ConnectionTimedOut => "ConnectionTimedOut",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::NameNotFound => "NameNotFound",
+            Self::NameServerFailed => "NameServerFailed",
             Self::ProtocolError => "ProtocolError",
             Self::Refused => "Refused",
             Self::Throttled => "Throttled",
@@ -184,4 +232,7 @@ pub struct SpoolStatus {
     /// Whether there is no room for another message on the disk: new mail gets 452 until some has gone.
     #[serde(default)]
     pub disk_full: bool,
+    /// What a 250 promises.
+    #[serde(default)]
+    pub mode: SpoolMode,
 }

@@ -11,7 +11,8 @@
 //! A pod is replaced because of what its user has written ([`build`] says what that is), never because
 //! an operator would make it otherwise today.
 //!
-//! A refused relay is left as it is: its pods go on with what they have. A reference that leads
+//! A refused relay is left as it is: its pods go on with what they have. Of one whose image is refused, because the operator allows
+//! less than it did, only the pods are: they get new certificates, logins and settings all the same. A reference that leads
 //! nowhere (a Secret that is missing) is no refusal: the rest is kept, and status names what is missing.
 
 mod apply;

@@ -33,12 +33,20 @@ struct Counts {
 struct Count {
     failures: u32,
     last: Instant,
+    until: Instant,
 }
 
 impl Failures {
     /// Counts a failure and says how long to wait.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
         jitter(self.lock().failed(uid, Instant::now()))
+    }
+
+    /// Whether the pause after the last failure is not over: for what is tried in passing, at visits that come for other reasons.
+    pub(crate) fn is_waiting(&self, uid: &str) -> bool {
+        let counts = self.lock();
+        let count = counts.by_uid.get(uid);
+        count.is_some_and(|count| Instant::now() < count.until)
     }
 
     /// Forgets the failures of an object that works again or is gone.
@@ -63,10 +71,12 @@ impl Counts {
         let count = self.by_uid.entry(uid.to_owned()).or_insert(Count {
             failures: 0,
             last: now,
+            until: now,
         });
         let pause = backoff(count.failures);
         count.failures = count.failures.saturating_add(1);
         count.last = now;
+        count.until = now + pause;
         pause
     }
 
@@ -122,7 +132,9 @@ mod tests {
         let failures = Failures::default();
         failures.failed("a");
         failures.failed("a");
+        assert!(failures.is_waiting("a") && !failures.is_waiting("b"));
         failures.succeeded("a");
+        assert!(!failures.is_waiting("a"));
         assert!(failures.failed("a") <= FIRST.mul_f64(1.2));
     }
 

@@ -4,20 +4,46 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::direct::Direct;
+use super::rate::Rate;
+use super::route::{Override, Route};
 use crate::refs::{SecretKeyRef, SecretRef};
 
-/// Where accepted mail goes.
+/// Where accepted mail goes: what no route fits to the upstreams; directly to the mail exchangers of its recipients where there
+/// are none.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.direct) || has(self.upstreams) && size(self.upstreams) >= 1")
+        .message("there is nowhere to send mail to: name at least one upstream, such as {name: provider, host: smtp.example.com, port: 587}, or write direct: {} to deliver to the mail exchangers of each domain"),
+    validation = Rule::new("!has(self.routes) || self.routes.all(r, !has(r.to.upstreams) || has(self.upstreams) && r.to.upstreams.all(n, self.upstreams.exists(u, u.name == n)))")
+        .message("a route leads to an upstream that there is not: write names of delivery.upstreams in its to.upstreams"),
+    validation = Rule::new("!has(self.routes) || self.routes.all(r, has(r.match) || r.name == self.routes[size(self.routes) - 1].name)")
+        .message("a route without match takes all mail, and those behind it get none: give it a match, or move it to the end")
+)]
 pub struct Delivery {
     /// Smarthosts in order of preference; the next one is used while those before it do not work.
-    #[schemars(length(max = 8))]
-    #[x_kube(
-        merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new("size(self) >= 1")
-            .message("there is nowhere to send mail to: name at least one upstream, such as {name: provider, host: smtp.example.com, port: 587}")
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub upstreams: Vec<Upstream>,
+
+    /// Mail that goes somewhere of its own; the first route that fits a recipient counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub routes: Vec<Route>,
+
+    /// How mail goes directly to the mail exchangers (MX) of its recipients' domains. Where no upstream is named, all mail does that no
+    /// route fits: `direct: {}` is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
+
+    /// Mail that is held, tried now or returned while it waits: what `kubectl postroad hold`, `flush` and `bounce` write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub overrides: Vec<Override>,
 
     /// When to try again, and when to give up.
     #[serde(default)]
@@ -141,6 +167,18 @@ pub struct UpstreamLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub recipients_per_message: Option<u32>,
+
+    /// Most messages in a time; all replicas together. As many as go if not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+
+    /// Largest message that the smarthost takes, if it does not say so itself (SIZE), as a quantity: `10Mi`, `10M`. Larger ones are
+    /// returned to their senders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new(format!("self.matches('{}')", crate::relay::SIZE))
+        .message("messageSize is no size: write a number with a unit, such as 10Mi, 10M or \"1000000\""))]
+    pub message_size: Option<String>,
 }
 
 /// When to try again, and when to give up. Durations are whole seconds, as everywhere in the
@@ -169,6 +207,12 @@ pub struct Retry {
     #[serde(default = "Retry::default_lifetime")]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub lifetime_seconds: u32,
+
+    /// How long a message may wait before its sender is told, once, that it is late, in seconds: 4 hours if not set. 0: only those are
+    /// told who ask (NOTIFY=DELAY).
+    #[serde(default = "Retry::default_delay_warning")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub delay_warning_seconds: u32,
 }
 
 impl Retry {
@@ -183,6 +227,10 @@ impl Retry {
     const fn default_lifetime() -> u32 {
         5 * 24 * 3600
     }
+
+    const fn default_delay_warning() -> u32 {
+        4 * 3600
+    }
 }
 
 impl Default for Retry {
@@ -191,6 +239,7 @@ impl Default for Retry {
             initial_seconds: Self::default_initial(),
             maximum_seconds: Self::default_maximum(),
             lifetime_seconds: Self::default_lifetime(),
+            delay_warning_seconds: Self::default_delay_warning(),
         }
     }
 }

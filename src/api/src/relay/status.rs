@@ -94,6 +94,40 @@ pub struct QueueSummary {
     /// When the oldest of them arrived (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
+    /// Those of them that an override holds back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
+    /// Where mail waits that did not go at once: those with the most of it. One significant digit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub destinations: Vec<DestinationSummary>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What waits for one destination.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationSummary {
+    /// A domain where mail goes directly; otherwise the name of a route, or `default` for what no route fits.
+    pub destination: String,
+    /// Messages with a recipient there that is not finished.
+    pub messages: u64,
+    /// When the oldest of them arrived (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<String>,
+    /// Why mail does not flow there; one word for machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why mail does not flow there, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// The certificate that clients are shown.

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new(format!("!self.size.matches('{0}') || !oldSelf.size.matches('{0}') || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", crate::relay::SIZE))
         .message("storage.size cannot shrink, no volume can: keep the size or raise it"),
     validation = Rule::new("self.type == 'Persistent' || !has(self.className)")
-        .message("storage.className is for type Persistent: leave it out")
+        .message("storage.className is for type Persistent: leave it out"),
+    validation = Rule::new("!has(self.syncMilliseconds) || has(self.mode) && self.mode == 'Relaxed'")
+        .message("storage.syncMilliseconds is for mode Relaxed, the other needs none: set storage.mode to Relaxed, or leave it out")
 )]
 pub struct Storage {
     /// What holds the queue. `Persistent`: a PersistentVolumeClaim per replica, which outlives pods
@@ -39,6 +41,27 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
+
+    /// What a 250 promises. `Durable`, the default: the message is on stable storage. `Relaxed`: it is on its way there; the crash of
+    /// a node takes what came within the last `syncMilliseconds`, and the condition `Durable` says so. Changing it replaces the pods,
+    /// one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<StorageMode>,
+
+    /// Longest time until a message is on stable storage in mode `Relaxed`, in milliseconds: 100 if not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub sync_milliseconds: Option<u32>,
+}
+
+/// What a 250 promises.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum StorageMode {
+    /// The message is on stable storage.
+    #[default]
+    Durable,
+    /// The message is on its way to stable storage: the crash of a node takes what came last.
+    Relaxed,
 }
 
 impl Storage {
@@ -57,6 +80,8 @@ impl Default for Storage {
             kind: Self::default_type(),
             size: Self::default_size(),
             class_name: None,
+            mode: None,
+            sync_milliseconds: None,
         }
     }
 }

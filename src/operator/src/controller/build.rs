@@ -168,7 +168,10 @@ pub(super) fn build(
         inputs: &digest,
     };
     let observed = observed::replicas(found, &made, now);
-    let plan = rollout::plan(wanted, &observed);
+    let plan = match &validated.pods_refused {
+        Some(_) => Plan::default(),
+        None => rollout::plan(wanted, &observed),
+    };
     let outdated = outdated(wanted, &observed, &plan, found, &made);
     let replicas = replica_objects(&validated, found, &made)?;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use postroad_config::status::RelayStatus;
+use tokio::time::Instant;
 
 use super::dereference::FoundPod;
 use super::status::shown;
@@ -70,7 +71,7 @@ impl Resting {
     }
 
     /// Asks every pod once and says which relays are to be visited; they rest no more. One round takes
-    /// [`interval`], evenly spread.
+    /// [`interval`], evenly spread, and no less where many relays are to be visited: the others are not asked more often for it.
     async fn round<F, A>(&self, ask: F, mut wake: impl AsyncFnMut(Target))
     where
         F: Fn(String, IpAddr) -> A,
@@ -78,10 +79,8 @@ impl Resting {
     {
         let relays = lock(&self.0).clone();
         let pods = relays.values().map(|rest| rest.said.len()).sum();
+        let end = Instant::now() + interval(pods);
         let pause = share(interval(pods), relays.len());
-        if relays.is_empty() {
-            tokio::time::sleep(pause).await;
-        }
         let ask = &ask;
         let asked = relays.into_iter().map(|(uid, rest)| async move {
             let stirred = rest.has_stirred(&uid, ask).await;
@@ -104,6 +103,7 @@ impl Resting {
             self.end(&uid);
             wake(Target::Relay { namespace, name }).await;
         }
+        tokio::time::sleep_until(end).await;
     }
 }
 

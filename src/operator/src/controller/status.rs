@@ -4,6 +4,7 @@
 //! coarse and times are those of the event, so that a relay at rest is never written.
 
 mod conditions;
+mod destinations;
 mod figures;
 mod notices;
 mod starting;
@@ -181,6 +182,8 @@ fn queue(replicas: &[ReplicaStatus], voices: &Voices<'_>) -> Option<QueueSummary
         bytes: figures::coarse(voices.sum(|status| status.queue.bytes)),
         deferred: figures::coarse(voices.sum(|status| status.queue.deferred)),
         oldest: voices.oldest().map(figures::coarse_time),
+        held: figures::coarse(voices.sum(|status| status.queue.held)),
+        destinations: destinations::top(voices),
     })
 }
 

@@ -22,6 +22,7 @@ use crate::credentials_file::Login;
 use crate::names::{LABEL_ORDINAL, RelayId};
 use crate::rollout::Step;
 
+mod delivery;
 mod storage;
 mod upgrade;
 
@@ -146,12 +147,13 @@ fn without_values(secret: &Secret) -> Value {
 }
 
 #[test]
-fn the_objects_of_five_relays_are_as_reviewed() {
+fn the_objects_of_six_relays_are_as_reviewed() {
     for name in [
         "minimal",
         "full",
         "ephemeral",
         "provided-certificate",
+        "routes",
         "single",
     ] {
         let prepared = prepare(&sample(name), &nothing());
@@ -180,6 +182,7 @@ fn the_configuration_reads_back_as_what_was_rendered() {
         "full",
         "ephemeral",
         "provided-certificate",
+        "routes",
         "single",
     ] {
         let validated = validate(&sample(name), &nothing()).unwrap();
@@ -475,6 +478,29 @@ fn an_image_that_is_not_allowed_is_refused() {
     relay.spec.image = Some("elsewhere.example.org/postroad:1".into());
     let refusal = validate(&relay, &nothing()).unwrap_err();
     assert_eq!(refusal.reason, "ImageNotAllowed");
+}
+
+#[test]
+fn pods_of_an_image_that_is_no_longer_allowed_stay_and_all_else_is_kept() {
+    let mut relay = sample("minimal");
+    relay.spec.image = Some("registry.example.com/postroad:1".into());
+    let found = with_pods(serving(&prepare(&relay, &nothing())));
+    relay.spec.image = Some("elsewhere.example.org/postroad:1".into());
+    relay.spec.replicas = 3;
+    relay.spec.limits.recipients = 7;
+    let mut found = found;
+    log_in(&mut found, "a long secret");
+    let prepared = prepare(&relay, &found);
+    assert_eq!(prepared.plan, crate::rollout::Plan::default());
+    assert!(prepared.validated.config.contains("recipients: 7"));
+    let refusal = prepared.validated.pods_refused.unwrap();
+    assert_eq!(refusal.reason, "ImageNotAllowed");
+    let credentials = prepared.objects.secrets.last().unwrap();
+    let text = string_at(credentials, "credentials.yaml").unwrap();
+    assert!(text.contains("shop.app"), "{text}");
+    let kept = prepared.objects.replicas[&0].kept.clone().unwrap();
+    let image = &kept["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, "registry.example.com/postroad:1");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod config;
 mod image;
+mod surroundings;
+mod ways;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,7 @@ use postroad_api::{
     ANNOTATION_RESTARTED_AT, Listeners, Resources, ServiceType, SmtpRelay, SmtpRelaySpec,
     StorageType, Upstream,
 };
-use postroad_config::ListenerName;
+use postroad_config::{ListenerName, SpoolMode};
 use serde::Serialize;
 
 use super::dereference::{Found, string_at};
@@ -23,6 +25,9 @@ use crate::digest;
 use crate::names::{
     KEY_CERTIFICATE, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME, LABEL_RELAY, LISTENERS, RelayId,
 };
+use surroundings::Surroundings;
+
+pub(crate) use ways::Ways;
 
 /// It becomes an annotation of pods. An annotation may be 256 KiB long, a time is not.
 const RESTARTED_AT_MAX: usize = 64;
@@ -63,6 +68,7 @@ pub(crate) struct Validated {
     pub(crate) restarted_at: Option<String>,
     /// The configuration file, checked.
     pub(crate) config: String,
+    pub(crate) ways: Ways,
     /// Listeners that are served, with the port of the Service.
     pub(crate) listeners: Vec<(ListenerName, u16)>,
     pub(crate) service_type: ServiceType,
@@ -72,9 +78,14 @@ pub(crate) struct Validated {
     pub(crate) certificate: Certificate,
     pub(crate) upstreams: Vec<UpstreamFiles>,
     pub(crate) storage: Storage,
+    /// What a 250 promises.
+    pub(crate) mode: SpoolMode,
     /// As written; `None` if nothing is.
     pub(crate) resources: Option<Resources>,
     pub(crate) missing: Vec<Missing>,
+    /// Why no pod is made as the spec wants it. Those that there are stay, and get what they are told and the certificates and logins
+    /// of today.
+    pub(crate) pods_refused: Option<Refusal>,
 }
 
 /// What this operator gives a pod where its user has said nothing. None of it replaces a pod.
@@ -135,9 +146,17 @@ pub(crate) fn validate(
     } = &relay.spec;
     check_name(&id.name)?;
     check_claims(&id, storage.kind, found)?;
-    image::check(image.as_deref(), settings)?;
+    let pods_refused = image::check(image.as_deref(), settings).err();
+    // A relay of which nothing is there yet gets nothing.
+    if let Some(refusal) = pods_refused
+        .as_ref()
+        .filter(|_| found.deployments.is_empty())
+    {
+        return Err(refusal.clone());
+    }
     let host = id.host(&settings.cluster_domain);
-    let config = config::render(&relay.spec, hostname.as_deref().unwrap_or(&host))?;
+    let surroundings = Surroundings::of(&relay.spec, &host, found);
+    let config = config::resolve(&relay.spec, surroundings)?;
     let certificate = match &tls.secret_ref {
         Some(provided) => Certificate::Provided {
             secret: provided.name.clone(),
@@ -161,7 +180,8 @@ pub(crate) fn validate(
             image_pull_policy: settings.image_pull_policy.clone(),
         },
         restarted_at: restarted_at(relay.meta()),
-        config,
+        ways: Ways::of(&config.delivery),
+        config: config::render(&config)?,
         listeners: ports(listeners),
         service_type: service.kind,
         service_annotations: service.annotations.clone(),
@@ -170,8 +190,10 @@ pub(crate) fn validate(
             .clone()
             .filter(|written| *written != Resources::default()),
         missing: missing(found, &certificate, &upstreams),
+        pods_refused,
         certificate,
         upstreams,
+        mode: config::spool_mode(storage),
         storage: where_mail_waits(storage),
         id,
     })

@@ -189,7 +189,8 @@ impl Steps<'_> {
         }
     }
 
-    /// Raises the request of a claim; lowering it is impossible. Some volumes cannot grow: nothing else waits for them.
+    /// Raises the request of a claim; lowering it is impossible. Some volumes cannot grow: nothing else waits for them, and they are
+    /// asked again after pauses that become longer.
     async fn grow(
         &self,
         existing: &PersistentVolumeClaim,
@@ -200,6 +201,10 @@ impl Steps<'_> {
         };
         let patch = json!({"spec": {"resources": {"requests": {"storage": to}}}});
         let name = existing.name_any();
+        let this = format!("grow/{}/{to}", existing.uid().unwrap_or_default());
+        if self.context.failures.is_waiting(&this) {
+            return Ok(None);
+        }
         let api: Api<PersistentVolumeClaim> = self.api();
         match api.patch(&name, &manager(), &Patch::Merge(patch)).await {
             Ok(_) => {
@@ -207,6 +212,7 @@ impl Steps<'_> {
                 Ok(None)
             }
             Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
+                self.context.failures.failed(&this);
                 Ok(self.not_grown(&name, to, status.message))
             }
             Err(source) => Err(failed::<PersistentVolumeClaim>("grow", &name, source)),

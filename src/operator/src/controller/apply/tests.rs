@@ -243,12 +243,22 @@ async fn take_with(
     step: Option<Step>,
     server: impl Fn(Server) -> Server,
 ) -> (Arc<Server>, Vec<&'static str>) {
-    let relay = sample("minimal");
-    let prepared = prepare(&relay, found);
     let server = Arc::new(server(Server::of(found)));
     let context = context(&server);
+    let told = visit(&context, authority, found, step).await;
+    (server, told)
+}
+
+/// Takes one step, or none; says what was told.
+async fn visit(
+    context: &Context,
+    authority: Option<&Pair>,
+    found: &Found,
+    step: Option<Step>,
+) -> Vec<&'static str> {
+    let prepared = prepare(&sample("minimal"), found);
     let steps = replicas::Steps {
-        context: &context,
+        context,
         validated: &prepared.validated,
         found,
         authority,
@@ -259,8 +269,7 @@ async fn take_with(
         waiting: None,
     };
     let notices = steps.take(&plan).await.unwrap();
-    let reasons = notices.iter().map(|notice| notice.reason).collect();
-    (server, reasons)
+    notices.iter().map(|notice| notice.reason).collect()
 }
 
 const MEND: [&str; 2] = ["PATCH deployments/mail-0", "PATCH deployments/mail-1"];

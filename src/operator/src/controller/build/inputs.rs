@@ -8,6 +8,7 @@
 //!   the digests of today.
 
 use postroad_api::Resources;
+use postroad_config::SpoolMode;
 use serde::Serialize;
 
 use crate::controller::validate::{Certificate, Storage, UpstreamFiles, Validated};
@@ -26,6 +27,8 @@ pub(super) struct Inputs<'a> {
     /// Those that need files, by name: their order of preference is of no concern here.
     pub(super) upstreams: Vec<&'a UpstreamFiles>,
     pub(super) queue: Queue<'a>,
+    #[serde(skip_serializing_if = "SpoolMode::is_durable")]
+    pub(super) mode: SpoolMode,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restarted_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +65,7 @@ impl<'a> Inputs<'a> {
                 Storage::Persistent { .. } => Queue::Claim,
                 Storage::Ephemeral { size } => Queue::Pod { size },
             },
+            mode: validated.mode,
             restarted_at: validated.restarted_at.as_deref(),
             resources: validated.resources.as_ref(),
             image_pull_secrets: &validated.image_pull_secrets,
@@ -101,6 +105,10 @@ mod tests {
             (
                 sample("ephemeral"),
                 r#"{"upstreams":[],"queue":{"Pod":{"size":"256Mi"}}}"#,
+            ),
+            (
+                sample("routes"),
+                r#"{"upstreams":[],"queue":"Claim","mode":{"Relaxed":{"syncMs":100}}}"#,
             ),
             (
                 sample("provided-certificate"),

@@ -20,11 +20,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use postroad_api::{ANNOTATION_RESTARTED_AT, Amounts, MEMORY_LIMIT, Resources};
+use postroad_config::LEVEL;
 
 use super::inputs::Inputs;
 use crate::controller::validate::PodDefaults;
 use crate::names::{
-    KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, RelayId, pod_port,
+    ANNOTATION_CONFIG_LEVEL, KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, RelayId,
+    pod_port,
 };
 
 /// User and group of the image.
@@ -41,12 +43,10 @@ pub(super) fn template(
     inputs: &Inputs<'_>,
     defaults: &PodDefaults,
 ) -> PodTemplateSpec {
-    let restarted_at = inputs.restarted_at;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(id.replica_labels(ordinal)),
-            annotations: restarted_at
-                .map(|at| BTreeMap::from([(ANNOTATION_RESTARTED_AT.to_owned(), at.to_owned())])),
+            annotations: Some(annotations(inputs)),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -64,6 +64,16 @@ pub(super) fn template(
             ..PodSpec::default()
         }),
     }
+}
+
+fn annotations(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
+    let level = (ANNOTATION_CONFIG_LEVEL, LEVEL.to_string());
+    let restarted = inputs.restarted_at;
+    let restarted = restarted.map(|at| (ANNOTATION_RESTARTED_AT, at.to_owned()));
+    std::iter::once(level)
+        .chain(restarted)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn container(inputs: &Inputs<'_>, defaults: &PodDefaults) -> Container {

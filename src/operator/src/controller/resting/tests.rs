@@ -2,6 +2,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use postroad_config::SpoolMode;
 use postroad_config::status::{ConfigStatus, QueueStatus, SpoolStatus, Totals};
 
 use super::*;
@@ -18,12 +19,14 @@ fn status() -> RelayStatus {
         queue: QueueStatus::default(),
         totals: Totals::default(),
         upstreams: Vec::new(),
+        direct: None,
         certificate: None,
         spool: SpoolStatus {
             persistent: true,
             failure: None,
             corrupt: 0,
             disk_full: false,
+            mode: SpoolMode::Durable,
         },
     }
 }
@@ -117,16 +120,33 @@ fn the_interval_grows_with_the_number_of_pods() {
 
 /// In paused time a round takes as long as it sleeps.
 #[tokio::test(start_paused = true)]
-async fn a_round_takes_its_interval_however_many_relays_there_are() {
-    for relays in [0, 1, 5, 16, 100] {
+async fn a_round_takes_its_interval_however_many_relays_there_are_and_stir() {
+    for (relays, stirring) in [
+        (0, 0),
+        (1, 0),
+        (5, 0),
+        (16, 0),
+        (100, 0),
+        (1, 1),
+        (100, 99),
+        (100, 100),
+    ] {
         let resting = Resting::default();
         for number in 0..relays {
             resting.begin(&relay(number), &[pod(number, Some(status()))]);
         }
         let start = tokio::time::Instant::now();
-        let ask = |_, _| async { Answer::Said(Box::new(status())) };
+        let ask = |_, asked| async move {
+            match (0..stirring).any(|number| asked == address(number)) {
+                true => Answer::Silence,
+                false => Answer::Said(Box::new(status())),
+            }
+        };
         resting.round(ask, async |_| ()).await;
         let seconds = start.elapsed().as_secs_f64();
-        assert!((5.0..6.0).contains(&seconds), "{relays}: {seconds}");
+        assert!(
+            (5.0..6.0).contains(&seconds),
+            "{relays}, {stirring}: {seconds}"
+        );
     }
 }

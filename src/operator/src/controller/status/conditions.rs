@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use postroad_config::SpoolMode;
 
 use super::find;
 use super::upstreams;
@@ -94,13 +95,13 @@ pub(super) fn all(
 ) -> Vec<Condition> {
     let validated = &applied.validated;
     let verdicts = [
-        ("Accepted", accepted(&validated.missing)),
+        ("Accepted", accepted(validated)),
         ("Available", available(pods, validated.replicas)),
         ("Progressing", progressing(applied, voices)),
         ("TLSReady", tls(applied, voices, now)),
         ("UpstreamReady", upstreams::verdict(voices, validated)),
         ("QueueHealthy", voices.queue(validated, now)),
-        ("Durable", durable(validated)),
+        ("Durable", durable(validated, voices)),
     ];
     let rest: Vec<_> = verdicts
         .into_iter()
@@ -183,7 +184,12 @@ fn sum(conditions: &[Condition]) -> Verdict {
     }
 }
 
-fn accepted(missing: &[Missing]) -> Verdict {
+fn accepted(validated: &Validated) -> Verdict {
+    if let Some(Refusal { reason, message }) = &validated.pods_refused {
+        let message = format!("{message}; the replicas stay as they are");
+        return Verdict::new(Some(false), reason, message);
+    }
+    let missing = &validated.missing;
     let Some(first) = missing.first() else {
         return Verdict::new(Some(true), "Accepted", "the specification is in force");
     };
@@ -225,7 +231,10 @@ fn available(pods: &Pods, wanted: u32) -> Verdict {
 }
 
 fn progressing(applied: &Applied, voices: &Voices<'_>) -> Verdict {
-    if let Some(waiting) = &applied.plan.waiting {
+    if let Some(Refusal { reason, .. }) = &applied.validated.pods_refused {
+        let message = "the replicas stay as they are: see Accepted";
+        Verdict::new(Some(false), reason, message)
+    } else if let Some(waiting) = &applied.plan.waiting {
         let message = format!("waiting for {waiting}");
         Verdict::new(Some(true), "RollingOut", message)
     } else if !applied.plan.steps.is_empty() {
@@ -287,14 +296,24 @@ fn tls(applied: &Applied, voices: &Voices<'_>, now: Timestamp) -> Verdict {
     }
 }
 
-fn durable(validated: &Validated) -> Verdict {
-    match &validated.storage {
-        Storage::Persistent { .. } => {
-            Verdict::new(Some(true), "Persistent", "mail that waits outlives its pod")
-        }
-        Storage::Ephemeral { .. } => {
+fn durable(validated: &Validated, voices: &Voices<'_>) -> Verdict {
+    let is_lost_with_pod = match &validated.storage {
+        Storage::Persistent { .. } => false,
+        Storage::Ephemeral { .. } => true,
+    };
+    match voices.weakest_mode(validated.mode) {
+        SpoolMode::Durable | SpoolMode::Relaxed { .. } if is_lost_with_pod => {
             let message = "mail that waits is lost with its pod: storage.type is Ephemeral";
             Verdict::new(Some(false), "Ephemeral", message)
+        }
+        SpoolMode::Relaxed { sync_ms } => {
+            let message = format!(
+                "mail of the last {sync_ms} milliseconds is lost when a node crashes: storage.mode is Relaxed"
+            );
+            Verdict::new(Some(false), "Relaxed", message)
+        }
+        SpoolMode::Durable => {
+            Verdict::new(Some(true), "Persistent", "mail that waits outlives its pod")
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Numbers that change only when it matters.
 
 use jiff::Timestamp;
-use postroad_config::status::{RelayStatus, Totals};
+use postroad_config::status::{DestinationStatus, RelayStatus, Totals};
+
+use super::{destinations, upstreams};
 
 /// Up to here counts are exact.
 const EXACT: u64 = 100;
@@ -16,11 +18,27 @@ pub(in crate::controller) fn shown(status: &RelayStatus) -> RelayStatus {
     queue.messages = coarse(queue.messages);
     queue.bytes = coarse(queue.bytes);
     queue.deferred = coarse(queue.deferred);
+    queue.held = coarse(queue.held);
     queue.oldest_arrival = queue.oldest_arrival.map(cut);
+    queue.destinations.retain(destinations::is_of_interest);
+    queue.destinations.iter_mut().for_each(rough_destination);
+    shown.direct = shown.direct.as_ref().map(upstreams::shown_direct);
     for upstream in &mut shown.upstreams {
         upstream.since = 0;
     }
     shown
+}
+
+fn rough_destination(destination: &mut DestinationStatus) {
+    destination.messages = rough(destination.messages);
+    destination.deferred = rough(destination.deferred);
+    destination.oldest_arrival = destination.oldest_arrival.map(cut);
+}
+
+/// One significant digit, rounded down.
+pub(super) fn rough(number: u64) -> u64 {
+    let unit = 10_u64.pow(number.checked_ilog10().unwrap_or(0));
+    number / unit * unit
 }
 
 /// Exact below 100, two significant digits above, rounded down.
@@ -61,6 +79,21 @@ mod tests {
             (u64::MAX, 18_000_000_000_000_000_000),
         ] {
             assert_eq!(coarse(number), expected);
+        }
+    }
+
+    #[test]
+    fn counts_of_destinations_have_one_digit() {
+        for (number, expected) in [
+            (0, 0),
+            (9, 9),
+            (10, 10),
+            (19, 10),
+            (99, 90),
+            (1_234_567, 1_000_000),
+            (u64::MAX, 10_000_000_000_000_000_000),
+        ] {
+            assert_eq!(rough(number), expected);
         }
     }
 

@@ -5,6 +5,7 @@ use postroad_api::ServiceType;
 
 use super::conditions::{APPLY_FAILED, POD_NOT_STARTING, UPDATE_AVAILABLE};
 use super::find;
+use super::upstreams::NOT_NEEDED;
 use crate::controller::validate::Validated;
 use crate::events::Notice;
 
@@ -72,8 +73,9 @@ fn upstreams(earlier: &[Condition], now: &[Condition]) -> Option<Notice> {
             let note = format!("{}: {}", after.reason, after.message);
             Some(Notice::warning("UpstreamFailing", "Deliver", note))
         }
-        (Some(("False", _)), "True") => {
-            let note = "Mail reaches an upstream again";
+        // That nobody fails any more because nobody has tried is no recovery.
+        (Some(("False", _)), "True") if after.reason != NOT_NEEDED => {
+            let note = "Mail reaches a next hop again";
             Some(Notice::normal("UpstreamRecovered", "Deliver", note))
         }
         _ => None,
@@ -155,6 +157,7 @@ mod tests {
             (&refused, &login, Some("UpstreamFailing")),
             (&login, &works, Some("UpstreamRecovered")),
             (&works, &works, None),
+            (&refused, &upstream(Some(true), "Direct"), None),
         ] {
             let said: Vec<_> = of(before, after)
                 .iter()

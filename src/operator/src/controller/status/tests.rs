@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use postroad_api::ServiceType;
+use postroad_config::SpoolMode;
 use postroad_config::status::{
     CertificateStatus, ConfigStatus, FailureReason, QueueStatus, SpoolStatus, Totals,
     UpstreamFailure, UpstreamState, UpstreamStatus,
@@ -17,17 +18,21 @@ use crate::controller::tests::{self, NOW, applied, nothing, now, prepare, sample
 use crate::rollout::Plan;
 use postroad_config::status::RelayStatus;
 
+mod destinations;
 mod ready;
 mod starting;
 mod upstreams;
 
+/// Their order of preference.
+const UPSTREAMS: [&str; 2] = ["provider", "backup"];
+
 /// Upstreams of a pod: `+` works, `-` fails with this reason, `?` is untried.
 fn upstreams(states: &str) -> Vec<UpstreamStatus> {
-    states
-        .chars()
-        .enumerate()
-        .map(|(index, state)| UpstreamStatus {
-            name: format!("u{index}"),
+    UPSTREAMS
+        .into_iter()
+        .zip(states.chars())
+        .map(|(name, state)| UpstreamStatus {
+            name: name.into(),
             state: match state {
                 '+' => UpstreamState::Ready,
                 '-' => UpstreamState::Failing,
@@ -36,7 +41,7 @@ fn upstreams(states: &str) -> Vec<UpstreamStatus> {
             since: NOW,
             failure: (state == '-').then(|| UpstreamFailure {
                 reason: FailureReason::AuthenticationFailed,
-                message: format!("u{index} said 535"),
+                message: format!("{name} said 535"),
             }),
         })
         .collect()
@@ -54,6 +59,7 @@ fn says(states: &str) -> RelayStatus {
         queue: QueueStatus::default(),
         totals: Totals::default(),
         upstreams: upstreams(states),
+        direct: None,
         certificate: Some(CertificateStatus {
             not_after: NOW + 86_400,
             fingerprint: "leaf".into(),
@@ -63,6 +69,7 @@ fn says(states: &str) -> RelayStatus {
             failure: None,
             corrupt: 0,
             disk_full: false,
+            mode: SpoolMode::Durable,
         },
     }
 }

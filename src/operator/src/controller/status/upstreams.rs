@@ -1,21 +1,40 @@
 //! Whether accepted mail reaches a next hop.
+//!
+//! Mail takes one of several ways: lists of upstreams that stand in for each other, one for each route that names some and one for
+//! the rest, and directly to the mail exchangers of its recipients. One that leads nowhere is what is told first.
 
-use postroad_config::status::{FailureReason, UpstreamState, UpstreamStatus};
+use postroad_config::status::{
+    DirectStatus, FailureReason, UpstreamFailure, UpstreamState, UpstreamStatus,
+};
 
 use super::voices::{Verdict, Voices, nobody};
 use crate::controller::validate::Validated;
 use crate::names::{KEY_PASSWORD, KEY_USERNAME};
 
-/// False if one replica has found all upstreams failing, with the reason of its first choice.
-/// True if every replica that has tried reaches at least one. Unknown if none has tried.
+/// So many domains fail, and none works, before the fault is sought on this side: one or two may be out of order themselves.
+const DOMAINS_MIN: u64 = 3;
+
+/// Reason of `UpstreamReady`: nothing goes to an upstream, and no domain has been reached lately.
+pub(super) const NOT_NEEDED: &str = "Direct";
+
+/// False if one replica has found all upstreams of a way failing, with the reason of its first choice, or every domain.
+/// True if every replica that has tried reaches at least one. Unknown if none has tried an upstream.
 pub(super) fn verdict(voices: &Voices<'_>, validated: &Validated) -> Verdict {
     let (mut stuck, mut detouring, mut sends) = (Failing::default(), Failing::default(), false);
     for (pod, status) in &voices.heard {
-        match Way::of(&status.upstreams) {
-            Way::None(first) => stuck.add(pod.ordinal, first),
-            Way::Detour(first) => detouring.add(pod.ordinal, first),
-            Way::Straight => sends = true,
-            Way::Untried => {}
+        for names in &validated.ways.upstreams {
+            match Way::of(names, &status.upstreams) {
+                Way::None(first) => stuck.add(pod.ordinal, first.into()),
+                Way::Detour(first) => detouring.add(pod.ordinal, first.into()),
+                Way::Straight => sends = true,
+                Way::Untried => {}
+            }
+        }
+        if let Some(direct) = status.direct.as_ref().filter(|_| validated.ways.direct) {
+            if is_stuck(direct) {
+                stuck.add(pod.ordinal, direct.into());
+            }
+            sends |= direct.working > 0;
         }
     }
     let everybody = voices.heard.len() + voices.silent.len();
@@ -26,12 +45,29 @@ pub(super) fn verdict(voices: &Voices<'_>, validated: &Validated) -> Verdict {
     } else if let Some(Failure { message, .. }) = detouring.describe(everybody, validated) {
         let message = format!("mail goes through another upstream: {message}");
         Verdict::new(Some(true), "FallbackInUse", message)
-    } else if sends {
-        Verdict::new(Some(true), "Delivering", "mail reaches an upstream")
     } else if voices.heard.is_empty() {
         nobody()
+    } else if sends {
+        Verdict::new(Some(true), "Delivering", "mail reaches a next hop")
+    } else if validated.ways.upstreams.is_empty() {
+        let message = "mail goes to each domain by itself; none was reached within the last hour";
+        Verdict::new(Some(true), NOT_NEEDED, message)
     } else {
         Verdict::new(None, "NotTried", "no replica has tried an upstream yet")
+    }
+}
+
+/// Whether mail reaches no domain at all.
+const fn is_stuck(direct: &DirectStatus) -> bool {
+    direct.working == 0 && direct.failing >= DOMAINS_MIN
+}
+
+/// What of it is looked at here: which domain failed last is not.
+pub(super) fn shown_direct(direct: &DirectStatus) -> DirectStatus {
+    DirectStatus {
+        working: direct.working.min(1),
+        failing: direct.failing.min(DOMAINS_MIN),
+        failure: direct.failure.clone().filter(|_| is_stuck(direct)),
     }
 }
 
@@ -46,28 +82,57 @@ enum Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn of(upstreams: &'a [UpstreamStatus]) -> Self {
-        let fails = |upstream: &UpstreamStatus| upstream.state == UpstreamState::Failing;
-        let works = |upstream: &UpstreamStatus| upstream.state == UpstreamState::Ready;
+    fn of(names: &[String], upstreams: &'a [UpstreamStatus]) -> Self {
+        let upstreams: Vec<_> = names
+            .iter()
+            .filter_map(|name| upstreams.iter().find(|upstream| upstream.name == *name))
+            .collect();
+        let fails = |upstream: &&UpstreamStatus| upstream.state == UpstreamState::Failing;
+        let works = |upstream: &&UpstreamStatus| upstream.state == UpstreamState::Ready;
         match upstreams.iter().position(works) {
             Some(position) => {
-                let mut preferred = upstreams[..position].iter();
-                let failing = preferred.find(|upstream| fails(upstream));
-                failing.map_or(Self::Straight, Self::Detour)
+                let mut preferred = upstreams.iter().take(position).copied();
+                preferred.find(fails).map_or(Self::Straight, Self::Detour)
             }
-            None if upstreams.iter().all(fails) => {
-                upstreams.first().map_or(Self::Untried, Self::None)
-            }
+            None if upstreams.iter().all(fails) => upstreams
+                .first()
+                .map_or(Self::Untried, |first| Self::None(first)),
             None => Self::Untried,
         }
     }
 }
 
-/// Replicas that cannot use an upstream, and what the first of them was told.
+/// What fails.
+#[derive(Clone, Copy)]
+struct Fault<'a> {
+    /// The upstream; `None` if it is direct delivery.
+    upstream: Option<&'a str>,
+    failure: Option<&'a UpstreamFailure>,
+}
+
+impl<'a> From<&'a UpstreamStatus> for Fault<'a> {
+    fn from(upstream: &'a UpstreamStatus) -> Self {
+        Self {
+            upstream: Some(&upstream.name),
+            failure: upstream.failure.as_ref(),
+        }
+    }
+}
+
+impl<'a> From<&'a DirectStatus> for Fault<'a> {
+    fn from(direct: &'a DirectStatus) -> Self {
+        Self {
+            upstream: None,
+            failure: direct.failure.as_ref(),
+        }
+    }
+}
+
+/// Replicas whose mail does not go a way, and what the first of them was told.
 #[derive(Default)]
 struct Failing<'a> {
     ordinals: Vec<u32>,
-    first: Option<&'a UpstreamStatus>,
+    first: Option<Fault<'a>>,
 }
 
 struct Failure<'a> {
@@ -76,26 +141,30 @@ struct Failure<'a> {
 }
 
 impl<'a> Failing<'a> {
-    fn add(&mut self, ordinal: u32, upstream: &'a UpstreamStatus) {
+    fn add(&mut self, ordinal: u32, fault: Fault<'a>) {
         if !self.ordinals.contains(&ordinal) {
             self.ordinals.push(ordinal);
         }
-        self.first.get_or_insert(upstream);
+        self.first.get_or_insert(fault);
     }
 
     fn describe(&self, everybody: usize, validated: &Validated) -> Option<Failure<'a>> {
-        let upstream = self.first?;
+        let Fault { upstream, failure } = self.first?;
         let who = cannot(&self.ordinals, everybody);
-        let (reason, what) = match &upstream.failure {
+        let (reason, what) = match failure {
             Some(failure) => (
                 failure.reason.as_str(),
-                missing_login(failure.reason, &upstream.name, validated)
+                upstream
+                    .and_then(|name| missing_login(failure.reason, name, validated))
                     .unwrap_or_else(|| failure.message.clone()),
             ),
             // The contract says that it is set.
             None => ("Failing", "no reason given".into()),
         };
-        let message = format!("{who} send through {}: {what}", upstream.name);
+        let message = match upstream {
+            Some(name) => format!("{who} send through {name}: {what}"),
+            None => format!("{who} reach the mail exchanger of any domain: {what}"),
+        };
         Some(Failure { reason, message })
     }
 }

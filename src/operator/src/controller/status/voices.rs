@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use postroad_config::SpoolMode;
 use postroad_config::status::RelayStatus;
 
 use crate::context::CredentialsInForce;
@@ -97,6 +98,16 @@ impl<'a> Voices<'a> {
             Some(digest) => CredentialsInForce::Everywhere((*digest).clone()),
             None => CredentialsInForce::None,
         }
+    }
+
+    /// What a 250 promises at least: some pods may not have taken up yet what is wanted.
+    pub(super) fn weakest_mode(&self, wanted: SpoolMode) -> SpoolMode {
+        let modes = self.heard.iter().map(|(_, status)| status.spool.mode);
+        let strength = |mode: &SpoolMode| match mode {
+            SpoolMode::Relaxed { sync_ms } => u32::MAX - sync_ms,
+            SpoolMode::Durable => u32::MAX,
+        };
+        modes.chain([wanted]).min_by_key(strength).unwrap_or(wanted)
     }
 
     /// Why a pod goes on with an older configuration.

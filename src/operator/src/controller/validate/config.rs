@@ -4,6 +4,8 @@
 //! relay. It refuses a file with a field that it does not know. So a field that is added to the file is left out
 //! where its user has not asked for what it does, and no path in it may be one that earlier pods have not mounted.
 
+mod delivery;
+
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -11,10 +13,10 @@ use postroad_api as api;
 use postroad_config as config;
 
 use super::Refusal;
+use super::surroundings::Surroundings;
 use crate::names::{
-    KEY_AUTHORITY, KEY_CERTIFICATE, KEY_CREDENTIALS, KEY_PASSWORD, KEY_PRIVATE, KEY_USERNAME,
-    LISTENERS, PATH_ADMIN, PATH_CREDENTIALS, PATH_QUEUE, PATH_TLS, PATH_UPSTREAMS, PORT_ADMIN,
-    PORT_HEALTH, pod_port,
+    KEY_AUTHORITY, KEY_CERTIFICATE, KEY_CREDENTIALS, KEY_PRIVATE, LISTENERS, PATH_ADMIN,
+    PATH_CREDENTIALS, PATH_QUEUE, PATH_TLS, PORT_ADMIN, PORT_HEALTH, pod_port,
 };
 use crate::quantity;
 
@@ -22,9 +24,16 @@ use crate::quantity;
 /// blocks that a file system takes beside the content.
 const HEADROOM_PARTS: u64 = 8;
 
+/// How long mail may be only on its way to stable storage in mode Relaxed if nothing is written, in milliseconds: ten syncs a
+/// second cost a disk next to nothing.
+const SYNC_MS: u32 = 100;
+
+/// The index grows in such steps, in bytes: what is left over of the default pod makes none.
+const INDEX_STEP_BYTES: u64 = 64 << 20;
+
 /// The file that the relay reads back as an equal value.
-pub(super) fn render(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<String, Refusal> {
-    let text = relay_config(spec, hostname)?.render();
+pub(super) fn render(config: &config::RelayConfig) -> Result<String, Refusal> {
+    let text = config.render();
     text.map_err(|error| invalid(error.to_string()))
 }
 
@@ -35,13 +44,25 @@ fn invalid(message: String) -> Refusal {
     }
 }
 
-fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::RelayConfig, Refusal> {
-    let limits = limits(&spec.limits)?;
+/// What the relay is told.
+pub(super) fn resolve(
+    spec: &api::SmtpRelaySpec,
+    surroundings: Surroundings<'_>,
+) -> Result<config::RelayConfig, Refusal> {
+    let Surroundings {
+        host,
+        replicas,
+        level,
+    } = surroundings;
+    let mut limits = limits(&spec.limits)?;
     check_storage(&spec.storage, limits.message_bytes)?;
-    check_memory(spec.resources.as_ref(), limits.connections)?;
+    let spare = check_memory(spec.resources.as_ref(), limits.connections)?;
+    if level >= config::LEVEL {
+        limits.index_bytes += spare / INDEX_STEP_BYTES * INDEX_STEP_BYTES;
+    }
     Ok(config::RelayConfig {
         version: config::VERSION,
-        hostname: hostname.to_owned(),
+        hostname: spec.hostname.as_deref().unwrap_or(host).to_owned(),
         listeners: listeners(&spec.listeners),
         tls: config::ServerTls {
             certificate: file(PATH_TLS, KEY_CERTIFICATE),
@@ -49,11 +70,12 @@ fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::Rel
         },
         access: access(&spec.access)?,
         limits,
-        delivery: delivery(&spec.delivery),
+        delivery: delivery::render(&spec.delivery, replicas)?,
         spool: config::Spool {
             directory: PATH_QUEUE.into(),
             persistent: spec.storage.kind == api::StorageType::Persistent,
             bytes_max: spool_bound(&spec.storage)?,
+            mode: spool_mode(&spec.storage),
         },
         admin: config::Admin {
             listen: any(PORT_ADMIN),
@@ -65,6 +87,16 @@ fn relay_config(spec: &api::SmtpRelaySpec, hostname: &str) -> Result<config::Rel
             listen: any(PORT_HEALTH),
         },
     })
+}
+
+/// What a 250 promises.
+pub(super) fn spool_mode(storage: &api::Storage) -> config::SpoolMode {
+    match storage.mode.unwrap_or_default() {
+        api::StorageMode::Durable => config::SpoolMode::Durable,
+        api::StorageMode::Relaxed => config::SpoolMode::Relaxed {
+            sync_ms: storage.sync_milliseconds.unwrap_or(SYNC_MS),
+        },
+    }
 }
 
 /// The kubelet ends a pod that takes more of its node's disk than it may, and mail goes with it: the relay has to stop before
@@ -94,8 +126,8 @@ const _: () = {
     assert!(api::MEMORY_MIB << 20 == CONTENT_BYTES + INDEX_BYTES + PROGRAM_BYTES);
 };
 
-/// Connections take memory as mail does; over the limit the kernel ends the pod.
-fn check_memory(resources: Option<&api::Resources>, connections: u32) -> Result<(), Refusal> {
+/// Connections take memory as mail does; over the limit the kernel ends the pod. Gives what is left.
+fn check_memory(resources: Option<&api::Resources>, connections: u32) -> Result<u64, Refusal> {
     let limits = resources.and_then(|resources| resources.limits.as_ref());
     let written = limits.and_then(|limits| limits.memory.as_deref());
     let limit = size(
@@ -103,10 +135,8 @@ fn check_memory(resources: Option<&api::Resources>, connections: u32) -> Result<
         written.unwrap_or(api::MEMORY_LIMIT),
     )?;
     let needed = (api::MEMORY_MIB << 20) + u64::from(connections) * (api::CONNECTION_KIB << 10);
-    if limit < needed {
-        return Err(invalid(api::MEMORY_TOO_SMALL.into()));
-    }
-    Ok(())
+    let spare = limit.checked_sub(needed);
+    spare.ok_or_else(|| invalid(api::MEMORY_TOO_SMALL.into()))
 }
 
 fn size(field: &str, text: &str) -> Result<u64, Refusal> {
@@ -201,62 +231,6 @@ fn limits(limits: &api::Limits) -> Result<config::Limits, Refusal> {
         connections: *connections,
         connections_per_source: *connections_per_source,
         memory_bytes: config::memory::CONTENT_BYTES,
+        index_bytes: config::memory::INDEX_BYTES,
     })
-}
-
-fn delivery(delivery: &api::Delivery) -> config::Delivery {
-    let api::Delivery { upstreams, retry } = delivery;
-    let api::Retry {
-        initial_seconds,
-        maximum_seconds,
-        lifetime_seconds,
-    } = *retry;
-    config::Delivery {
-        upstreams: upstreams.iter().map(upstream).collect(),
-        retry: config::Retry {
-            initial_seconds: initial_seconds.into(),
-            maximum_seconds: maximum_seconds.into(),
-            lifetime_seconds: lifetime_seconds.into(),
-        },
-    }
-}
-
-fn upstream(upstream: &api::Upstream) -> config::Upstream {
-    let folder = PathBuf::from(PATH_UPSTREAMS).join(&upstream.name);
-    config::Upstream {
-        name: upstream.name.clone(),
-        host: upstream.host.clone(),
-        port: upstream.port,
-        tls: match upstream.tls_mode() {
-            api::UpstreamTlsMode::Disabled => config::UpstreamTls::Disabled,
-            api::UpstreamTlsMode::Opportunistic => config::UpstreamTls::Opportunistic,
-            api::UpstreamTlsMode::Required => config::UpstreamTls::Required,
-            api::UpstreamTlsMode::Implicit => config::UpstreamTls::Implicit,
-        },
-        ca: upstream
-            .ca_secret()
-            .map(|_| folder.join("ca").join(KEY_AUTHORITY)),
-        auth: upstream.login_secret().map(|_| config::UpstreamAuth {
-            username: folder.join("login").join(KEY_USERNAME),
-            password: folder.join("login").join(KEY_PASSWORD),
-        }),
-        limits: upstream_limits(upstream.limits.as_ref()),
-    }
-}
-
-fn upstream_limits(written: Option<&api::UpstreamLimits>) -> config::UpstreamLimits {
-    let default = config::UpstreamLimits::default();
-    let Some(api::UpstreamLimits {
-        connections,
-        messages_per_connection,
-        recipients_per_message,
-    }) = written
-    else {
-        return default;
-    };
-    config::UpstreamLimits {
-        connections: connections.unwrap_or(default.connections),
-        messages_per_connection: messages_per_connection.unwrap_or(default.messages_per_connection),
-        recipients_per_message: recipients_per_message.unwrap_or(default.recipients_per_message),
-    }
 }

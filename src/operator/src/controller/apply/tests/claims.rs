@@ -44,17 +44,38 @@ async fn a_claim_that_may_hold_mail_goes_only_with_the_pod_that_has_mounted_it()
     }
 }
 
+/// The two replicas of a relay, of which the claim of the second one asks for this much.
+fn with_size(size: &'static str) -> Found {
+    with_claim(move |claim| {
+        let resources = claim.spec.as_mut().unwrap().resources.as_mut().unwrap();
+        let requests = resources.requests.as_mut().unwrap();
+        requests.get_mut("storage").unwrap().0 = size.into();
+    })
+}
+
+#[tokio::test]
+async fn a_claim_that_cannot_grow_is_not_asked_at_each_visit() {
+    let path = "PATCH persistentvolumeclaims/mail-1";
+    let mut found = with_size("512Mi");
+    let server = Server::of(&found).answering(path, 403, failure(403, "Forbidden").1);
+    let server = Arc::new(server);
+    let context = context(&server);
+    let asked = || server.written().iter().filter(|line| *line == path).count();
+    for told in [&["VolumeNotGrown"][..], &[], &[]] {
+        assert_eq!(visit(&context, None, &found, None).await, told);
+        assert_eq!(asked(), 1);
+    }
+    // Another claim of that name is another matter.
+    let claim = Arc::make_mut(found.claims.get_mut(&1).unwrap());
+    claim.metadata.uid = Some("another".into());
+    visit(&context, None, &found, None).await;
+    assert_eq!(asked(), 2);
+}
+
 #[tokio::test]
 async fn claims_grow_and_never_shrink_and_one_that_cannot_holds_up_nothing() {
     let path = "PATCH persistentvolumeclaims/mail-1";
     let claim = || json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {}});
-    let asks_for = |size: &'static str| {
-        with_claim(move |claim| {
-            let resources = claim.spec.as_mut().unwrap().resources.as_mut().unwrap();
-            let requests = resources.requests.as_mut().unwrap();
-            requests.get_mut("storage").unwrap().0 = size.into();
-        })
-    };
     // The relay asks for 1Gi.
     for (size, code, grows) in [
         ("512Mi", 200, true),
@@ -73,7 +94,7 @@ async fn claims_grow_and_never_shrink_and_one_that_cannot_holds_up_nothing() {
             200 => claim(),
             code => failure(code, reason).1,
         };
-        let (server, told) = take_of(&asks_for(size), Some(Step::Restart(0)), |server| {
+        let (server, told) = take_of(&with_size(size), Some(Step::Restart(0)), |server| {
             server.answering(path, code, answer.clone())
         })
         .await;

@@ -48,6 +48,16 @@ fn what_is_wrong_is_the_reason_for_not_being_ready() {
         ),
         (
             |applied, _| {
+                applied.validated.pods_refused = Some(Refusal {
+                    reason: "ImageNotAllowed",
+                    message: "x".into(),
+                });
+            },
+            "Ready=False ImageNotAllowed",
+            Pace::Moving,
+        ),
+        (
+            |applied, _| {
                 applied.identity = build::Identity::Unreadable {
                     problem: "x".into(),
                 }

@@ -1,8 +1,11 @@
 //! What is said of the way that mail takes, given what each replica has found.
 
+use postroad_config::status::DirectStatus;
+
 use super::*;
 use crate::controller::status::upstreams::verdict;
 use crate::controller::status::voices::Verdict;
+use crate::controller::validate::Ways;
 
 #[test]
 fn an_upstream_is_ready_if_every_replica_that_has_tried_reaches_one() {
@@ -34,8 +37,74 @@ fn an_upstream_is_ready_if_every_replica_that_has_tried_reaches_one() {
 }
 
 fn upstreams_of(found: &Found) -> Verdict {
-    let validated = prepare(&sample("minimal"), &nothing()).validated;
+    said_with(found, &[&UPSTREAMS], false)
+}
+
+/// What is said where mail takes these ways.
+fn said_with(found: &Found, ways: &[&[&str]], direct: bool) -> Verdict {
+    let mut validated = prepare(&sample("minimal"), &nothing()).validated;
+    let names = |names: &&[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    validated.ways = Ways {
+        upstreams: ways.iter().map(names).collect(),
+        direct,
+    };
     verdict(&Voices::of(found), &validated)
+}
+
+#[test]
+fn each_way_that_leads_nowhere_shows() {
+    let all: &[&[&str]] = &[&UPSTREAMS];
+    let apart: &[&[&str]] = &[&["backup"], &["provider"]];
+    let first: &[&[&str]] = &[&["provider"]];
+    for (ways, states, holds, reason) in [
+        (all, "-+", Some(true), "FallbackInUse"),
+        (apart, "-+", Some(false), "AuthenticationFailed"),
+        (apart, "+-", Some(false), "AuthenticationFailed"),
+        (apart, "++", Some(true), "Delivering"),
+        // What no mail goes through is of no concern.
+        (first, "+-", Some(true), "Delivering"),
+        (first, "-+", Some(false), "AuthenticationFailed"),
+    ] {
+        let found = found(vec![pod(0, Some(says(states)))]);
+        let verdict = said_with(&found, ways, false);
+        let said = (verdict.holds, verdict.reason.as_str());
+        assert_eq!(said, (holds, reason), "{ways:?} {states}");
+    }
+}
+
+/// A pod that delivers directly.
+fn direct(working: u64, failing: u64) -> Found {
+    let mut status = says("");
+    status.direct = Some(DirectStatus {
+        working,
+        failing,
+        failure: (failing > 0).then(|| UpstreamFailure {
+            reason: FailureReason::ConnectionTimedOut,
+            message: "mx.example.com:25 does not answer".into(),
+        }),
+    });
+    found(vec![pod(0, Some(status))])
+}
+
+#[test]
+fn direct_delivery_is_out_of_order_when_several_domains_fail_and_none_works() {
+    for (working, failing, holds, reason) in [
+        (0, 0, Some(true), "Direct"),
+        (0, 2, Some(true), "Direct"),
+        (0, 3, Some(false), "ConnectionTimedOut"),
+        (1, 0, Some(true), "Delivering"),
+        (1, 900, Some(true), "Delivering"),
+    ] {
+        let verdict = said_with(&direct(working, failing), &[], true);
+        let said = (verdict.holds, verdict.reason.as_str());
+        assert_eq!(said, (holds, reason), "{working} {failing}");
+    }
+    let message = said_with(&direct(0, 3), &[], true).message;
+    let expected = "replica 0 cannot reach the mail exchanger of any domain: mx.example.com:25 does not answer; mail is kept and tried again";
+    assert_eq!(message, expected);
+    // A former configuration may still speak of it.
+    let unused = said_with(&direct(0, 3), &[&UPSTREAMS], false);
+    assert_eq!(unused.reason, "NotTried");
 }
 
 #[test]
@@ -43,27 +112,27 @@ fn a_failing_upstream_is_named_with_what_it_said_and_to_whom() {
     for (replicas, message) in [
         (
             &[(1, "--")][..],
-            "replica 1 cannot send through u0: u0 said 535; mail is kept and tried again",
+            "replica 1 cannot send through provider: provider said 535; mail is kept and tried again",
         ),
         (
             &[(0, "-"), (1, "-")],
-            "no replica can send through u0: u0 said 535; mail is kept and tried again",
+            "no replica can send through provider: provider said 535; mail is kept and tried again",
         ),
         (
             &[(0, "-"), (1, "+"), (2, "-")],
-            "replicas 0 and 2 cannot send through u0: u0 said 535; mail is kept and tried again",
+            "replicas 0 and 2 cannot send through provider: provider said 535; mail is kept and tried again",
         ),
         (
             &[(0, "-"), (1, "-"), (2, "-"), (3, "?")],
-            "replicas 0, 1 and 2 cannot send through u0: u0 said 535; mail is kept and tried again",
+            "replicas 0, 1 and 2 cannot send through provider: provider said 535; mail is kept and tried again",
         ),
         (
             &[(0, "-+"), (1, "-+")],
-            "mail goes through another upstream: no replica can send through u0: u0 said 535",
+            "mail goes through another upstream: no replica can send through provider: provider said 535",
         ),
         (
             &[(0, "++"), (1, "-+")],
-            "mail goes through another upstream: replica 1 cannot send through u0: u0 said 535",
+            "mail goes through another upstream: replica 1 cannot send through provider: provider said 535",
         ),
     ] {
         let pods = replicas

@@ -1,0 +1,150 @@
+//! `kubectl postroad queue`: where mail waits, why, and what is done about it.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+use kube::Client;
+use kube::api::Api;
+use postroad_api::{Override, QueueSummary, SmtpRelay};
+
+use crate::cluster::explain;
+use crate::selection::Selection;
+
+/// Prints the queue of one relay.
+///
+/// # Errors
+/// What the API server says.
+#[expect(clippy::print_stdout, reason = "a person asked for it")]
+pub(crate) async fn run(client: Client, namespace: &str, name: &str) -> anyhow::Result<()> {
+    let api: Api<SmtpRelay> = Api::namespaced(client, namespace);
+    let relay = api
+        .get(name)
+        .await
+        .map_err(explain)
+        .with_context(|| format!("cannot show {namespace}/{name}"))?;
+    let queue = relay
+        .status
+        .as_ref()
+        .and_then(|status| status.queue.as_ref());
+    print!("{}", describe(name, queue, &relay.spec.delivery.overrides));
+    Ok(())
+}
+
+fn describe(name: &str, queue: Option<&QueueSummary>, overrides: &[Override]) -> String {
+    let mut text = match queue {
+        None => format!("{name}: no replica has said yet what waits\n"),
+        Some(queue) => waiting(name, queue),
+    };
+    // Writing to a String cannot fail.
+    for found in overrides {
+        let Override {
+            name,
+            action,
+            matches,
+            arrived_before,
+            reason,
+        } = found;
+        let _ = write!(
+            text,
+            "  {action:?} {name}: {}",
+            Selection::of(matches.as_ref())
+        );
+        if let Some(time) = arrived_before {
+            let _ = write!(text, " that arrived before {time}");
+        }
+        if let Some(reason) = reason {
+            let _ = write!(text, " ({reason})");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn waiting(name: &str, queue: &QueueSummary) -> String {
+    let QueueSummary {
+        messages,
+        bytes,
+        deferred,
+        oldest,
+        held,
+        destinations,
+    } = queue;
+    let mut text =
+        format!("{name}: {messages} messages, {bytes} bytes, {deferred} deferred, {held} held");
+    if let Some(oldest) = oldest {
+        let _ = write!(text, ", oldest of {oldest}");
+    }
+    text.push('\n');
+    if destinations.is_empty() {
+        return text;
+    }
+    let width = destinations
+        .iter()
+        .map(|found| found.destination.len())
+        .max()
+        .unwrap_or(0)
+        .max("DESTINATION".len());
+    let _ = writeln!(
+        text,
+        "  {:width$}  MESSAGES  {:20}  WHY",
+        "DESTINATION", "OLDEST"
+    );
+    for found in destinations {
+        let oldest = found.oldest.as_deref().unwrap_or("-");
+        let why = match (&found.reason, &found.message) {
+            (Some(reason), Some(message)) => format!("{reason}: {message}"),
+            (Some(why), None) | (None, Some(why)) => why.clone(),
+            (None, None) => "put off by the server there".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "  {:width$}  {:>8}  {oldest:20}  {why}",
+            found.destination, found.messages
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn says_where_mail_waits_and_what_is_done_about_it() {
+        let queue: QueueSummary = serde_json::from_value(json!({
+            "messages": 1200, "bytes": 5_600_000, "deferred": 800, "held": 3, "oldest": "2027-01-15T08:00:00Z",
+            "destinations": [
+                {"destination": "example.com", "messages": 900, "oldest": "2027-01-15T08:00:00Z",
+                 "reason": "ConnectionTimedOut", "message": "mx.example.com:25 does not answer"},
+                {"destination": "slow.example", "messages": 20},
+            ],
+        }))
+        .unwrap();
+        let overrides: Vec<Override> = serde_json::from_value(json!([
+            {"name": "hold-b", "action": "Hold", "match": {"recipients": ["b.example"], "credentials": ["shop.mail"]}},
+            {"name": "flush", "action": "Flush", "arrivedBefore": "2027-01-15T09:00:00Z"},
+            {"name": "gone", "action": "Bounce", "match": {"senders": ["<>"]}, "reason": "moved"},
+        ]))
+        .unwrap();
+        assert_eq!(
+            describe("mail", Some(&queue), &overrides),
+            "mail: 1200 messages, 5600000 bytes, 800 deferred, 3 held, oldest of 2027-01-15T08:00:00Z\n\
+             \x20 DESTINATION   MESSAGES  OLDEST                WHY\n\
+             \x20 example.com        900  2027-01-15T08:00:00Z  ConnectionTimedOut: mx.example.com:25 does not answer\n\
+             \x20 slow.example        20  -                     put off by the server there\n\
+             \x20 Hold hold-b: mail for b.example of the login shop.mail\n\
+             \x20 Flush flush: all mail that arrived before 2027-01-15T09:00:00Z\n\
+             \x20 Bounce gone: mail from <> (moved)\n"
+        );
+    }
+
+    #[test]
+    fn says_when_nobody_knows() {
+        assert_eq!(
+            describe("mail", None, &[]),
+            "mail: no replica has said yet what waits\n"
+        );
+    }
+}
