@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint deny unit process cluster-test bench image crds deploy generated cluster-up cluster-down clean
+.PHONY: help demo demo-down test lint deny unit process cluster-test soak bench bench-micro image crds deploy generated cluster-up cluster-down clean
 
 ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 CLUSTER := tests/localcluster/cluster
@@ -34,8 +34,14 @@ process: ## the relay program against a real Postfix
 cluster-test: ## chart, operator and relays on a real cluster (KUBECONFIG, or one made here)
 	@tests/run cluster
 
-bench: ## side by side with Postfix, Exim and OpenSMTPD on this machine (BENCH="--runs 1 --workloads C" for less)
+soak: ## what takes minutes and gigabytes: a restart with a million messages waiting
+	@tests/run soak
+
+bench: ## side by side with Postfix, Exim and OpenSMTPD on this machine; over an hour (BENCH="--runs 1 --workloads C" for less)
 	@tests/bench/run $(BENCH)
+
+bench-micro: ## instructions of the hot paths, beside what they were (MICRO=--update writes them down)
+	@tests/micro/run $(MICRO)
 
 image: ## build the image (ARCH=amd64 or arm64) and report its size
 	@deploy/image/build $(ARCH)

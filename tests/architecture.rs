@@ -18,6 +18,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("postroad-telemetry", &[]),
     // It measures strangers' servers too: nothing of ours may be in it.
     ("postroad-bench", &[]),
+    (
+        "postroad-micro",
+        &[
+            "postroad-config",
+            "postroad-relay",
+            "postroad-smtp",
+            "postroad-spool",
+        ],
+    ),
     ("postroad-message", &["postroad-smtp"]),
     (
         "postroad-relay",

@@ -10,8 +10,14 @@
 
 #[path = "cluster/chart.rs"]
 mod chart;
+#[path = "cluster/direct.rs"]
+mod direct;
 #[path = "cluster/mail.rs"]
 mod mail;
+#[path = "cluster/overrides.rs"]
+mod overrides;
+#[path = "cluster/rates.rs"]
+mod rates;
 #[path = "cluster/repair.rs"]
 mod repair;
 #[path = "cluster/rollout.rs"]

@@ -8,12 +8,18 @@
 
 #[path = "process/delivery.rs"]
 mod delivery;
+#[path = "process/devices.rs"]
+mod devices;
 #[path = "process/dialogue.rs"]
 mod dialogue;
+#[path = "process/direct.rs"]
+mod direct;
 #[path = "process/durability.rs"]
 mod durability;
 #[path = "process/lifecycle.rs"]
 mod lifecycle;
+#[path = "process/reports.rs"]
+mod reports;
 #[path = "process/space.rs"]
 mod space;
 #[path = "process/upstreams.rs"]

@@ -94,7 +94,25 @@ stringData: {{username: {USERNAME}, password: {password}}}
     }
 
     pub(crate) async fn relay_stored(&self, storage: &str, replicas: u32) {
+        let delivery = format!("{{upstreams: [{}]}}", self.upstream(""));
+        self.specified(storage, replicas, &delivery).await;
+    }
+
+    /// The relay with another `spec.delivery`, in YAML's flow style.
+    pub(crate) async fn delivering(&self, replicas: u32, delivery: &str) {
+        self.specified("Persistent", replicas, delivery).await;
+    }
+
+    /// The provider as an upstream, and more of it, in YAML's flow style.
+    pub(crate) fn upstream(&self, more: &str) -> String {
         let (host, port) = (self.provider.hostname(), self.provider.port);
+        format!(
+            "{{name: provider, host: {host}, port: {port}, tls: {{mode: Required, caSecretRef: {{name: provider-ca}}}}, \
+             auth: {{secretRef: {{name: provider-login}}}}, {more}}}"
+        )
+    }
+
+    async fn specified(&self, storage: &str, replicas: u32, delivery: &str) {
         self.namespace
             .apply(&format!(
                 "
@@ -105,13 +123,7 @@ spec:
   replicas: {replicas}
   storage: {{type: {storage}}}
   service: {{type: NodePort}}
-  delivery:
-    upstreams:
-    - name: provider
-      host: {host}
-      port: {port}
-      tls: {{mode: Required, caSecretRef: {{name: provider-ca}}}}
-      auth: {{secretRef: {{name: provider-login}}}}
+  delivery: {delivery}
 "
             ))
             .await;

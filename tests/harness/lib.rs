@@ -12,6 +12,8 @@
 )]
 
 pub mod client;
+pub mod dns;
+pub mod exchanger;
 pub mod kubernetes;
 pub mod pki;
 pub mod provider;

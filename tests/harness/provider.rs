@@ -1,6 +1,7 @@
 //! A real Postfix at the other end: demands STARTTLS and AUTH, keeps what it gets in a Maildir.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -111,6 +112,23 @@ impl Provider {
     /// If the mailbox cannot be read.
     #[must_use]
     pub fn messages(&self) -> Vec<Vec<u8>> {
+        let paths = self.files().into_iter();
+        paths.map(|path| std::fs::read(path).unwrap()).collect()
+    }
+
+    /// When each message arrived, the first one first.
+    ///
+    /// # Panics
+    /// If the mailbox cannot be read.
+    #[must_use]
+    pub fn arrivals(&self) -> Vec<SystemTime> {
+        let written = |path: PathBuf| path.metadata().unwrap().modified().unwrap();
+        let mut times: Vec<_> = self.files().into_iter().map(written).collect();
+        times.sort();
+        times
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let inbox = self.directory.path().join("mail/inbox/new");
         let Ok(entries) = std::fs::read_dir(inbox) else {
             return Vec::new();
@@ -118,9 +136,6 @@ impl Provider {
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         paths.sort();
         paths
-            .into_iter()
-            .map(|path| std::fs::read(path).unwrap())
-            .collect()
     }
 }
 

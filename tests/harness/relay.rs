@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use postroad_config::status::RelayStatus;
 use postroad_config::{
     Access, Admin, AuthMode, Credential, Credentials, Delivery, Health, Limits, Listener,
-    ListenerName, ListenerTls, RelayConfig, Retry, ServerTls, Spool, Upstream, UpstreamAuth,
+    ListenerName, ListenerTls, RelayConfig, ServerTls, Spool, SpoolMode, Upstream, UpstreamAuth,
     UpstreamLimits, UpstreamTls, VERSION, Verifier,
 };
 use rustls::ClientConfig;
@@ -409,14 +409,12 @@ fn config(directory: &Path) -> RelayConfig {
             credentials: path("credentials.yaml"),
         },
         limits: Limits::default(),
-        delivery: Delivery {
-            upstreams: Vec::new(),
-            retry: Retry::default(),
-        },
+        delivery: Delivery::default(),
         spool: Spool {
             directory: path("queue"),
             persistent: true,
             bytes_max: None,
+            mode: SpoolMode::Durable,
         },
         admin: Admin {
             listen: local(),

@@ -7,13 +7,11 @@ use postroad_message::inspect;
 use postroad_message::received::{self, Trace};
 use postroad_message::submission;
 use postroad_smtp::server::{ReceivedMessage, SessionInfo};
-use postroad_smtp::{BodyKind, ForwardPath, ReversePath};
-use postroad_spool::{
-    BodyType, CommitError, Envelope, Failure, Message, MessageId, Recipient, SubmitError,
-};
+use postroad_spool::{CommitError, Failure, Message, MessageId, SubmitError};
 
 use crate::clock;
 use crate::context::Context;
+use crate::envelope::{self, TlsRequired};
 use crate::memory::{self, Full, Reservation};
 use crate::queue::AcceptError;
 use crate::refusal::Refusal;
@@ -83,7 +81,18 @@ pub async fn accept(
     let now_ms = clock::now_ms();
     let id = context.queue.next_id(now_ms);
     let headers = headers(context, &received, origin, &summary, id, now_ms);
-    let message = message(received, origin, headers, id, now_ms);
+    let tls_required = match summary.tls_required {
+        inspect::TlsRequired::No => TlsRequired::No,
+        inspect::TlsRequired::Unsaid | inspect::TlsRequired::Unclear => TlsRequired::Unsaid,
+    };
+    let user = origin.info.user.as_deref();
+    let message = Message {
+        id,
+        arrival_ms: now_ms,
+        envelope: envelope::keep(&received, user, tls_required, now_ms),
+        headers,
+        body: received.content,
+    };
     let (sender, recipients, bytes) = (
         message.envelope.sender.clone(),
         message.envelope.recipients.len(),
@@ -155,7 +164,7 @@ fn headers(
             helo: &origin.info.helo,
             peer_ip: origin.peer,
             hostname: &live.config.hostname,
-            protocol: protocol(origin.info, received.smtputf8),
+            protocol: protocol(origin.info, received.sender.parameters.smtputf8),
             id: &id,
             recipient: only.as_deref(),
             tls: origin.tls.as_deref(),
@@ -182,44 +191,5 @@ fn protocol(info: &SessionInfo, smtputf8: bool) -> &'static str {
         (false, true, false, true) => "ESMTPA",
         (false, true, false, false) => "ESMTP",
         (false, false, _, _) => "SMTP",
-    }
-}
-
-fn message(
-    received: ReceivedMessage,
-    origin: &Origin<'_>,
-    headers: Bytes,
-    id: MessageId,
-    now_ms: u64,
-) -> Message {
-    let recipient = |path: &ForwardPath| Recipient {
-        address: path.to_string(),
-        notify: None,
-        orcpt: None,
-    };
-    Message {
-        id,
-        arrival_ms: now_ms,
-        envelope: Envelope {
-            sender: match &received.sender {
-                ReversePath::Null => String::new(),
-                ReversePath::Mailbox(mailbox) => mailbox.to_string(),
-            },
-            recipients: received
-                .recipients
-                .iter()
-                .map(|one| recipient(&one.path))
-                .collect(),
-            body: match received.body {
-                BodyKind::SevenBit => BodyType::SevenBit,
-                BodyKind::EightBit => BodyType::EightBitMime,
-            },
-            smtputf8: received.smtputf8,
-            credential: origin.info.user.clone().unwrap_or_default(),
-            envid: None,
-            ret: None,
-        },
-        headers,
-        body: received.content,
     }
 }

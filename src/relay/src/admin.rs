@@ -152,15 +152,23 @@ impl Admin {
                 full: !self.context.queue.has_room(),
                 memory_full: self.context.queue.memory().is_full(clock::now_ms()),
                 oldest_arrival: oldest_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX)),
+                held: totals.held,
+                destinations: self.upstreams.destinations(&self.context.queue),
             },
             totals: self.context.metrics.totals(),
             upstreams: self.upstreams.status(),
+            direct: live
+                .config
+                .delivery
+                .uses_direct()
+                .then(|| self.context.queue.direct_status()),
             certificate: live.served.as_ref().map(|served| served.status.clone()),
             spool: SpoolStatus {
                 persistent: live.config.spool.persistent,
                 failure: spool.failure.map(|failure| failure.to_string()),
                 corrupt: spool.corrupt,
                 disk_full: spool.disk_full,
+                mode: live.config.spool.mode,
             },
         }
     }

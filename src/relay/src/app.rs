@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use postroad_spool::{SEGMENT_BYTES, Spool};
+use postroad_config::SpoolMode;
+use postroad_spool::{Mode, SEGMENT_BYTES, Spool};
 use postroad_telemetry::http;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::probes::RelayProbes;
 use crate::queue::Queue;
 use crate::reload::{self, Reloader, SharedListeners};
+use crate::route::Table;
 
 /// How long Services may take to notice that a pod is going: clients that come meanwhile are served.
 const LAME_DUCK: Duration = Duration::from_secs(2);
@@ -52,6 +54,7 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         directory: live.config.spool.directory.clone(),
         segment_bytes: SEGMENT_BYTES,
         bytes_max: live.config.spool.bytes_max,
+        mode: spool_mode(live.config.spool.mode),
     };
     let (spool, recovery, writer) = Spool::open(spool_config).context("cannot open the spool")?;
     tracing::info!(
@@ -69,6 +72,8 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         spool.clone(),
         postroad_config::memory::usable(live.config.limits.memory_bytes),
         recovery.queued,
+        live.config.limits.index_bytes,
+        Arc::new(Table::new(&live.config.delivery)),
     );
     if !queue.has_room() {
         tracing::warn!("as much mail is queued as may be: none is accepted until some has gone");
@@ -86,6 +91,15 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         anyhow::bail!("the spool's writer has panicked");
     }
     result
+}
+
+fn spool_mode(mode: SpoolMode) -> Mode {
+    match mode {
+        SpoolMode::Durable => Mode::Durable,
+        SpoolMode::Relaxed { sync_ms } => Mode::Relaxed {
+            sync_interval: Duration::from_millis(u64::from(sync_ms)),
+        },
+    }
 }
 
 async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow::Result<()> {

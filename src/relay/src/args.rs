@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use postroad_telemetry::log;
 
-use crate::{app, send_test};
+use crate::{app, offline, send_test};
 
 /// The SMTP relay of Postroad.
 #[derive(Debug, Parser)]
@@ -38,6 +38,9 @@ pub struct Args {
 enum Command {
     /// Sends one test mail to an SMTP server; succeeds if it was accepted.
     SendTest(send_test::Args),
+    /// Looks at a spool that no relay has open, as a copy of its volume.
+    #[command(subcommand)]
+    Spool(offline::Command),
 }
 
 impl Args {
@@ -49,6 +52,7 @@ impl Args {
         log::init(self.log_format, &self.log)?;
         match (self.command, self.config) {
             (Some(Command::SendTest(args)), _) => send_test::run(&args),
+            (Some(Command::Spool(command)), _) => offline::run(&command),
             (None, Some(config)) => app::run(&config),
             // The parser demands one of them.
             (None, None) => anyhow::bail!("--config is missing"),

@@ -1,81 +1,107 @@
-//! The report that goes to the sender of a message that could not be delivered. Pure.
+//! The report that goes to the sender of a message: what failed, what is delayed, what was passed on. Pure.
+//!
+//! One transaction leads to one report at most, whatever there is to tell. It has the null reverse-path, and what has that is never
+//! reported on: neither can a report call forth another (RFC 3461 §6.1, RFC 5321 §4.5.5).
 
 use bytes::Bytes;
-use postroad_message::dsn::{self, Bounce, FailedRecipient};
-use postroad_spool::{BodyType, Envelope, Message, MessageId, Recipient};
+use postroad_message::convert::Width;
+use postroad_message::dsn::{self, Report, Reported, Returned};
+use postroad_spool::{BodyType, Envelope, Message, MessageId, Recipient, Ret, TlsDemand};
 
 use crate::clock;
-use crate::outcome::Failed;
+use crate::notify;
+use crate::outcome::{Kind, Notice};
 
-/// Writes the bounce of `message` for the recipients that failed; `None` if it may not be answered:
-/// its reverse-path is null (RFC 5321 §4.5.5), as it is of a bounce.
+/// Writes the report on `message`; `None` if there is nobody to tell, or nothing that the sender wants to hear of. `remote` is who gave
+/// the answers.
 pub fn write(
     message: &Message,
-    failed: &[Failed],
+    notices: &[Notice],
     hostname: &str,
     remote: Option<&str>,
     id: MessageId,
     now_ms: u64,
 ) -> Option<Message> {
-    if message.envelope.sender.is_empty() || failed.is_empty() {
+    let recipients: Vec<Reported> = notices
+        .iter()
+        .filter_map(|notice| reported(message, notice, remote))
+        .collect();
+    if message.envelope.sender.is_empty() || recipients.is_empty() {
         return None;
     }
-    let bounce = Bounce {
+    let written = dsn::build(&Report {
         reporting_mta: hostname.to_owned(),
         arrival: clock::timestamp(message.arrival_ms),
         sender: message.envelope.sender.clone(),
-        recipients: failed
-            .iter()
-            .filter_map(|failed| recipient(message, failed, remote))
-            .collect(),
-        original_headers: original_headers(message),
+        envid: message.envelope.envid.clone(),
+        recipients,
+        returned: returned(&message.envelope),
+        message: vec![message.headers.clone(), message.body.clone()],
         id: id.to_string(),
         now: clock::timestamp(now_ms),
-    };
+    });
     Some(Message {
         id,
         arrival_ms: now_ms,
-        envelope: envelope(&message.envelope),
+        envelope: envelope(&message.envelope, written.width),
         headers: Bytes::new(),
-        body: dsn::build(&bounce),
+        body: written.content,
     })
 }
 
-fn recipient(message: &Message, failed: &Failed, remote: Option<&str>) -> Option<FailedRecipient> {
-    let recipient = message
-        .envelope
-        .recipients
-        .get(usize::try_from(failed.index).ok()?)?;
-    Some(FailedRecipient {
+fn reported(message: &Message, notice: &Notice, remote: Option<&str>) -> Option<Reported> {
+    let Notice {
+        index,
+        kind,
+        status,
+        diagnostic,
+    } = notice;
+    let envelope = &message.envelope;
+    let recipient = envelope.recipients.get(usize::try_from(*index).ok()?)?;
+    if *kind == Kind::Failed && !notify::wants_failed(envelope, recipient) {
+        return None;
+    }
+    Some(Reported {
         address: recipient.address.clone(),
         orcpt: recipient.orcpt.clone(),
-        status: failed.status,
-        diagnostic: failed.diagnostic.clone(),
+        kind: match kind {
+            Kind::Failed => dsn::Kind::Failed,
+            Kind::Delayed { retry_until_ms } => dsn::Kind::Delayed {
+                retry_until: clock::timestamp(*retry_until_ms),
+            },
+            Kind::Relayed => dsn::Kind::Relayed,
+        },
+        status: *status,
+        diagnostic: diagnostic.clone(),
         remote_mta: remote.map(str::to_owned),
     })
 }
 
-/// To the sender, from nobody: so that it can never be answered by another bounce.
-fn envelope(original: &Envelope) -> Envelope {
-    Envelope {
-        sender: String::new(),
-        recipients: vec![Recipient {
-            address: original.sender.clone(),
-            notify: None,
-            orcpt: None,
-        }],
-        body: BodyType::SevenBit,
-        smtputf8: !original.sender.is_ascii(),
-        credential: String::new(),
-        envid: None,
-        ret: None,
+/// How much of the message the report may hold. Of one that was not to travel without TLS only what is safe to travel without it, so
+/// that the report arrives wherever the sender's mail is (RFC 8689 §5).
+fn returned(original: &Envelope) -> Returned {
+    match (original.tls, original.ret) {
+        (TlsDemand::Required, _) => Returned::Nothing,
+        (_, Some(Ret::Full)) => Returned::Whole,
+        (_, Some(Ret::Headers) | None) => Returned::Headers,
     }
 }
 
-fn original_headers(message: &Message) -> Bytes {
-    let end = memchr::memmem::find(&message.body, b"\r\n\r\n").map_or(0, |at| at + 2);
-    let mut headers = Vec::with_capacity(message.headers.len() + end);
-    headers.extend_from_slice(&message.headers);
-    headers.extend_from_slice(&message.body[..end]);
-    Bytes::from(headers)
+/// To the sender, from nobody: so that it can never be answered by another report.
+fn envelope(original: &Envelope, width: Width) -> Envelope {
+    Envelope {
+        recipients: vec![Recipient {
+            address: original.sender.clone(),
+            ..Recipient::default()
+        }],
+        body: match width {
+            Width::SevenBit => BodyType::SevenBit,
+            Width::EightBit => BodyType::EightBitMime,
+        },
+        smtputf8: !original.sender.is_ascii(),
+        ..Envelope::default()
+    }
 }
+
+#[cfg(test)]
+mod tests;

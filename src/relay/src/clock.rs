@@ -27,6 +27,10 @@ impl Moment {
 /// Milliseconds since the epoch. A clock before 1970 reads as 0.
 #[must_use]
 pub fn now_ms() -> u64 {
+    #[cfg(feature = "simulation")]
+    if let Some(now_ms) = crate::simulation::now_ms() {
+        return now_ms;
+    }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -44,6 +48,10 @@ pub fn timestamp(now_ms: u64) -> jiff::Timestamp {
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
+    #[cfg(feature = "simulation")]
+    if crate::simulation::fill(&mut bytes) {
+        return bytes;
+    }
     if SystemRandom::new().fill(&mut bytes).is_err() {
         tracing::error!("the system has no randomness");
     }

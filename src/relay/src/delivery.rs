@@ -1,43 +1,61 @@
-//! Delivery to the upstreams: one manager that decides when to open connections, and workers that
-//! each serve one connection.
+//! Delivery: one manager that decides when to open connections, and workers that each serve one connection.
 //!
-//! The manager opens a connection only if a message is due that no idle worker is about to take, or to check an
-//! upstream over which nothing has been tried for long, and only where [`Upstreams`] says. Everything a worker
-//! learns goes through three doors: the upstream's state, the queue (an outcome per recipient), and the metrics.
+//! The manager opens a connection only where mail is ready that no idle worker is about to take, or to check an
+//! upstream over which nothing has been tried for long. For mail that goes to upstreams it asks [`Upstreams`], for mail that goes to domains
+//! the schedule. Everything a worker learns goes through three doors: the state of where it leads ([`hop`]), the queue (an outcome per
+//! recipient), and the metrics.
 //!
-//! A message is taken by one worker at a time. If the process dies with a message under way, the
-//! message is still in the spool; if it dies between the upstream's 250 and our record of it, that
+//! A recipient is taken by one worker at a time. If the process dies with a message under way, the
+//! message is still in the spool; if it dies between the server's 250 and our record of it, that
 //! transaction is repeated: the one window in which mail is delivered twice, and it is as long as one
 //! group commit, because what a transaction came to is recorded before the next begins ([`course`]).
+//!
+//! # Changes of the configuration
+//! Routes, overrides, limits and rates are in force for all mail within moments ([`Queue::review`](crate::queue::Queue::review)); a connection
+//! that was opened under other limits ends with the message under way.
 
 pub(crate) mod connect;
 mod course;
+mod direct;
 mod expiry;
 mod holds;
+mod hop;
+mod returns;
+mod transmit;
 mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postroad_config::status::{UpstreamFailure, UpstreamStatus};
+use postroad_config::status::{DestinationStatus, UpstreamFailure, UpstreamStatus};
+use postroad_config::{Direct, Target};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backoff::Backoff;
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::live::{Live, LiveUpstream};
+use crate::queue::{Door, Queue};
+use crate::route::{Key, Table};
+use crate::schedule::{Place, SiteLimits, Wake};
 use crate::upstreams::{Change, Reconfigured, Upstreams};
 
+use direct::Opener;
 use holds::Holds;
+use hop::{DomainHop, Hop, UpstreamHop};
 use worker::Worker;
 
-/// How often messages are looked for that have waited for too long behind failing upstreams.
+/// How often messages are looked for that have waited for too long where nothing works.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The longest sleep of the manager. Everything that matters wakes it; this bounds the effect of a clock that jumps.
 const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// The shortest: what is due within it becomes ready together.
+const NAP_MIN: Duration = Duration::from_millis(2);
 
 /// The state of the upstreams, shared between the manager, the workers and the status.
 #[derive(Clone, Default)]
@@ -51,6 +69,30 @@ impl SharedUpstreams {
     #[must_use]
     pub fn status(&self) -> Vec<UpstreamStatus> {
         self.lock().status()
+    }
+
+    /// The destinations with the most mail, for the status.
+    #[must_use]
+    pub fn destinations(&self, queue: &Queue) -> Vec<DestinationStatus> {
+        self.note_failures(queue);
+        let top = queue.top(postroad_config::status::DESTINATIONS_MAX);
+        let status = top.into_iter().map(|found| DestinationStatus {
+            destination: found.key.label().to_owned(),
+            messages: u64::from(found.messages),
+            deferred: u64::from(found.deferred),
+            oldest_arrival: i64::try_from(found.oldest_ms / 1000).ok(),
+            failing: found.failure.as_deref().cloned(),
+        });
+        status.collect()
+    }
+
+    /// Tells the schedule which routes do not work.
+    fn note_failures(&self, queue: &Queue) {
+        let upstreams = self.lock();
+        queue.note_failures(|table, key| {
+            let target = table.target(key)?;
+            upstreams.all_failing(target).cloned()
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Upstreams> {
@@ -70,6 +112,8 @@ pub struct Delivery {
     workers: TaskTracker,
     /// Ends every worker wherever it is.
     abort: CancellationToken,
+    /// The way to domains, and the configuration that it is made of.
+    direct: Mutex<Option<(Arc<Opener>, Direct)>>,
 }
 
 impl Delivery {
@@ -81,24 +125,29 @@ impl Delivery {
             upstreams,
             workers: TaskTracker::new(),
             abort,
+            direct: Mutex::default(),
         }
     }
 
     /// Delivers until [`Phase::Stopping`], then waits for the transactions in flight.
     pub async fn run(self) {
         let mut live = self.context.live.clone();
-        self.configure(&live.borrow_and_update());
+        let first = Arc::clone(&live.borrow_and_update());
+        self.configure(&first).await;
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         let mut expiring = None;
         loop {
-            self.open_connection();
+            self.open_connections();
             self.start_checks();
             let nap = self.nap();
             tokio::select! {
                 biased;
                 () = self.context.reached(Phase::Stopping) => break,
                 changed = live.changed() => match changed {
-                    Ok(()) => self.configure(&live.borrow_and_update()),
+                    Ok(()) => {
+                        let now = Arc::clone(&live.borrow_and_update());
+                        self.configure(&now).await;
+                    }
                     Err(_) => break,
                 },
                 () = self.context.queue.changed() => {}
@@ -110,32 +159,96 @@ impl Delivery {
         self.workers.wait().await;
     }
 
-    fn configure(&self, live: &Live) {
+    async fn configure(&self, live: &Live) {
+        let delivery = &live.config.delivery;
+        let routes = delivery.routes.iter().map(|route| &route.to);
+        let targets: Vec<&Target> = routes.chain([&delivery.default_route]).collect();
         let upstreams = live
             .upstreams
             .iter()
             .map(|one| (&one.config, one.fingerprint.as_str()));
-        let reconfigured = self.upstreams.lock().configure(upstreams, clock::now_ms());
-        if reconfigured == Reconfigured::Known {
-            self.context.queue.wake_all();
+        let reconfigured = self
+            .upstreams
+            .lock()
+            .configure(upstreams, &targets, clock::now_ms());
+        let is_direct_changed = self.configure_direct(live);
+        let table = Arc::new(Table::new(delivery));
+        let limits = site_limits(live);
+        let queue = &self.context.queue;
+        let before = queue.configure(Arc::clone(&table), limits, live.config.limits.index_bytes);
+        let wake = match reconfigured == Reconfigured::Known || is_direct_changed {
+            true => Wake::All,
+            false => Wake::Flushed,
+        };
+        if wake == Wake::All || *before != *table {
+            queue.review(&before, wake).await;
         }
     }
 
-    /// Opens at most one connection: its worker wakes the manager when it has taken a message, so that the number
-    /// of connections follows what the upstream bears.
-    fn open_connection(&self) {
-        if !self.context.queue.wants_worker() {
-            return;
-        }
+    /// Says whether what was known has changed.
+    fn configure_direct(&self, live: &Live) -> bool {
+        let mut direct = self.direct();
+        let before = direct.take();
+        let opener = Opener::new(&live.config, before.as_ref().map(|(opener, _)| &**opener));
+        let config = live.config.delivery.direct.clone();
+        let changed = before.is_some_and(|(_, before)| {
+            let limits = config.limits.clone();
+            Direct { limits, ..before } != config
+        });
+        *direct = Some((Arc::new(opener), config));
+        changed
+    }
+
+    /// Opens what connections may be opened. One to an upstream whose state is not known is opened alone; its worker wakes the manager.
+    fn open_connections(&self) {
+        let queue = &self.context.queue;
         let live = self.context.live();
-        let mut upstreams = self.upstreams.lock();
-        let chosen = upstreams.choose(clock::now_ms());
-        let Some(upstream) = chosen.and_then(|name| find(&live, name)) else {
-            return;
-        };
-        upstreams.opened(&upstream.config.name);
-        drop(upstreams);
-        self.spawn(self.worker(upstream).run());
+        if let Some((opener, config)) = &*self.direct() {
+            for (door, domain) in queue.open_domains() {
+                let hop = Hop::Domain(DomainHop {
+                    context: self.context.clone(),
+                    domain,
+                    place: door.place(),
+                    opener: Arc::clone(opener),
+                    limits: config.limits.clone(),
+                });
+                self.spawn(self.worker(hop, door).run());
+            }
+        }
+        let table = queue.table();
+        for (place, key) in queue.wanting() {
+            if let Some(target) = table.target(&key) {
+                self.open_upstreams(&live, place, target);
+            } else if let Key::Bounce(name) = key {
+                self.give_back(name, place);
+            }
+        }
+    }
+
+    fn open_upstreams(&self, live: &Live, place: Place, target: &Target) {
+        loop {
+            let mut upstreams = self.upstreams.lock();
+            let chosen = upstreams.choose(target, clock::now_ms());
+            let Some(upstream) = chosen.and_then(|name| find(live, name)) else {
+                return self.context.queue.block(place);
+            };
+            let Some(door) = self.context.queue.open(place) else {
+                return;
+            };
+            upstreams.opened(&upstream.config.name);
+            drop(upstreams);
+            let hop = Hop::Upstream {
+                upstream: self.upstream_hop(upstream),
+                target: target.clone(),
+            };
+            self.spawn(self.worker(hop, door).run());
+        }
+    }
+
+    fn give_back(&self, name: Arc<str>, place: Place) {
+        if let Some(door) = self.context.queue.open_alone(place) {
+            self.spawn(returns::give_back(self.context.clone(), name, door));
+        }
     }
 
     /// Checks every upstream that is due for it. A relay on its way out starts none: nobody would act on the result.
@@ -150,12 +263,21 @@ impl Delivery {
             };
             upstreams.opened(&upstream.config.name);
             drop(upstreams);
-            self.spawn(self.worker(upstream).check());
+            self.spawn(self.upstream_hop(upstream).check());
         }
     }
 
-    fn worker(&self, upstream: Arc<LiveUpstream>) -> Worker {
-        Worker::new(self.context.clone(), self.upstreams.clone(), upstream)
+    fn worker(&self, hop: Hop, door: Door) -> Worker {
+        Worker {
+            context: self.context.clone(),
+            upstreams: self.upstreams.clone(),
+            hop,
+            door,
+        }
+    }
+
+    fn upstream_hop(&self, upstream: Arc<LiveUpstream>) -> UpstreamHop {
+        UpstreamHop::new(self.context.clone(), self.upstreams.clone(), upstream)
     }
 
     /// Looks for what has expired, unless the last look still goes on.
@@ -180,19 +302,28 @@ impl Delivery {
     fn nap(&self) -> Duration {
         let now_ms = clock::now_ms();
         let upstream_ms = self.upstreams.lock().next_ms(now_ms);
-        // What is due already waits for a connection to end or a probe to come, not for time.
-        let due_ms = self
-            .context
-            .queue
-            .next_due_ms()
-            .filter(|due_ms| *due_ms > now_ms);
-        let next_ms = [upstream_ms, due_ms];
-        let nap_ms = next_ms
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|next_ms| next_ms - now_ms);
-        nap_ms.map_or(NAP_MAX, Duration::from_millis).min(NAP_MAX)
+        let due_ms = self.context.queue.advance();
+        let next_ms = upstream_ms.into_iter().chain(due_ms).min();
+        let nap = next_ms.map_or(NAP_MAX, |next_ms| {
+            Duration::from_millis(next_ms.saturating_sub(now_ms))
+        });
+        nap.clamp(NAP_MIN, NAP_MAX)
+    }
+
+    fn direct(&self) -> MutexGuard<'_, Option<(Arc<Opener>, Direct)>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn site_limits(live: &Live) -> SiteLimits {
+    let delivery = &live.config.delivery;
+    SiteLimits {
+        connections: delivery.direct.limits.connections,
+        rate: delivery.direct.limits.rate,
+        backoff: Backoff {
+            initial: Duration::from_secs(delivery.retry.initial_seconds),
+            maximum: Duration::from_secs(delivery.retry.maximum_seconds),
+        },
     }
 }
 

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use postroad_config::{Listener, ListenerName, ListenerTls};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connections::{Admitted, Connections, Standing};
 use crate::context::{Context, Phase};
 use crate::metrics::ListenerLabel;
+use crate::net::{self, TcpListener, TcpStream};
 use crate::policy::{self, Relaying};
 use crate::refusal::Refusal;
 use crate::session;
@@ -32,9 +32,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct BindError {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     #[source]
-    source: io::Error,
+    pub(crate) source: io::Error,
 }
 
 /// Listeners that could not be opened; the others are.
@@ -123,7 +123,7 @@ impl Listeners {
     }
 
     fn start(&mut self, name: ListenerName, address: SocketAddr) -> Result<(), BindError> {
-        let socket = bind(address)?;
+        let socket = net::listen(address)?;
         let stop = CancellationToken::new();
         let acceptor = Acceptor {
             name,
@@ -143,7 +143,7 @@ impl Listeners {
 ///
 /// # Errors
 /// [`BindError`] with what the system said.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, BindError> {
     let result = match bind_exactly(address) {
         Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !has_ipv6() => bind_exactly(
             SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()),
@@ -157,7 +157,7 @@ fn has_ipv6() -> bool {
     Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok()
 }
 
-fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_exactly(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -170,7 +170,7 @@ fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    tokio::net::TcpListener::from_std(socket.into())
 }
 
 struct Acceptor {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use postroad_config::UpstreamTls;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -44,6 +45,11 @@ impl Pki {
     /// The TLS side of an SMTP listener.
     pub(crate) fn served(&self) -> tls::Served {
         tls::served(self.certificate.as_bytes(), self.key.as_bytes()).unwrap()
+    }
+
+    /// A client that trusts the authority and shows nothing.
+    pub(crate) fn verifying(&self) -> Arc<ClientConfig> {
+        tls::upstream(UpstreamTls::Required, Some(self.authority.as_bytes())).unwrap()
     }
 
     /// A client that trusts the authority and shows its certificate.

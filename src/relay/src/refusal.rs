@@ -18,6 +18,8 @@ pub enum Refusal {
     LoginRevoked,
     /// Logins cannot be checked now.
     LoginUnavailable,
+    /// A message may be held for those who may relay only.
+    HoldDenied,
     /// The message has passed too many servers: a loop (RFC 5321 §6.3).
     Loop,
     /// The memory for messages is used up.
@@ -45,6 +47,11 @@ impl Refusal {
                 550,
                 (5, 7, 1),
                 "Relaying denied: use STARTTLS and AUTH first",
+            ),
+            Self::HoldDenied => (
+                530,
+                (5, 7, 0),
+                "Messages are held for known clients only: authenticate first",
             ),
             Self::RelayingDenied => (550, (5, 7, 1), "Relaying denied"),
             Self::LoginFailed => (

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 
+use crate::blocking;
 use crate::context::{Context, Phase};
 use crate::listener::Listeners;
 use crate::live::{self, Error, Files, Live};
@@ -63,7 +64,7 @@ impl Reloader {
     /// The configuration that the files now give, if they have changed.
     async fn look(&mut self) -> Result<Option<Live>, Error> {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || Files::read(&path)).await;
+        let read = blocking::run(move || Files::read(&path)).await;
         // The blocking pool only refuses when the process ends.
         let Ok(read) = read else { return Ok(None) };
         let (files, config) = read?;

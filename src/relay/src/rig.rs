@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use postroad_config::Upstream;
+use postroad_config::{Delivery, Upstream};
 use postroad_spool::{
-    BodyType, Config, Envelope, File, FileSystem, Message, RealFileSystem, Recipient, Record,
-    SEGMENT_BYTES, Space, Spool,
+    Config, Envelope, File, FileSystem, Message, RealFileSystem, Recipient, Record, SEGMENT_BYTES,
+    Space, Spool,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -53,7 +53,13 @@ impl Rig {
         let context = Context {
             live,
             phase: phase_receiver,
-            queue: Queue::new(spool, memory_bytes, Vec::new()),
+            queue: Queue::new(
+                spool,
+                memory_bytes,
+                postroad_spool::Queue::default(),
+                crate::room::MEMORY_BYTES_MAX,
+                Arc::default(),
+            ),
             metrics: Arc::new(Metrics::default()),
             guesses: Arc::default(),
         };
@@ -69,10 +75,15 @@ impl Rig {
 
     /// Puts a configuration in force in which the upstream differs.
     pub(crate) fn change_upstream(&self, change: impl FnOnce(&mut Upstream)) {
+        self.change_delivery(|delivery| change(&mut delivery.upstreams[0]));
+    }
+
+    /// Puts a configuration in force in which delivery differs.
+    pub(crate) fn change_delivery(&self, change: impl FnOnce(&mut Delivery)) {
         let (files, _) = Files::read(&self.directory.path().join("relay.yaml")).unwrap();
         let before = self.context.live();
         let mut config = before.config.clone();
-        change(&mut config.delivery.upstreams[0]);
+        change(&mut config.delivery);
         let live = resolve(&files, config, Some(&before)).unwrap();
         self.publish.send_replace(Arc::new(live));
     }
@@ -91,11 +102,7 @@ impl Rig {
             envelope: Envelope {
                 sender: "s@example.com".into(),
                 recipients: (0..recipients).map(recipient).collect(),
-                body: BodyType::SevenBit,
-                smtputf8: false,
-                credential: String::new(),
-                envid: None,
-                ret: None,
+                ..Envelope::default()
             },
             headers: Bytes::new(),
             body: Bytes::from_static(BODY),
@@ -171,6 +178,7 @@ fn open(disk: &Disk, directory: &Path) -> (Spool, JoinHandle<()>) {
         directory: directory.join("spool"),
         segment_bytes: SEGMENT_BYTES,
         bytes_max: None,
+        mode: postroad_spool::Mode::default(),
     };
     let (spool, _, writer) = Spool::open_on(Arc::new(disk.clone()), config).unwrap();
     (spool, std::thread::spawn(move || writer.run()))

@@ -1,55 +1,88 @@
-//! Which message is due when. Pure: `now` is a parameter, nothing blocks.
+//! Which mail goes where, when, and in which order. Pure: `now` is a parameter, nothing blocks.
 //!
-//! A message is *waiting* (it has a due time) or *active* (a delivery worker holds it). The
-//! schedule never forgets a message by itself: only [`Schedule::finish`] removes one.
+//! A message is filed as one *piece* for each destination that its open recipients have ([`crate::route`]): what goes to one place goes in
+//! one copy. A piece is *waiting* (it has a due time: [`crate::wheel`]), *ready* (it stands in its destination's queue: [`lanes`]) or
+//! *active* (a delivery worker holds its [`Ticket`]). Several pieces of a message may be active at once; no recipient is in two of them.
+//! The schedule never forgets a message by itself: only [`Schedule::finish`] removes one.
 //!
-//! What a message costs in memory is bounded by [`MESSAGE_BYTES`] and [`SETTLED_BYTES`]; the envelope and the content stay on
-//! disk. How many there may be is [`crate::room`]'s to say.
+//! To which destination a connection is opened next follows from turns, bounds, and what is known of each: [`places`], [`site`].
+//!
+//! # Changes of the routing table
+//! [`Schedule::set_table`] counts for what is filed from then on, [`Schedule::review`] goes over the rest bit by bit. A message of which a
+//! piece is active is filed anew when the last of them comes back, so that nobody takes a recipient that another has.
+//!
+//! # Cost
+//! Nothing that happens to one message looks at others: what waits is in intrusive lists over slabs. What a message costs in memory is
+//! bounded by [`MESSAGE_BYTES`], [`SETTLED_BYTES`] and what names and destinations take ([`Schedule::shared_bytes`]); envelope and content
+//! stay on disk. How much there may be is [`crate::room`]'s to say.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::mem::size_of;
+mod file;
+mod lanes;
+mod message;
+mod overdue;
+mod places;
+mod report;
+mod site;
+mod work;
 
-use postroad_spool::MessageId;
-use postroad_spool::cost::tree_bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use postroad_spool::{MessageId, Queued};
+
+use crate::names::{self, Name, Names};
 use crate::room::Weight;
+use crate::route::Table;
+use crate::slab::{Link, List, NONE, Slab};
+use crate::wheel::Wheel;
 
-/// Most memory that the schedule takes for one message, in bytes, settled recipients apart.
-pub const MESSAGE_BYTES: u64 = tree_bytes(size_of::<MessageId>() + size_of::<Slot>())
-    + tree_bytes(size_of::<(u64, MessageId)>());
+use message::{Marks, Message, More, Piece, Run, State};
+use places::Places;
 
-/// Most memory that the schedule takes for one settled recipient of an unfinished message, in bytes: its index, and of
-/// a list of one the least that an allocator gives out.
-pub const SETTLED_BYTES: u64 = 8;
+pub use file::Wake;
+pub use message::{MESSAGE_BYTES, SETTLED_BYTES};
+pub use overdue::{Limits as OverdueLimits, Swept};
+pub use places::{CONNECTIONS_MAX, Connections, FAILING_MAX, UNPROVEN_MAX};
+pub use report::{Destination, Idle, Opening};
+pub use site::{SiteLimits, Standing, Verdict};
+pub use work::Left;
 
-/// What the schedule knows of a message.
+/// A destination's number, for as long as it has mail or a connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Place(u32);
+
+/// A piece that a worker holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket {
+    /// The message.
+    pub id: MessageId,
+    piece: u32,
+}
+
+/// What the schedule knows of a piece that is taken.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Entry {
     /// Arrival, milliseconds since the epoch.
     pub arrival_ms: u64,
     /// Size of headers and body.
     pub bytes: u64,
-    /// Failed attempts so far.
+    /// Failed attempts of the piece so far; after a start, of the message.
     pub attempts: u32,
     /// How many recipients the envelope names.
     pub recipients: u32,
-    /// Indexes of the recipients that have their final outcome, ascending; mostly empty.
-    pub settled: Box<[u32]>,
+    /// Whether the sender has been told that the message is late.
+    pub delay_notified: bool,
+    /// Indexes of the recipients of the piece that have no final outcome yet, ascending.
+    pub open: Box<[u32]>,
 }
 
-impl Entry {
-    /// How many recipients have no final outcome yet.
-    #[must_use]
-    pub fn open(&self) -> u64 {
-        let settled = u64::try_from(self.settled.len()).unwrap_or(u64::MAX);
-        u64::from(self.recipients).saturating_sub(settled)
-    }
-
-    /// What it weighs in the bound on the queue.
-    #[must_use]
-    pub fn weight(&self) -> Weight {
-        Weight::of(self.recipients, self.open())
-    }
+/// A piece in the hands of a worker.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// To be given back.
+    pub ticket: Ticket,
+    /// What is known of it.
+    pub entry: Entry,
 }
 
 /// Whether the disk gave a message back when it was last tried.
@@ -62,10 +95,19 @@ pub enum Reading {
     Failed,
 }
 
+/// Whether a message was filed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Filed {
+    /// It is in the schedule.
+    Queued,
+    /// All its recipients have their final outcome: it only has to be said that it is done.
+    Settled,
+}
+
 /// Counts for status and metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Totals {
-    /// Messages known, waiting or active.
+    /// Messages known.
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -73,196 +115,219 @@ pub struct Totals {
     pub deferred: u64,
     /// Those of them that the disk did not give back when they were last tried.
     pub unreadable: u64,
-    /// What they weigh in the bound on the queue.
+    /// Pieces of them that an override holds.
+    pub held: u64,
+    /// What they weigh in the bound on the queue, names and destinations apart.
     pub weight: Weight,
 }
 
 /// All messages that are not finished.
-#[derive(Debug, Default)]
-pub struct Schedule {
-    /// By id, and ids are in order of arrival: the first is the oldest.
-    entries: BTreeMap<MessageId, Slot>,
-    /// The waiting ones by due time.
-    due: BTreeSet<(u64, MessageId)>,
-    totals: Totals,
-}
-
 #[derive(Debug)]
-struct Slot {
-    entry: Entry,
-    /// Means nothing while active.
-    due_ms: u64,
-    state: State,
-    reading: Reading,
+pub struct Schedule {
+    table: Arc<Table>,
+    /// Of the table; wraps around.
+    generation: u8,
+    names: Names,
+    /// Those of the table's routes and overrides, by index; in use as long as the table is.
+    routes: Vec<Name>,
+    overrides: Vec<Name>,
+    /// The empty name: of the null sender and of no login. In use for ever.
+    nobody: Name,
+    messages: Slab<Message>,
+    pieces: Slab<Piece>,
+    lanes: lanes::Lanes,
+    places: Places,
+    wheel: Wheel,
+    /// All messages in the order in which they were filed: that of arrival, but for what commits in another.
+    age: List,
+    /// Those with a time by which they should be delivered: when to look at them, at first then.
+    deadlines: BTreeSet<(u64, u32)>,
+    /// Where [`Self::take_overdue`] goes on.
+    cursor: u32,
+    totals: Totals,
+    /// Destinations that got work since [`Self::stirred`]; one that got much may stand here often.
+    stirred: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Active,
-    Waiting,
-}
-
-impl Slot {
-    fn is_waiting(&self) -> bool {
-        self.state == State::Waiting
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::new(Arc::default())
     }
 }
 
 impl Schedule {
-    /// Adds a message that is to be tried at `due_ms`.
-    pub fn insert(&mut self, id: MessageId, entry: Entry, due_ms: u64) {
-        self.add(id, entry, due_ms, Reading::Fine);
-    }
-
-    /// Takes the message that has been due longest; it is active until returned or finished.
-    pub fn take(&mut self, now_ms: u64) -> Option<(MessageId, Entry)> {
-        let &(due_ms, id) = self.due.first()?;
-        if due_ms > now_ms {
-            return None;
+    /// Nothing, to be filed by this table.
+    #[must_use]
+    pub fn new(table: Arc<Table>) -> Self {
+        let mut names = Names::default();
+        Self {
+            generation: 0,
+            routes: table.routes().map(|name| names.get(name)).collect(),
+            overrides: table.overrides().map(|name| names.get(name)).collect(),
+            table,
+            nobody: names.get(""),
+            names,
+            messages: Slab::default(),
+            pieces: Slab::default(),
+            lanes: lanes::Lanes::default(),
+            places: Places::default(),
+            wheel: Wheel::default(),
+            age: List::default(),
+            deadlines: BTreeSet::new(),
+            cursor: NONE,
+            totals: Totals::default(),
+            stirred: Vec::new(),
         }
-        self.activate(id)
     }
 
-    /// Takes the oldest waiting message if it arrived before `arrival_ms`; due or not, unless the disk did not give it
-    /// back: then it is tried again when it is due.
-    pub fn take_older(&mut self, arrival_ms: u64, now_ms: u64) -> Option<(MessageId, Entry)> {
-        let mut old = self
-            .entries
-            .iter()
-            .take_while(|(_, slot)| slot.entry.arrival_ms < arrival_ms);
-        let may_go = |slot: &Slot| {
-            slot.is_waiting() && (slot.reading == Reading::Fine || slot.due_ms <= now_ms)
-        };
-        let (id, _) = old.find(|(_, slot)| may_go(slot))?;
-        self.activate(*id)
+    /// Files a message: one that has been committed, or that a start has found.
+    pub fn insert(&mut self, queued: &Queued<'_>, now_ms: u64) -> Filed {
+        let message = self.message(queued);
+        if message.open() == 0 {
+            self.forget_names(&message);
+            return Filed::Settled;
+        }
+        let attempts = u16::try_from(queued.attempts).unwrap_or(u16::MAX);
+        let totals = &mut self.totals;
+        totals.messages += 1;
+        totals.bytes += u64::from(message.bytes);
+        totals.deferred += u64::from(message.marks.deferred);
+        totals.weight += weight(&message);
+        let deliver_by_ms = message.deliver_by_ms();
+        let index = self.messages.insert(message);
+        self.age.push(&mut self.messages, index);
+        self.deadlines
+            .extend(deliver_by_ms.map(|by_ms| (by_ms, index)));
+        for id in self.wanted(index) {
+            self.add_piece(index, id, attempts, queued.next_attempt_ms, now_ms);
+        }
+        Filed::Queued
     }
 
-    /// Puts an active message back, to be tried at `due_ms`.
-    pub fn put_back(&mut self, id: MessageId, entry: Entry, due_ms: u64) {
-        self.insert(id, entry, due_ms);
-    }
-
-    /// Puts an active message back that the disk did not give back, to be tried at `due_ms`.
-    pub fn put_back_unread(&mut self, id: MessageId, entry: Entry, due_ms: u64) {
-        self.add(id, entry, due_ms, Reading::Failed);
-    }
-
-    /// Keeps an active message active, with what is known of it by now.
-    pub fn update(&mut self, id: MessageId, entry: Entry) {
-        let Some(due_ms) = self.entries.get(&id).map(|slot| slot.due_ms) else {
+    /// Forgets the message of a piece that is taken, with all its pieces. Nothing happens if it is gone already.
+    pub fn finish(&mut self, ticket: Ticket, now_ms: u64) {
+        let Some(index) = self.message_of(ticket) else {
             return;
         };
-        self.put_back(id, entry, due_ms);
-        self.activate(id);
-    }
-
-    /// Puts a message back as it is known, to be tried at `due_ms`, if it is active.
-    pub fn reclaim(&mut self, id: MessageId, due_ms: u64) {
-        if let Some(slot) = self.entries.get_mut(&id)
-            && !slot.is_waiting()
-        {
-            (slot.state, slot.due_ms) = (State::Waiting, due_ms);
-            self.due.insert((due_ms, id));
+        while self.messages[index].pieces != NONE {
+            let first = self.messages[index].pieces;
+            self.remove_piece(first, now_ms);
         }
-    }
-
-    /// Forgets a message.
-    pub fn finish(&mut self, id: MessageId) {
-        let Some(slot) = self.entries.remove(&id) else {
+        if self.cursor == index {
+            self.cursor = self.messages[index].age.next();
+        }
+        self.age.remove(&mut self.messages, index);
+        let Some(message) = self.messages.remove(index) else {
             return;
         };
-        if slot.is_waiting() {
-            self.due.remove(&(slot.due_ms, id));
+        if let Some(more) = &message.more {
+            self.deadlines.remove(&(more.look_ms, index));
         }
-        let Totals {
-            messages,
-            bytes,
-            deferred,
-            unreadable,
-            weight,
-        } = &mut self.totals;
-        *messages -= 1;
-        *bytes -= slot.entry.bytes;
-        *deferred -= u64::from(slot.entry.attempts > 0);
-        *unreadable -= u64::from(slot.reading == Reading::Failed);
-        *weight -= slot.entry.weight();
-    }
-
-    /// Makes everything that waits due now. For when the reason of the wait has been mended.
-    pub fn wake_all(&mut self, now_ms: u64) {
-        let later: Vec<_> = self
-            .due
-            .iter()
-            .rev()
-            .take_while(|(due_ms, _)| *due_ms > now_ms)
-            .copied()
-            .collect();
-        for (due_ms, id) in later {
-            self.due.remove(&(due_ms, id));
-            self.due.insert((now_ms, id));
-            if let Some(slot) = self.entries.get_mut(&id) {
-                slot.due_ms = now_ms;
-            }
-        }
-    }
-
-    /// When the next message is due; `None` if nothing waits.
-    pub fn next_due_ms(&self) -> Option<u64> {
-        self.due.first().map(|(due_ms, _)| *due_ms)
-    }
-
-    /// Whether a message is due.
-    pub fn has_due(&self, now_ms: u64) -> bool {
-        self.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms)
+        let totals = &mut self.totals;
+        totals.messages -= 1;
+        totals.bytes -= u64::from(message.bytes);
+        totals.deferred -= u64::from(message.marks.deferred);
+        totals.unreadable -= u64::from(message.marks.unreadable);
+        totals.weight -= weight(&message);
+        self.forget_names(&message);
     }
 
     /// Counts over everything that is not finished.
+    #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// When the oldest unfinished message arrived.
+    /// What names and destinations take, in bytes: a destination for each name, because the sender's domain is one when the message fails.
+    #[must_use]
+    pub fn shared_bytes(&self) -> u64 {
+        let domains = self.names.count().saturating_mul(places::PLACE_BYTES);
+        self.names.bytes().saturating_add(domains)
+    }
+
+    /// What filing a message adds to [`Self::shared_bytes`] at most, as things are now.
+    #[must_use]
+    pub fn shared_bytes_of(&self, queued: &Queued<'_>) -> u64 {
+        let domains = queued.domains.iter().map(|run| &*run.domain);
+        let all = domains.chain([&*queued.sender_domain, &*queued.credential]);
+        let new = all.filter(|name| self.names.find(name).is_none());
+        new.map(|name| names::cost(name) + places::PLACE_BYTES)
+            .sum()
+    }
+
+    /// When the oldest unfinished message arrived, by the order in which they were filed.
+    #[must_use]
     pub fn oldest_arrival_ms(&self) -> Option<u64> {
-        self.entries
-            .first_key_value()
-            .map(|(_, slot)| slot.entry.arrival_ms)
+        let oldest = self.messages.get(self.age.first())?;
+        Some(oldest.arrival_ms)
     }
 
-    fn activate(&mut self, id: MessageId) -> Option<(MessageId, Entry)> {
-        let slot = self.entries.get_mut(&id)?;
-        if !slot.is_waiting() {
-            return None;
+    /// Destinations that have got work since this was last asked.
+    pub fn stirred(&mut self) -> Option<Place> {
+        self.stirred.pop().map(Place)
+    }
+
+    fn message(&mut self, queued: &Queued<'_>) -> Message {
+        let mut runs: Vec<_> = queued
+            .domains
+            .iter()
+            .map(|run| Run {
+                domain: self.names.get(&run.domain),
+                recipients: run.recipients,
+            })
+            .collect();
+        let domain = runs
+            .first()
+            .map_or_else(|| self.names.get(""), |run| run.domain);
+        if runs.len() == 1 {
+            runs.clear();
         }
-        slot.state = State::Active;
-        self.due.remove(&(slot.due_ms, id));
-        Some((id, slot.entry.clone()))
+        let more = More {
+            runs: runs.into(),
+            settled: queued.settled.to_vec(),
+            deliver_by_ms: queued.deliver_by_ms.unwrap_or(0),
+            look_ms: queued.deliver_by_ms.unwrap_or(0),
+            not_before_ms: queued.not_before_ms,
+        };
+        Message {
+            id: queued.id,
+            arrival_ms: queued.arrival_ms,
+            more: (!more.is_empty()).then(|| Box::new(more)),
+            age: Link::default(),
+            pieces: NONE,
+            bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
+            recipients: queued.recipients,
+            sender: self.names.get(&queued.sender_domain),
+            credential: self.names.get(&queued.credential),
+            domain,
+            priority: queued.priority,
+            generation: self.generation,
+            marks: Marks {
+                deferred: queued.attempts > 0,
+                delay_notified: queued.delay_notified,
+                unreadable: false,
+            },
+        }
     }
 
-    fn add(&mut self, id: MessageId, entry: Entry, due_ms: u64, reading: Reading) {
-        self.finish(id);
-        let Totals {
-            messages,
-            bytes,
-            deferred,
-            unreadable,
-            weight,
-        } = &mut self.totals;
-        *messages += 1;
-        *bytes += entry.bytes;
-        *deferred += u64::from(entry.attempts > 0);
-        *unreadable += u64::from(reading == Reading::Failed);
-        *weight += entry.weight();
-        self.due.insert((due_ms, id));
-        self.entries.insert(
-            id,
-            Slot {
-                entry,
-                due_ms,
-                state: State::Waiting,
-                reading,
-            },
-        );
+    fn forget_names(&mut self, message: &Message) {
+        self.names.give_back(message.sender);
+        self.names.give_back(message.credential);
+        for run in message.runs() {
+            self.names.give_back(run.domain);
+        }
     }
+
+    /// The message of a piece, if the ticket still stands for it.
+    fn message_of(&self, ticket: Ticket) -> Option<u32> {
+        let piece = self.pieces.get(ticket.piece)?;
+        let message = self.messages.get(piece.message)?;
+        (message.id == ticket.id && piece.state == State::Active).then_some(piece.message)
+    }
+}
+
+fn weight(message: &Message) -> Weight {
+    Weight::of(message.recipients, u64::from(message.open()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use postroad_config::{Upstream, UpstreamLimits, UpstreamTls};
 use postroad_smtp::client::{RecipientOutcome, Transaction};
-use postroad_smtp::{BodyKind, ForwardPath, Mailbox, Password, ReversePath};
+use postroad_smtp::{ForwardPath, Mailbox, Password, ReversePath};
 
 use crate::clock;
 use crate::delivery::connect::{Connection, Sent};
@@ -130,10 +130,9 @@ fn transaction(args: &Args) -> Transaction {
     );
     Transaction {
         sender: ReversePath::Mailbox(args.from.clone()),
-        recipients: vec![ForwardPath::Mailbox(args.rcpt.clone())],
-        body: BodyKind::SevenBit,
-        smtputf8: false,
+        recipients: vec![ForwardPath::Mailbox(args.rcpt.clone()).into()],
         content: vec![Bytes::from(content)],
+        ..Transaction::default()
     }
 }
 

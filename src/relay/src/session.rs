@@ -1,6 +1,6 @@
 //! Drives one SMTP server session over a connection: moves bytes, shakes hands, gives verdicts.
 //!
-//! What to say is `postroad_smtp`'s; who may do what is [`policy`]'s; this file only connects them. A
+//! What to say is `postroad_smtp`'s; who may do what is [`crate::policy`]'s; this file only connects them. A
 //! session holds nothing that outlives it, and decides from nothing but itself and the configuration in force. What others
 //! do can only slow down its refusals ([`crate::guesses`]), and end it while the client has not shown that it may relay
 //! ([`crate::connections`]).
@@ -14,21 +14,20 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postroad_config::{Listener, ListenerTls, Verifier};
-use postroad_smtp::Password;
-use postroad_smtp::server::{ReceivedMessage, Request, Session, Step, Verdict};
+use postroad_smtp::server::{ReceivedMessage, Request, Sender, Session, Step, Verdict};
+use postroad_smtp::{Priority, Recipient};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::accept::{self, Origin};
-use crate::connections::{Admitted, Displaced, Standing};
+use crate::connections::{Admitted, Standing};
 use crate::context::{Context, Phase};
-use crate::guesses::Log;
 use crate::live::Live;
 use crate::memory::{self, Full, Holder, Reservation};
+use crate::net::TcpStream;
 use crate::patience::Patience;
-use crate::policy::{self, Relaying};
+use crate::policy::Relaying;
 use crate::refusal::Refusal;
 use crate::stream::{Stream, trim};
 
@@ -43,6 +42,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Content is accounted for in steps of this at least, so that a small read does not cost a semaphore operation.
 const BODY_STEP_BYTES: u64 = 64 << 10;
+
+/// A recipient with an ORCPT, which has up to 500 octets in two forms, takes as much memory as so many without.
+const ORCPT_WEIGHT: usize = 3;
 
 /// Why a session ended before its time. Worth a debug line: peers come and go.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +127,7 @@ struct Driver<'a> {
     session: Session,
     /// Room for the recipients and the content that are being received.
     reservation: Option<Reservation>,
-    /// Accepted in this transaction.
+    /// Accepted in this transaction; one that takes more memory counts for several.
     recipients: usize,
     told_to_stop: bool,
     /// What proved the login of this session.
@@ -278,74 +280,36 @@ impl Driver<'_> {
             Request::Authenticate { username, password } => {
                 self.authenticate(username, password).await
             }
-            Request::Sender(_) => self.check_room(),
-            Request::Recipient(_) => self.check_recipient(),
+            Request::Sender(sender) => self.check_sender(&sender),
+            Request::Recipient(recipient) => self.check_recipient(&recipient),
             Request::Message(message) => self.keep(message).await,
         }
     }
 
-    async fn authenticate(&mut self, username: String, password: Password) -> Verdict {
-        let live = self.context.live();
-        let (known, name) = (Arc::clone(&live), username.clone());
-        // About a millisecond of hashing: not on the threads that move everybody's bytes.
-        let checked =
-            tokio::task::spawn_blocking(move || login::check(&known, &name, &password)).await;
-        match checked {
-            Ok(Some(proof)) => {
-                self.proof = Some(proof);
-                self.vouch()
-            }
-            Ok(None) => {
-                let user = login::loggable(&live.credentials, &username);
-                self.hold_back(user).await;
-                Verdict::Refuse(Refusal::LoginFailed.reply())
-            }
-            Err(_) => Verdict::Refuse(Refusal::LoginUnavailable.reply()),
-        }
-    }
-
-    /// A login was wrong: counts it, and waits so that guessing is slow.
-    async fn hold_back(&self, user: &str) {
-        self.context.metrics.authentication_failures.inc();
-        let failure = self.context.guesses.failed(self.peer, Instant::now());
-        if let Log::Line(failures) = failure.log {
-            tracing::warn!(peer = %self.peer, user, failures,
-                listener = self.listener.name.as_str(), "login refused");
-        }
-        tokio::time::sleep(failure.delay).await;
-    }
-
-    /// The client may relay, and keeps its connection, unless that has been given to someone else just now.
-    fn vouch(&mut self) -> Verdict {
-        if self.standing == Standing::Known {
-            return Verdict::Accept;
-        }
-        match self.admitted.vouch() {
-            Ok(()) => {
-                self.standing = Standing::Known;
-                Verdict::Accept
-            }
-            Err(Displaced) => Verdict::Refuse(Refusal::ConnectionsFull.reply()),
-        }
-    }
-
     /// A transaction begins: whatever was held for one before it is given back.
-    fn check_room(&mut self) -> Verdict {
+    fn check_sender(&mut self, sender: &Sender) -> Verdict {
         self.reservation = None;
         self.recipients = 0;
-        match accept::check_room(&self.context) {
-            Ok(()) => Verdict::Accept,
-            Err(refusal) => Verdict::Refuse(refusal.reply()),
+        if let Err(refusal) = accept::check_room(&self.context) {
+            return Verdict::Refuse(refusal.reply());
+        }
+        let asks = sender.hold.is_some() || sender.parameters.priority > Priority::default();
+        match asks && self.relaying(&self.context.live()) != Ok(Relaying::Allowed) {
+            false => Verdict::Accept,
+            // RFC 4865 §3, RFC 6710 §4.1: only for those who have been let in.
+            true if sender.hold.is_some() => Verdict::Refuse(Refusal::HoldDenied.reply()),
+            true => Verdict::Reprioritized(Priority::default()),
         }
     }
 
     /// Many recipients in many sessions take as much memory as large messages do.
-    fn check_recipient(&mut self) -> Verdict {
+    fn check_recipient(&mut self, recipient: &Recipient) -> Verdict {
         let verdict = self.check_relaying();
         if matches!(verdict, Verdict::Accept) {
-            self.recipients += 1;
+            let weight = recipient.orcpt.as_ref().map_or(1, |_| ORCPT_WEIGHT);
+            self.recipients += weight;
             if let Err(refusal) = self.make_room(0) {
-                self.recipients -= 1;
+                self.recipients -= weight;
                 return Verdict::Refuse(refusal.reply());
             }
         }
@@ -353,34 +317,14 @@ impl Driver<'_> {
     }
 
     fn check_relaying(&mut self) -> Verdict {
-        let live = self.context.live();
-        let authenticated = match &self.session.peer().user {
-            Some(user) if !self.is_still_valid(&live, user) => {
-                return Verdict::Refuse(Refusal::LoginRevoked.reply());
-            }
-            user => user.is_some(),
-        };
-        let networks = &live.config.access.trusted_networks;
-        let refusal = match policy::relaying(authenticated, self.peer, self.listener.auth, networks)
-        {
-            Relaying::Allowed => return self.vouch(),
-            Relaying::AuthenticationNeeded => Refusal::AuthenticationNeeded,
-            Relaying::Denied => Refusal::RelayingDenied,
+        let refusal = match self.relaying(&self.context.live()) {
+            Ok(Relaying::Allowed) => return self.vouch(),
+            Ok(Relaying::AuthenticationNeeded) => Refusal::AuthenticationNeeded,
+            Ok(Relaying::Denied) => Refusal::RelayingDenied,
+            Err(refusal) => return Verdict::Refuse(refusal.reply()),
         };
         self.context.metrics.relaying_denied.inc();
         Verdict::Refuse(refusal.reply())
-    }
-
-    /// A login that has been taken away must not live on in the sessions that it opened.
-    fn is_still_valid(&self, live: &Live, user: &str) -> bool {
-        let verifiers = live
-            .credentials
-            .find(user)
-            .map(|credential| &credential.verifiers);
-        self.proof
-            .as_ref()
-            .zip(verifiers)
-            .is_some_and(|(proof, known)| known.contains(proof))
     }
 
     async fn keep(&mut self, message: ReceivedMessage) -> Verdict {

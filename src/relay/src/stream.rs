@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::net::TcpStream;
 
 /// Most that one read takes, on the stack. A pipelined dialogue fits in a fraction; a record of TLS is no longer.
 const READ_BYTES: usize = 16 << 10;
@@ -140,9 +141,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
-
     use super::*;
+    use crate::net::TcpListener;
 
     async fn pair() -> (TcpStream, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

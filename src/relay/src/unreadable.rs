@@ -8,14 +8,14 @@
 //! intact, and then it is done. If the copy cannot be made, the message stays and is tried again.
 
 use postroad_smtp::EnhancedStatus;
-use postroad_spool::{Message, MessageId, ReadError};
+use postroad_spool::{Message, ReadError, RecipientResult};
 
 use crate::bounce;
 use crate::clock;
 use crate::context::Context;
-use crate::outcome::{Failed, Next, is_expired};
+use crate::outcome::{Kind, Notice, Recorded, is_expired};
 use crate::queue::LoadError;
-use crate::schedule::Entry;
+use crate::schedule::{Left, Taken, Ticket};
 
 /// Pause before a message that could not be read is tried again.
 const PAUSE_MS: u64 = 60_000;
@@ -27,68 +27,79 @@ const STATUS: EnhancedStatus = EnhancedStatus {
     detail: 0,
 };
 
-/// Settles a message that was taken and could not be loaded.
-pub async fn settle(context: &Context, id: MessageId, entry: Entry, error: LoadError) {
-    let queue = &context.queue;
+/// Settles a piece that was taken and whose message could not be loaded.
+pub async fn settle(context: &Context, taken: Taken, error: LoadError) {
+    let (queue, ticket) = (&context.queue, taken.ticket);
+    let id = ticket.id;
     match error {
-        LoadError::Closed => queue.release(id, entry, clock::now_ms()),
+        LoadError::Closed => queue.release(ticket, clock::now_ms()),
         LoadError::Read(ReadError::Unknown) => {
             tracing::error!(%id, "the schedule knew a message that the spool does not; it is forgotten");
-            queue.forget(id);
+            queue.forget(ticket);
         }
         LoadError::Read(error @ ReadError::Damaged(_)) => {
             tracing::error!(%id, %error, "a message cannot be delivered");
             match queue.load_envelope(id).await {
-                Err(LoadError::Read(error @ ReadError::Io(_))) => {
-                    put_back(context, id, entry, &error)
-                }
-                Err(LoadError::Closed) => queue.release(id, entry, clock::now_ms()),
-                Ok(envelope) => give_up(context, id, entry, Some(envelope)).await,
-                Err(LoadError::Read(_)) => give_up(context, id, entry, None).await,
+                Err(LoadError::Read(error @ ReadError::Io(_))) => put_back(context, ticket, &error),
+                Err(LoadError::Closed) => queue.release(ticket, clock::now_ms()),
+                Ok(envelope) => give_up(context, taken, Some(envelope)).await,
+                Err(LoadError::Read(_)) => give_up(context, taken, None).await,
             }
         }
         LoadError::Read(error @ ReadError::Io(_)) => {
             let lifetime = context.live().config.delivery.retry.lifetime();
-            if is_expired(entry.arrival_ms, lifetime, clock::now_ms())
+            if is_expired(taken.entry.arrival_ms, lifetime, clock::now_ms())
                 && let Ok(envelope) = queue.load_envelope(id).await
             {
-                give_up(context, id, entry, Some(envelope)).await;
+                give_up(context, taken, Some(envelope)).await;
             } else {
-                put_back(context, id, entry, &error);
+                put_back(context, ticket, &error);
             }
         }
     }
 }
 
-fn put_back(context: &Context, id: MessageId, entry: Entry, error: &ReadError) {
-    tracing::error!(%id, %error, "a message cannot be read; it stays in the queue");
+fn put_back(context: &Context, ticket: Ticket, error: &ReadError) {
+    tracing::error!(id = %ticket.id, %error, "a message cannot be read; it stays in the queue");
     let due_ms = clock::now_ms().saturating_add(PAUSE_MS);
-    context.queue.release_unread(id, entry, due_ms);
+    context.queue.release_unread(ticket, due_ms);
 }
 
-/// `envelope` has no content; `None` if it is lost too.
-async fn give_up(context: &Context, id: MessageId, entry: Entry, envelope: Option<Message>) {
-    match context.queue.set_aside(id).await {
+/// For all recipients that nobody else is delivering to. `envelope` has no content; `None` if it is lost too.
+async fn give_up(context: &Context, taken: Taken, envelope: Option<Message>) {
+    let (queue, Taken { ticket, entry }) = (&context.queue, taken);
+    let id = ticket.id;
+    match queue.set_aside(id).await {
         Ok(()) => {}
-        Err(LoadError::Closed) => return context.queue.release(id, entry, clock::now_ms()),
-        Err(LoadError::Read(error)) => return put_back(context, id, entry, &error),
+        Err(LoadError::Closed) => return queue.release(ticket, clock::now_ms()),
+        Err(LoadError::Read(error)) => return put_back(context, ticket, &error),
     }
-    let bounce = envelope.and_then(|envelope| report(context, &envelope, &entry));
+    let open = queue.orphans(ticket);
+    let bounce = envelope.and_then(|envelope| report(context, &envelope, &open));
     if bounce.is_some() {
         context.metrics.bounced.inc();
     } else {
         tracing::error!(%id, "nobody can be told of a message that is lost; look in corrupt/");
     }
-    context.metrics.failed.inc_by(entry.open());
-    context.queue.settle(id, Next::Done, bounce).await;
+    context.metrics.failed.inc_by(open.len() as u64);
+    let results = open.iter().map(|index| (*index, RecipientResult::Failed));
+    let recorded = Recorded {
+        results: results.collect(),
+        attempts: entry.attempts,
+        due_ms: clock::now_ms(),
+        delay_notified: entry.delay_notified,
+    };
+    if queue.record(ticket, recorded, bounce).await == Left::Open {
+        queue.release(ticket, clock::now_ms());
+    }
 }
 
-fn report(context: &Context, envelope: &Message, entry: &Entry) -> Option<Message> {
-    let is_open = |index: &u32| entry.settled.binary_search(index).is_err();
-    let failed: Vec<Failed> = (0..entry.recipients)
-        .filter(is_open)
-        .map(|index| Failed {
-            index,
+fn report(context: &Context, envelope: &Message, open: &[u32]) -> Option<Message> {
+    let failed: Vec<Notice> = open
+        .iter()
+        .map(|index| Notice {
+            index: *index,
+            kind: Kind::Failed,
             status: STATUS,
             diagnostic: format!(
                 "554 {STATUS} the message was damaged on the disk of this server and cannot be delivered"

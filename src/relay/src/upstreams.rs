@@ -19,16 +19,21 @@
 //! backoff begins anew with an answered transaction, or with a check when nothing waits.
 //!
 //! # Crowds
-//! An upstream that works and asks a further connection for less, or hangs up on it, has enough of them: the others go
-//! on, and the next is opened after a pause.
+//! An upstream that works and asks a further connection for less, or hangs up on it, has enough of them: half of them go
+//! on, and the next is opened after a pause. How many it bears is found out by trying: [`crate::window`].
+//!
+//! # Routes
+//! What is known of an upstream is known to all routes that name it, and they share its connections and its rate.
 
 use std::time::Duration;
 
-use postroad_config::Upstream;
 use postroad_config::status::{FailureReason, UpstreamFailure, UpstreamState, UpstreamStatus};
+use postroad_config::{Rate, Target, Upstream};
 
 use crate::backoff::{Backoff, jittered};
 use crate::clock::Moment;
+use crate::rate::Bucket;
+use crate::window::Window;
 
 /// Probes start fast, because most outages are a restart, and end at a pace that a mended upstream is noticed
 /// within a minute.
@@ -53,13 +58,18 @@ struct Tracked {
     /// Changes whenever anything about the upstream changes, its login included and its limits apart.
     fingerprint: String,
     connections_max: u32,
+    rate: Option<Rate>,
+    bucket: Bucket,
+    window: Window,
+    /// Whether mail waits for it alone: it is the first choice of a route.
+    is_first: bool,
     /// Connections open or being opened.
     connections: u32,
     since_ms: u64,
     health: Health,
     /// Failures since a transaction was answered.
     failures: u32,
-    /// Before this no connection is opened but the first.
+    /// Before this no further connection is opened.
     crowded_until_ms: u64,
     /// When it counts as idle for so long that a check is due.
     idle_at_ms: u64,
@@ -103,6 +113,8 @@ pub enum Change {
     Failed,
     /// Works, but bears no more connections than it has.
     Crowded,
+    /// Works as before, and bears more connections.
+    Grown,
     /// As before.
     None,
 }
@@ -118,10 +130,11 @@ pub enum Backlog {
 
 impl Upstreams {
     /// Takes over a configuration. What is known of an upstream survives unless anything about it
-    /// but its limits changed: then it is worth a try at once.
+    /// but its limits changed: then it is worth a try at once. `targets` are all that mail goes to.
     pub fn configure<'a>(
         &mut self,
         upstreams: impl Iterator<Item = (&'a Upstream, &'a str)>,
+        targets: &[&Target],
         now_ms: u64,
     ) -> Reconfigured {
         let mut before = std::mem::take(&mut self.tracked);
@@ -142,27 +155,37 @@ impl Upstreams {
                 }
             }
             tracked.connections_max = upstream.limits.connections;
+            tracked.rate = upstream.limits.rate;
+            tracked.is_first = false;
             self.tracked.push(tracked);
+        }
+        for target in targets {
+            let first = self.of(target).next().map(|first| first.name.clone());
+            if let Some(first) = first.and_then(|name| self.find(&name)) {
+                first.is_first = true;
+            }
         }
         reconfigured
     }
 
-    /// Whether mail may go over an upstream: all before it fail. A connection to a later one ends after the message
+    /// Whether mail of a target may go over an upstream: all before it fail. A connection to a later one ends after the message
     /// under way once an earlier one is back.
-    pub fn is_preferred(&self, name: &str) -> bool {
-        let mut before = self.tracked.iter().take_while(|one| one.name != name);
+    pub fn is_preferred(&self, target: &Target, name: &str) -> bool {
+        let mut before = self.of(target).take_while(|one| one.name != name);
         before.all(|one| matches!(one.health, Health::Failing { .. }))
     }
 
-    /// Where to open another connection for mail now, by name; `None` if none should be opened.
-    pub fn choose(&self, now_ms: u64) -> Option<&str> {
-        for tracked in &self.tracked {
+    /// Where to open another connection for mail of a target now, by name; `None` if none should be opened.
+    pub fn choose<'a>(&'a self, target: &'a Target, now_ms: u64) -> Option<&'a str> {
+        for tracked in self.of(target) {
             match &tracked.health {
                 Health::Ready if tracked.bears_another(now_ms) => return Some(&tracked.name),
                 Health::Unknown if tracked.connections == 0 => return Some(&tracked.name),
                 Health::Ready | Health::Unknown => return None,
                 Health::Failing { probe_ms, .. }
-                    if *probe_ms <= now_ms && tracked.connections == 0 =>
+                    if *probe_ms <= now_ms
+                        && tracked.connections == 0
+                        && tracked.permit_ms(now_ms) <= now_ms =>
                 {
                     return Some(&tracked.name);
                 }
@@ -174,34 +197,28 @@ impl Upstreams {
 
     /// An upstream that is due for a check, by name.
     pub fn choose_check(&self, now_ms: u64) -> Option<&str> {
-        let mut tracked = self.tracked.iter().enumerate();
-        let due = tracked.find(|(index, tracked)| {
-            tracked.connections == 0 && tracked.check_ms(*index) <= now_ms
-        });
-        due.map(|(_, tracked)| tracked.name.as_str())
+        let mut tracked = self.tracked.iter();
+        let due = tracked.find(|tracked| tracked.connections == 0 && tracked.check_ms() <= now_ms);
+        due.map(|tracked| tracked.name.as_str())
     }
 
     /// When [`Self::choose`] or [`Self::choose_check`] may next say something else by time alone.
     pub fn next_ms(&self, now_ms: u64) -> Option<u64> {
-        let times = self
-            .tracked
-            .iter()
-            .enumerate()
-            .flat_map(|(index, tracked)| {
-                let probe_ms = match &tracked.health {
-                    Health::Failing { probe_ms, .. } => *probe_ms,
-                    Health::Ready | Health::Unknown => tracked.crowded_until_ms,
-                };
-                [probe_ms, tracked.check_ms(index)]
-            });
+        let times = self.tracked.iter().flat_map(|tracked| {
+            let probe_ms = match &tracked.health {
+                Health::Failing { probe_ms, .. } => *probe_ms,
+                Health::Ready | Health::Unknown => tracked.crowded_until_ms,
+            };
+            [probe_ms, tracked.check_ms(), tracked.permit_ms(now_ms)]
+        });
         // What is past waits for something else: a connection that ends, or mail that comes.
         times.filter(|time_ms| *time_ms > now_ms).min()
     }
 
-    /// Whether every upstream has been tried and fails.
-    pub fn all_failing(&self) -> Option<&UpstreamFailure> {
+    /// Whether every upstream of a target has been tried and fails.
+    pub fn all_failing<'a>(&'a self, target: &'a Target) -> Option<&'a UpstreamFailure> {
         let mut first = None;
-        for tracked in &self.tracked {
+        for tracked in self.of(target) {
             match &tracked.health {
                 Health::Failing { failure, .. } => first = first.or(Some(failure)),
                 Health::Ready | Health::Unknown => return None,
@@ -256,7 +273,37 @@ impl Upstreams {
         };
         tracked.tried(at);
         tracked.failures = 0;
-        tracked.mended(at)
+        let most = tracked.connections_max;
+        let before = tracked.window.limit(most);
+        tracked.window.answered(tracked.connections, most);
+        match tracked.mended(at) {
+            Change::None if tracked.window.limit(most) > before => Change::Grown,
+            change => change,
+        }
+    }
+
+    /// Takes what one message over an upstream needs of its rate.
+    ///
+    /// # Errors
+    /// When one may go, in milliseconds since the epoch: later than now.
+    pub fn permit(&mut self, name: &str, now_ms: u64) -> Result<(), u64> {
+        match self.find(name) {
+            Some(Tracked {
+                rate: Some(rate),
+                bucket,
+                ..
+            }) => bucket.take(*rate, now_ms),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back what was not needed.
+    pub fn give_back(&mut self, name: &str) {
+        if let Some(tracked) = self.find(name)
+            && let Some(rate) = tracked.rate
+        {
+            tracked.bucket.give_back(rate);
+        }
     }
 
     /// The upstream (as it was configured under `fingerprint`) failed, for a reason that is not one message's.
@@ -292,6 +339,21 @@ impl Upstreams {
         self.tracked.iter().map(Tracked::status).collect()
     }
 
+    /// The upstreams of a target, in order.
+    fn of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a Tracked> {
+        let names: &[String] = match target {
+            Target::Upstreams(names) => names,
+            Target::Direct => &[],
+        };
+        let is_all = *target == Target::default();
+        let all = self.tracked.iter().filter(move |_| is_all);
+        let named = names.iter().filter_map(|name| {
+            let mut tracked = self.tracked.iter();
+            tracked.find(|tracked| tracked.name == *name)
+        });
+        all.chain(named)
+    }
+
     fn find(&mut self, name: &str) -> Option<&mut Tracked> {
         self.tracked.iter_mut().find(|tracked| tracked.name == name)
     }
@@ -309,6 +371,10 @@ impl Tracked {
             name: name.to_owned(),
             fingerprint: String::new(),
             connections_max: 1,
+            rate: None,
+            bucket: Bucket::default(),
+            window: Window::default(),
+            is_first: false,
             connections: 0,
             since_ms: now_ms,
             health: Health::Unknown,
@@ -322,6 +388,7 @@ impl Tracked {
     /// the state stays, only the wait is over, and a connection mends it.
     fn expect_anew(&mut self, now_ms: u64) {
         (self.failures, self.crowded_until_ms, self.idle_at_ms) = (0, 0, 0);
+        self.window = Window::default();
         if let Health::Failing {
             stage, probe_ms, ..
         } = &mut self.health
@@ -333,23 +400,30 @@ impl Tracked {
     }
 
     fn bears_another(&self, now_ms: u64) -> bool {
+        let may_go = self.permit_ms(now_ms) <= now_ms;
         let max = match self.crowded_until_ms <= now_ms {
-            true => self.connections_max,
+            true => self.window.limit(self.connections_max),
             false => 1,
         };
-        self.connections < max
+        self.connections < max && may_go
+    }
+
+    /// When its rate lets the next message go; not later than now if it does at once.
+    fn permit_ms(&self, now_ms: u64) -> u64 {
+        let rate = self.rate;
+        rate.map_or(now_ms, |rate| self.bucket.next_ms(rate, now_ms))
     }
 
     /// When a check is due while no connection is open. Mail waits for the first choice alone: what is behind it is
     /// worth knowing, but not worth a login every minute.
-    fn check_ms(&self, index: usize) -> u64 {
+    fn check_ms(&self) -> u64 {
         match &self.health {
             Health::Unknown => 0,
             Health::Failing {
                 stage: FailedStage::Connecting,
                 probe_ms,
                 ..
-            } if index == 0 => *probe_ms,
+            } if self.is_first => *probe_ms,
             Health::Ready | Health::Failing { .. } => self.idle_at_ms,
         }
     }
@@ -370,6 +444,7 @@ impl Tracked {
     /// One connection too many: the others go on, and the next is opened later.
     fn crowded(&mut self, at: Moment) {
         if self.crowded_until_ms <= at.now_ms {
+            self.window.crowded(self.connections);
             self.failures = self.failures.saturating_add(1);
             self.crowded_until_ms = after(at, PROBE_BACKOFF.pause(self.failures, at.random));
         }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::message::Label;
+
 /// Promises made and kept for the ids below a bound.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -10,8 +12,12 @@ pub(crate) struct Ledger {
     acknowledged: Box<[AtomicU8]>,
     arrived: Box<[AtomicU8]>,
     arrivals: AtomicU64,
+    /// Arrivals that no relay has had in its hands.
+    unrelayed: AtomicU64,
     /// Microseconds from `begin` to the latest promise.
     promised_us: AtomicU64,
+    /// Microseconds from `begin` to the first arrival of all.
+    first_us: AtomicU64,
     /// Microseconds from `begin` to the latest first arrival of an id.
     arrived_us: AtomicU64,
 }
@@ -27,6 +33,8 @@ pub(crate) struct Balance {
     pub(crate) missing: u64,
     /// Arrivals beyond the first of each id.
     pub(crate) duplicates: u64,
+    /// Arrivals without a trace of a relay: the load talked to the sink.
+    pub(crate) unrelayed: u64,
 }
 
 impl Ledger {
@@ -39,7 +47,9 @@ impl Ledger {
             acknowledged: counters(),
             arrived: counters(),
             arrivals: AtomicU64::new(0),
+            unrelayed: AtomicU64::new(0),
             promised_us: AtomicU64::new(0),
+            first_us: AtomicU64::new(u64::MAX),
             arrived_us: AtomicU64::new(0),
         }
     }
@@ -53,12 +63,16 @@ impl Ledger {
     }
 
     /// The message has reached the sink. Ids that were never given out are not counted.
-    pub(crate) fn arrive(&self, id: usize) {
-        let Some(counter) = self.arrived.get(id) else {
+    pub(crate) fn arrive(&self, label: Label) {
+        let Some(counter) = self.arrived.get(label.id) else {
             return;
         };
+        let unrelayed = u64::from(!label.relayed);
+        self.unrelayed.fetch_add(unrelayed, Ordering::Relaxed);
         if counter.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.arrived_us.fetch_max(self.now_us(), Ordering::Relaxed);
+            let now_us = self.now_us();
+            self.first_us.fetch_min(now_us, Ordering::Relaxed);
+            self.arrived_us.fetch_max(now_us, Ordering::Relaxed);
             self.arrivals.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -67,6 +81,13 @@ impl Ledger {
     #[must_use]
     pub(crate) fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
+    }
+
+    /// When the first of them arrived, if one did.
+    #[must_use]
+    pub(crate) fn first_arrival(&self) -> Option<Instant> {
+        let first_us = self.first_us.load(Ordering::Relaxed);
+        (first_us < u64::MAX).then(|| self.begin + Duration::from_micros(first_us))
     }
 
     /// When the latest of them arrived.
@@ -85,10 +106,23 @@ impl Ledger {
         u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// The ids that got 250, ascending.
+    pub(crate) fn acknowledged(&self) -> impl Iterator<Item = usize> {
+        ids(&self.acknowledged)
+    }
+
+    /// The ids that arrived, ascending.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = usize> {
+        ids(&self.arrived)
+    }
+
     /// The balance now.
     #[must_use]
     pub(crate) fn balance(&self) -> Balance {
-        let mut balance = Balance::default();
+        let mut balance = Balance {
+            unrelayed: self.unrelayed.load(Ordering::Relaxed),
+            ..Balance::default()
+        };
         for (acknowledged, arrived) in self.acknowledged.iter().zip(&self.arrived) {
             let acknowledged = acknowledged.load(Ordering::Relaxed) > 0;
             let arrived = u64::from(arrived.load(Ordering::Relaxed));
@@ -101,27 +135,42 @@ impl Ledger {
     }
 }
 
+fn ids(counters: &[AtomicU8]) -> impl Iterator<Item = usize> {
+    let counted = |counter: &AtomicU8| counter.load(Ordering::Relaxed) > 0;
+    (0..)
+        .zip(counters)
+        .filter(move |(_, counter)| counted(counter))
+        .map(|(id, _)| id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn arrive(ledger: &Ledger, id: usize, relayed: bool) {
+        ledger.arrive(Label { id, relayed });
+    }
 
     #[test]
     fn a_balance_names_what_is_missing_and_what_came_twice() {
         let ledger = Ledger::new(4);
         ledger.acknowledge(0);
         ledger.acknowledge(1);
-        ledger.arrive(1);
-        ledger.arrive(1);
+        arrive(&ledger, 1, true);
+        arrive(&ledger, 1, true);
         // Its 250 was lost on the way: no promise, no fault.
-        ledger.arrive(2);
-        ledger.arrive(99);
+        arrive(&ledger, 2, false);
+        arrive(&ledger, 99, true);
         let expected = Balance {
             acknowledged: 2,
             arrived: 2,
             missing: 1,
             duplicates: 1,
+            unrelayed: 1,
         };
         assert_eq!(ledger.balance(), expected);
         assert_eq!(ledger.arrivals(), 2);
+        assert_eq!(ledger.acknowledged().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(ledger.arrived().collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -1,39 +1,45 @@
 //! The load: sessions that send one message after the other and count the promises.
 //!
 //! One thread. A session speaks as smtp-source does: it waits for each reply, so that every server is measured with the
-//! same number of round trips; with [`Load::pipelining`] MAIL, RCPT and DATA go out together (RFC 2920).
+//! same number of round trips; with [`Load::pipelining`] MAIL, RCPT and DATA go out together (RFC 2920), and with
+//! [`Body::Bdat`] the content with them (RFC 3030).
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use anyhow::Context as _;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
+use crate::client::{Connection, Target};
+use crate::faults::Dice;
 use crate::ledger::Ledger;
 use crate::message::Template;
 
-/// How long a reply may take.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+const MAIL: &[u8] = b"MAIL FROM:<load@example.com>\r\n";
+const DATA: &[u8] = b"DATA\r\n";
+const QUIT: &[u8] = b"QUIT\r\n";
 
-/// How long a server may take to greet. One whose queue of connections is full does not see that there is one; the client
-/// comes again, as TCP would do with a longer pause.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+/// Octets of one chunk.
+const CHUNK: usize = 32 << 10;
 
-/// How often a client comes again.
-const GREETING_TRIES: usize = 60;
+/// How content is sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Body {
+    /// After DATA, with a dot at the end.
+    #[default]
+    Data,
+    /// In chunks, all of them and the envelope in one go.
+    Bdat,
+}
 
 /// What is sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Load {
     /// Where to.
-    pub(crate) target: SocketAddr,
+    pub(crate) target: Target,
     /// Sessions at once.
     pub(crate) sessions: usize,
     /// Octets of each message.
@@ -44,6 +50,14 @@ pub(crate) struct Load {
     pub(crate) reuse: bool,
     /// Whether MAIL, RCPT and DATA go out together.
     pub(crate) pipelining: bool,
+    /// How content is sent.
+    pub(crate) body: Body,
+    /// Messages begun per second, all sessions together; as many as go if not set.
+    pub(crate) rate: Option<u32>,
+    /// Of 1000 messages, so many are broken off in the middle of the content, and begun again on another connection.
+    pub(crate) aborts: u64,
+    /// Recipients are spread over so many domains.
+    pub(crate) domains: usize,
 }
 
 /// What came of it.
@@ -61,11 +75,7 @@ impl Report {
     /// The latency that `percent` of the messages did not exceed, in milliseconds.
     #[must_use]
     pub(crate) fn percentile_ms(&self, percent: usize) -> f64 {
-        let last = self.latencies_us.len().saturating_sub(1);
-        let at = (self.latencies_us.len() * percent / 100).min(last);
-        self.latencies_us
-            .get(at)
-            .map_or(0.0, |us| f64::from(*us) / 1000.0)
+        percentile_us(&self.latencies_us, percent) / 1000.0
     }
 
     fn add(&mut self, other: Self) {
@@ -75,20 +85,31 @@ impl Report {
     }
 }
 
+/// What `percent` of the values, which ascend, do not exceed; 0 of none.
+#[must_use]
+pub(crate) fn percentile_us(ascending: &[u32], percent: usize) -> f64 {
+    let last = ascending.len().saturating_sub(1);
+    let at = (ascending.len() * percent / 100).min(last);
+    ascending.get(at).copied().map_or(0.0, f64::from)
+}
+
 /// Sends everything. Must run inside a [`tokio::task::LocalSet`].
 ///
 /// # Errors
 /// If a session panicked.
 pub(crate) async fn run(load: Load, ledger: Arc<Ledger>) -> anyhow::Result<Report> {
-    let next = Rc::new(Cell::new(load.ids.start));
-    let load = Rc::new(load);
+    let shared = Rc::new(Shared {
+        next: Cell::new(load.ids.start),
+        begin: Instant::now(),
+        dice: Dice::default(),
+        load,
+    });
     let mut sessions = JoinSet::new();
-    for _ in 0..load.sessions {
+    for _ in 0..shared.load.sessions {
         let session = Session {
-            load: Rc::clone(&load),
-            next: Rc::clone(&next),
+            template: Template::new(shared.load.size),
+            shared: Rc::clone(&shared),
             ledger: Arc::clone(&ledger),
-            template: Template::new(load.size),
             report: Report::default(),
         };
         sessions.spawn_local(session.run());
@@ -101,9 +122,33 @@ pub(crate) async fn run(load: Load, ledger: Arc<Ledger>) -> anyhow::Result<Repor
     Ok(report)
 }
 
+/// What the sessions share.
+struct Shared {
+    load: Load,
+    next: Cell<usize>,
+    begin: Instant,
+    dice: Dice,
+}
+
+impl Shared {
+    /// The next id, when it is its turn.
+    async fn take(&self) -> Option<usize> {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        if !self.load.ids.contains(&id) {
+            return None;
+        }
+        if let Some(rate) = self.load.rate {
+            let position = u32::try_from(id - self.load.ids.start).unwrap_or(u32::MAX);
+            let turn = Duration::from_secs(1) * position / rate;
+            tokio::time::sleep_until(self.begin + turn).await;
+        }
+        Some(id)
+    }
+}
+
 struct Session {
-    load: Rc<Load>,
-    next: Rc<Cell<usize>>,
+    shared: Rc<Shared>,
     ledger: Arc<Ledger>,
     template: Template,
     report: Report,
@@ -112,7 +157,7 @@ struct Session {
 impl Session {
     async fn run(mut self) -> Report {
         let mut kept = None;
-        while let Some(id) = self.take() {
+        while let Some(id) = self.shared.take().await {
             match self.send(kept.take(), id).await {
                 Ok(connection) => kept = connection,
                 Err(error) => {
@@ -124,15 +169,9 @@ impl Session {
         }
         if let Some(mut connection) = kept {
             // What comes of QUIT is of no interest.
-            let _ = connection.command(b"QUIT\r\n", 221).await;
+            let _ = connection.command(QUIT, 221).await;
         }
         self.report
-    }
-
-    fn take(&self) -> Option<usize> {
-        let id = self.next.get();
-        self.next.set(id + 1);
-        self.load.ids.contains(&id).then_some(id)
     }
 
     async fn send(
@@ -140,105 +179,102 @@ impl Session {
         kept: Option<Connection>,
         id: usize,
     ) -> anyhow::Result<Option<Connection>> {
+        let shared = Rc::clone(&self.shared);
+        let load = &shared.load;
         let mut connection = match kept {
             Some(connection) => connection,
-            None => Connection::open(self.load.target).await?,
+            None => Connection::open(&load.target).await?,
         };
-        connection.envelope(self.load.pipelining).await?;
-        let begin = Instant::now();
-        connection.command(self.template.with_id(id), 250).await?;
+        while shared.dice.falls(load.aborts) {
+            self.abort(connection, id).await?;
+            connection = Connection::open(&load.target).await?;
+        }
+        let rcpt = rcpt(id, load.domains);
+        let begin = match load.body {
+            Body::Data => {
+                envelope(&mut connection, &rcpt, load.pipelining).await?;
+                let begin = Instant::now();
+                connection.command(self.template.with_id(id), 250).await?;
+                begin
+            }
+            Body::Bdat => chunks(&mut connection, &rcpt, self.template.content_with_id(id)).await?,
+        };
         let latency = begin.elapsed().as_micros();
         self.ledger.acknowledge(id);
-        self.report
-            .latencies_us
-            .push(u32::try_from(latency).unwrap_or(u32::MAX));
-        if self.load.reuse {
+        let latency = u32::try_from(latency).unwrap_or(u32::MAX);
+        self.report.latencies_us.push(latency);
+        if load.reuse {
             return Ok(Some(connection));
         }
-        connection.command(b"QUIT\r\n", 221).await?;
+        connection.command(QUIT, 221).await?;
         Ok(None)
     }
-}
 
-struct Connection {
-    stream: TcpStream,
-    input: BytesMut,
-}
-
-impl Connection {
-    async fn open(target: SocketAddr) -> anyhow::Result<Self> {
-        for _ in 0..GREETING_TRIES {
-            let stream = TcpStream::connect(target).await.context("connect")?;
-            stream.set_nodelay(true)?;
-            let mut connection = Self {
-                stream,
-                input: BytesMut::with_capacity(1024),
-            };
-            if let Ok(greeted) = timeout(GREETING_TIMEOUT, connection.reply(220)).await {
-                greeted?;
-                connection
-                    .command(b"EHLO load.example.com\r\n", 250)
-                    .await?;
-                return Ok(connection);
-            }
-        }
-        bail!("no greeting")
-    }
-
-    async fn envelope(&mut self, pipelining: bool) -> anyhow::Result<()> {
-        const MAIL: &[u8] = b"MAIL FROM:<load@example.com>\r\n";
-        const RCPT: &[u8] = b"RCPT TO:<sink@example.org>\r\n";
-        const DATA: &[u8] = b"DATA\r\n";
-        if pipelining {
-            self.stream.write_all(&[MAIL, RCPT, DATA].concat()).await?;
-            for code in [250, 250, 354] {
-                self.reply(code).await?;
-            }
-        } else {
-            for (command, code) in [(MAIL, 250), (RCPT, 250), (DATA, 354)] {
-                self.command(command, code).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn command(&mut self, octets: &[u8], expected: u16) -> anyhow::Result<()> {
-        self.stream.write_all(octets).await?;
-        self.reply(expected).await
-    }
-
-    async fn reply(&mut self, expected: u16) -> anyhow::Result<()> {
-        loop {
-            if let Some(line) = last_line(&mut self.input) {
-                if code(&line) == Some(expected) {
-                    return Ok(());
-                }
-                bail!("{}", String::from_utf8_lossy(&line).trim_end());
-            }
-            let read = self.stream.read_buf(&mut self.input);
-            let read = timeout(REPLY_TIMEOUT, read)
-                .await
-                .context("no reply in time")?;
-            if read? == 0 {
-                bail!("the server closed the connection");
-            }
-        }
+    /// Half a message, and the connection is gone: nobody may deliver that.
+    async fn abort(&mut self, mut connection: Connection, id: usize) -> anyhow::Result<()> {
+        let rcpt = rcpt(id, self.shared.load.domains);
+        envelope(&mut connection, &rcpt, false).await?;
+        let octets = self.template.with_id(id);
+        connection.send(&octets[..octets.len() / 2]).await
     }
 }
 
-/// Takes a whole reply out of the input and returns its last line.
-fn last_line(input: &mut BytesMut) -> Option<BytesMut> {
-    let mut at = 0;
-    loop {
-        let end = at + memchr::memchr(b'\n', &input[at..])? + 1;
-        if input.get(at + 3) != Some(&b'-') {
-            let mut reply = input.split_to(end);
-            return Some(reply.split_off(at));
-        }
-        at = end;
+fn rcpt(id: usize, domains: usize) -> String {
+    if domains <= 1 {
+        return "RCPT TO:<sink@example.org>\r\n".to_owned();
     }
+    format!("RCPT TO:<sink@d{}.example.org>\r\n", id % domains)
 }
 
-fn code(line: &[u8]) -> Option<u16> {
-    std::str::from_utf8(line.get(..3)?).ok()?.parse().ok()
+async fn envelope(connection: &mut Connection, rcpt: &str, pipelining: bool) -> anyhow::Result<()> {
+    let steps = [(MAIL, 250), (rcpt.as_bytes(), 250), (DATA, 354)];
+    if pipelining {
+        connection
+            .send(&steps.map(|(octets, _)| octets).concat())
+            .await?;
+        for (_, code) in steps {
+            connection.reply(code).await?;
+        }
+    } else {
+        for (octets, code) in steps {
+            connection.command(octets, code).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends envelope and content in one go and waits for all replies; when the last octet had been written.
+async fn chunks(
+    connection: &mut Connection,
+    rcpt: &str,
+    content: &[u8],
+) -> anyhow::Result<Instant> {
+    connection.must_chunk()?;
+    let mut octets = [MAIL, rcpt.as_bytes()].concat();
+    let pieces = content.chunks(CHUNK);
+    let count = pieces.len();
+    for (index, piece) in pieces.enumerate() {
+        let last = if index + 1 == count { " LAST" } else { "" };
+        octets.extend_from_slice(format!("BDAT {}{last}\r\n", piece.len()).as_bytes());
+        octets.extend_from_slice(piece);
+    }
+    connection.send(&octets).await?;
+    let begin = Instant::now();
+    for _ in 0..2 + count {
+        connection.reply(250).await?;
+    }
+    Ok(begin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let ascending: Vec<u32> = (1..=200).collect();
+        let of = |percent| percentile_us(&ascending, percent);
+        assert_eq!((of(0), of(50), of(99), of(100)), (1.0, 101.0, 199.0, 200.0));
+        assert_eq!(percentile_us(&[], 99), 0.0);
+    }
 }

@@ -3,15 +3,19 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// Between two looks at the memory: each costs a walk through the page tables of every process.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long killed processes may take to be gone: their memory has to be given back.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A control group that the server's processes, and whatever they start, live in.
 #[derive(Debug)]
@@ -64,6 +68,36 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Kills every process in it, as a power cut would.
+    ///
+    /// # Errors
+    /// If something is still there after a while.
+    pub(crate) fn kill(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + KILL_TIMEOUT;
+        loop {
+            let processes = fs::read_to_string(self.door())?;
+            if processes.trim().is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "still there: {processes}");
+            // One that ended meanwhile makes kill fail, which is fine.
+            let _ = Command::new("kill")
+                .arg("-KILL")
+                .args(processes.split_whitespace())
+                .stderr(Stdio::null())
+                .status()?;
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Proportional set size of all its processes, in MiB.
+    #[must_use]
+    pub(crate) fn pss_mib(&self) -> f64 {
+        mib(pss_kib(&self.door()))
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         // Fails while something is alive in it; the next run has a name of its own.
@@ -71,24 +105,75 @@ impl Drop for Group {
     }
 }
 
+/// What something cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// CPU time of the group.
+    pub(crate) cpu: Duration,
+    /// Flushes of the disk, whoever asked for them.
+    pub(crate) flushes: u64,
+    /// Largest proportional set size of the group.
+    pub(crate) peak_mib: f64,
+}
+
+/// Measures what something costs.
+#[derive(Debug)]
+pub(crate) struct Meter<'a> {
+    group: &'a Group,
+    disk: &'a Path,
+    cpu: Duration,
+    flushes: u64,
+    memory: Memory,
+}
+
+impl<'a> Meter<'a> {
+    /// From now on.
+    ///
+    /// # Errors
+    /// If the kernel does not count.
+    pub(crate) fn start(group: &'a Group, disk: &'a Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            group,
+            disk,
+            cpu: group.cpu()?,
+            flushes: flushes(disk)?,
+            memory: Memory::watch(group.door()),
+        })
+    }
+
+    /// Until now.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn stop(self) -> anyhow::Result<Cost> {
+        Ok(Cost {
+            cpu: self.group.cpu()?.saturating_sub(self.cpu),
+            flushes: flushes(self.disk)? - self.flushes,
+            peak_mib: mib(self.memory.peak_kib()),
+        })
+    }
+}
+
 /// Watches the largest proportional set size of a group.
 #[derive(Debug)]
-pub(crate) struct Memory {
+struct Memory {
     peak_kib: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Memory {
-    /// Starts to watch.
-    #[must_use]
-    pub(crate) fn watch(door: PathBuf) -> Self {
+    fn watch(door: PathBuf) -> Self {
         let peak_kib = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let (peak, stopped) = (Arc::clone(&peak_kib), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
+            loop {
+                let is_last = stopped.load(Ordering::Relaxed);
                 peak.fetch_max(pss_kib(&door), Ordering::Relaxed);
+                if is_last {
+                    return;
+                }
                 std::thread::park_timeout(SAMPLE_INTERVAL);
             }
         });
@@ -99,9 +184,8 @@ impl Memory {
         }
     }
 
-    /// Ends the watch; the peak in KiB.
-    #[must_use]
-    pub(crate) fn peak_kib(mut self) -> u64 {
+    /// Ends the watch with a last look; the peak in KiB.
+    fn peak_kib(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
@@ -110,6 +194,14 @@ impl Memory {
         }
         self.peak_kib.load(Ordering::Relaxed)
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of memory are far below 2^52 KiB"
+)]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
 }
 
 fn pss_kib(door: &Path) -> u64 {
@@ -123,10 +215,7 @@ fn pss_kib(door: &Path) -> u64 {
 }
 
 /// Flushes that the disk under a directory has completed since boot.
-///
-/// # Errors
-/// If the kernel does not count them for it.
-pub(crate) fn flushes(directory: &Path) -> anyhow::Result<u64> {
+fn flushes(directory: &Path) -> anyhow::Result<u64> {
     /// Position of "flush requests completed" (Documentation/block/stat.rst).
     const FIELD: usize = 15;
     let device = fs::metadata(directory)?.dev();

@@ -3,11 +3,17 @@
 /// The header that carries the id.
 pub(crate) const ID_HEADER: &[u8] = b"X-Bench-Id: ";
 
+/// What every relay puts before a message (RFC 5321 §4.4), and the load does not.
+const TRACE_HEADER: &[u8] = b"Received:";
+
 /// Decimal digits of an id.
 const ID_DIGITS: usize = 12;
 
 /// Octets per line of the body, with CRLF.
 const LINE: usize = 78;
+
+/// What ends content after DATA. No line of the template begins with a dot, so that nothing has to be stuffed.
+const END: &[u8] = b".\r\n";
 
 /// Content of a given size with the final dot, ready to be written to the wire.
 #[derive(Clone, Debug)]
@@ -32,25 +38,44 @@ impl Template {
             octets.resize(octets.len() + line - 2, b'x');
             octets.extend_from_slice(b"\r\n");
         }
-        octets.extend_from_slice(b".\r\n");
+        octets.extend_from_slice(END);
         Self { octets, id_at }
     }
 
-    /// The octets for this id.
+    /// What follows DATA for this id.
     pub(crate) fn with_id(&mut self, id: usize) -> &[u8] {
         let digits = format!("{id:0ID_DIGITS$}");
         self.octets[self.id_at..self.id_at + ID_DIGITS]
             .copy_from_slice(&digits.as_bytes()[..ID_DIGITS]);
         &self.octets
     }
+
+    /// The content alone, which follows BDAT.
+    pub(crate) fn content_with_id(&mut self, id: usize) -> &[u8] {
+        let octets = self.with_id(id);
+        &octets[..octets.len() - END.len()]
+    }
 }
 
-/// Finds the id in the first octets of a message.
+/// What a message says of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Label {
+    /// Which it is.
+    pub(crate) id: usize,
+    /// Whether a relay has had it in its hands.
+    pub(crate) relayed: bool,
+}
+
+/// Reads the label from the first octets of a message.
 #[must_use]
-pub(crate) fn id_in(head: &[u8]) -> Option<usize> {
-    let at = memchr::memmem::find(head, ID_HEADER)? + ID_HEADER.len();
+pub(crate) fn label_in(head: &[u8]) -> Option<Label> {
+    let header = memchr::memmem::find(head, ID_HEADER)?;
+    let at = header + ID_HEADER.len();
     let digits = head.get(at..at + ID_DIGITS)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    Some(Label {
+        id: std::str::from_utf8(digits).ok()?.parse().ok()?,
+        relayed: memchr::memmem::find(&head[..header], TRACE_HEADER).is_some(),
+    })
 }
 
 #[cfg(test)]
@@ -58,18 +83,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_size_is_as_asked_and_the_id_is_read_back() {
+    fn the_size_is_as_asked_and_the_label_is_read_back() {
         for size in [400, 4096, 4097, 102_400] {
             let mut template = Template::new(size);
-            let octets = template.with_id(4711);
-            assert!(
-                octets.len().abs_diff(size + 3) <= 1,
-                "{size}: {}",
-                octets.len()
-            );
+            let mut label = Label {
+                id: 4711,
+                relayed: false,
+            };
+            let octets = template.with_id(4711).to_vec();
+            assert!(octets.len().abs_diff(size + 3) <= 1, "{}", octets.len());
             assert!(octets.ends_with(b"\r\n.\r\n"));
-            assert_eq!(id_in(octets), Some(4711));
+            assert_eq!(label_in(&octets), Some(label));
+            label.relayed = true;
+            let relayed = [b"Received: from a by b\r\n", template.content_with_id(4711)].concat();
+            assert_eq!(label_in(&relayed), Some(label));
+            assert_eq!(octets.len(), relayed.len() - 23 + 3);
         }
-        assert_eq!(id_in(b"Subject: x\r\n"), None);
+        assert_eq!(label_in(b"Subject: x\r\n"), None);
     }
 }

@@ -16,47 +16,62 @@ pub(crate) struct Server {
     script: Option<(&'static str, &'static str)>,
     /// What a 250 means: `durable`, `relaxed` (synced later), `none` (never synced).
     pub(crate) durability: &'static str,
-    /// The part of a workload that is enough: slow servers get fewer messages.
+    /// The part of a workload in percent: each is to run for seconds, slow or fast.
     pub(crate) percent: usize,
+    /// Whether somebody has to tell it that its next hop is back.
+    pub(crate) must_be_told: bool,
 }
 
 /// Everything that can be compared.
-pub(crate) const SERVERS: [Server; 6] = [
+pub(crate) const SERVERS: [Server; 7] = [
     Server {
         name: "direct",
         script: None,
         durability: "none",
-        percent: 100,
+        percent: 400,
+        must_be_told: false,
     },
     Server {
         name: "postroad",
         script: Some(("postroad", "durable")),
         durability: "durable",
-        percent: 100,
+        percent: 400,
+        must_be_told: false,
+    },
+    Server {
+        name: "postroad-relaxed",
+        script: Some(("postroad", "relaxed")),
+        durability: "relaxed",
+        percent: 400,
+        must_be_told: false,
     },
     Server {
         name: "postfix-tuned",
         script: Some(("postfix", "tuned")),
         durability: "durable",
         percent: 50,
+        must_be_told: true,
     },
     Server {
         name: "postfix-shipped",
         script: Some(("postfix", "shipped")),
         durability: "durable",
         percent: 50,
+        must_be_told: true,
     },
     Server {
         name: "exim",
         script: Some(("exim", "tuned")),
         durability: "durable",
         percent: 20,
+        must_be_told: false,
     },
     Server {
         name: "opensmtpd",
         script: Some(("opensmtpd", "tuned")),
         durability: "none",
-        percent: 10,
+        percent: 5,
+        must_be_told: false,
     },
 ];
 
@@ -66,16 +81,30 @@ pub(crate) struct Running {
     command: Option<(PathBuf, &'static str)>,
     directory: PathBuf,
     ports: Ports,
+    settings: Vec<(&'static str, String)>,
     group: Group,
 }
 
 /// Where the server listens and where it sends to, both on 127.0.0.1.
+///
+/// They lie below those that the kernel gives out by itself, and this program has a network of its own: nobody else has them. A
+/// server on the sink's port would look like the fastest in the world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
-    /// The server's own.
+    /// The server's own; TLS from the first octet is one higher, where a server has it.
     pub(crate) server: u16,
     /// The sink's.
     pub(crate) sink: u16,
+}
+
+impl Ports {
+    /// Without a server in between the load goes straight to the sink.
+    #[must_use]
+    pub(crate) const fn of(server: Server) -> Self {
+        let sink = 10_025;
+        let server = if server.is_direct() { sink } else { 10_587 };
+        Self { server, sink }
+    }
 }
 
 impl Server {
@@ -87,7 +116,8 @@ impl Server {
 }
 
 impl Running {
-    /// Starts it with its queue in a directory of its own, in a control group of its own.
+    /// Starts it with its queue in a directory of its own, in a control group of its own. The script finds the settings in its
+    /// environment.
     ///
     /// # Errors
     /// If the script fails; what it printed is shown.
@@ -95,14 +125,15 @@ impl Running {
         server: Server,
         scripts: &Path,
         directory: PathBuf,
-        ports: Ports,
+        settings: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
         let running = Self {
             command: server
                 .script
                 .map(|(script, mode)| (scripts.join(script), mode)),
             directory,
-            ports,
+            ports: Ports::of(server),
+            settings,
             group: Group::create("postroad-bench")?,
         };
         running.script("start")?;
@@ -113,6 +144,23 @@ impl Running {
     #[must_use]
     pub(crate) fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// Kills all of it, and starts it again on what it left behind.
+    ///
+    /// # Errors
+    /// If something survives, or the script fails.
+    pub(crate) fn crash_and_restart(&self) -> anyhow::Result<()> {
+        self.group.kill()?;
+        self.script("start")
+    }
+
+    /// Tells it that the next hop is back.
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub(crate) fn tell(&self) -> anyhow::Result<()> {
+        self.script("tell")
     }
 
     fn script(&self, verb: &str) -> anyhow::Result<()> {
@@ -127,6 +175,7 @@ impl Running {
             .args([verb, mode])
             .arg(&self.directory)
             .args([self.ports.server.to_string(), self.ports.sink.to_string()])
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .status()
             .with_context(|| script.display().to_string())?;

@@ -1,7 +1,11 @@
-//! One connection to an upstream, from the name lookup to the last transaction.
+//! One connection to a server, from the greeting to the last transaction.
 //!
-//! The dialogue is `postroad_smtp::client`'s; here are the socket, the TLS handshake and the clocks. Whatever goes
-//! wrong before the client says it is ready becomes an [`UpstreamFailure`]: a statement about the upstream.
+//! The dialogue is `postroad_smtp::client`'s; here are the socket, the TLS handshake and the clocks. [`Connection::open`] is the
+//! way to an upstream; `direct` finds an address by itself and calls [`Connection::begin`]. Whatever goes wrong before
+//! the client says it is ready becomes an [`UpstreamFailure`]: a statement about the server.
+
+mod failure;
+mod socket;
 
 use std::io;
 use std::sync::Arc;
@@ -11,27 +15,25 @@ use bytes::BytesMut;
 use postroad_config::UpstreamTls;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_smtp::client::{
-    Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, FailureKind,
-    Login as SmtpLogin, Phase, Stage, Transaction, TransactionOutcome,
+    Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End,
+    Login as SmtpLogin, Peer, Phase, Transaction, TransactionOutcome,
 };
-use rustls_pki_types::ServerName;
+use postroad_spool::TlsDemand;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use crate::live::{LiveUpstream, Login};
+use crate::net::TcpStream;
 use crate::stream::Stream;
 use crate::upstreams::failure;
 
+pub(super) use failure::describe;
+use failure::io_failure;
+pub(super) use socket::dial;
+use socket::{dial_host, secure, timed};
+
 /// For everything before MAIL together: whoever answers an octet at a time keeps mail from the next upstream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(180);
-/// For one address; several are tried in turn.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the name lookup.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
-/// For the TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the greeting and the commands before MAIL. RFC 5321 §4.5.3.2.1 asks for five minutes, for servers of 1995;
 /// until then a dead upstream would hold its mail unreported.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,12 +49,48 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For what a server has said before it closed on us: it is on its way already.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An upstream that is ready for a transaction.
+/// A server that is ready for a transaction.
 pub(crate) struct Connection {
     stream: Stream,
     client: Client,
     input: BytesMut,
     usage: Usage,
+    remote: String,
+    protection: Protection,
+}
+
+/// Who is at the other end of a socket, and how to speak there.
+pub(crate) struct Terms<'a> {
+    /// The server's name: for its certificate, and in reports.
+    pub(crate) remote: &'a str,
+    /// The name in EHLO.
+    pub(crate) hostname: &'a str,
+    /// How TLS is used.
+    pub(crate) tls: TlsTerms<'a>,
+    /// The login, if the server wants one.
+    pub(crate) login: Option<SmtpLogin>,
+}
+
+/// How TLS is used.
+#[derive(Clone, Copy)]
+pub(crate) struct TlsTerms<'a> {
+    /// When; [`ClientTls::Active`] is from the first byte.
+    pub(crate) mode: ClientTls,
+    /// The configuration of a handshake.
+    pub(crate) config: &'a Arc<rustls::ClientConfig>,
+    /// What a handshake with it is worth.
+    pub(crate) worth: Protection,
+}
+
+/// What keeps others from reading along.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Protection {
+    /// Nothing.
+    None,
+    /// TLS with whoever it is: keeps out onlookers.
+    Unverified,
+    /// TLS with a server that has proved its name.
+    Verified,
 }
 
 /// Whether a connection has been good for something.
@@ -74,7 +112,7 @@ enum Event {
 }
 
 impl Connection {
-    /// Connects, secures, greets and logs in, within [`OPEN_TIMEOUT`].
+    /// Connects to an upstream, secures, greets and logs in, within [`OPEN_TIMEOUT`].
     pub(crate) async fn open(
         upstream: &LiveUpstream,
         hostname: &str,
@@ -90,68 +128,97 @@ impl Connection {
 
     async fn open_slowly(upstream: &LiveUpstream, hostname: &str) -> Result<Self, UpstreamFailure> {
         // Before anything is sent: what is missing here cannot be mended by the peer.
-        let login = login(upstream)?;
-        let tls = upstream.tls.as_ref().map_err(|problem| {
-            failure(
-                FailureReason::TlsFailed,
-                format!("cannot verify the upstream: {problem}"),
-            )
-        })?;
-        let stream = Stream::Plain(dial(&upstream.config.host, upstream.config.port).await?);
-        let tls_mode = match upstream.config.tls {
-            UpstreamTls::Disabled => ClientTls::None,
-            UpstreamTls::Implicit => ClientTls::Active,
-            UpstreamTls::Opportunistic => ClientTls::Opportunistic,
-            UpstreamTls::Required => ClientTls::Required,
+        let terms = Terms {
+            login: login(upstream)?,
+            tls: tls_terms(upstream)?,
+            remote: &upstream.config.host,
+            hostname,
         };
-        let stream = match upstream.config.tls {
-            UpstreamTls::Implicit => secure(stream, tls, &upstream.config.host).await?,
-            _ => stream,
-        };
+        let stream = dial_host(&upstream.config.host, upstream.config.port).await?;
+        Self::begin(stream, terms).await
+    }
+
+    /// Secures, greets and logs in. Nothing but its single steps is bounded in time: the caller has the deadline.
+    pub(crate) async fn begin(
+        stream: TcpStream,
+        terms: Terms<'_>,
+    ) -> Result<Self, UpstreamFailure> {
+        let Terms {
+            remote,
+            hostname,
+            tls,
+            login,
+        } = terms;
         let config = ClientConfig {
             ehlo_name: hostname.to_owned(),
-            tls: tls_mode,
+            tls: tls.mode,
             login,
         };
         let mut connection = Self {
-            stream,
+            stream: Stream::Plain(stream),
             client: Client::new(config),
             input: BytesMut::new(),
             usage: Usage::Fresh,
+            remote: remote.to_owned(),
+            protection: Protection::None,
         };
-        connection.greet(upstream, tls).await?;
+        if tls.mode == ClientTls::Active {
+            connection.secure(tls).await?;
+        }
+        connection.greet(tls).await?;
         Ok(connection)
     }
 
-    async fn greet(
-        &mut self,
-        upstream: &LiveUpstream,
-        tls: &Arc<rustls::ClientConfig>,
-    ) -> Result<(), UpstreamFailure> {
+    async fn greet(&mut self, tls: TlsTerms<'_>) -> Result<(), UpstreamFailure> {
         loop {
             match self.advance().await.map_err(|error| io_failure(&error))? {
                 Event::Ready => return Ok(()),
-                Event::StartTls => self.start_tls(tls, &upstream.config.host).await?,
+                Event::StartTls => {
+                    self.secure(tls).await?;
+                    self.client.tls_established(match tls.worth {
+                        Protection::Verified => Certificate::Verified,
+                        Protection::None | Protection::Unverified => Certificate::Unverified,
+                    });
+                }
                 Event::Failed(failure) => return Err(describe(&failure)),
                 Event::Finished(_) | Event::Closed => {
                     return Err(failure(
                         FailureReason::ProtocolError,
-                        "the upstream closed early",
+                        "the server closed early",
                     ));
                 }
             }
         }
     }
 
-    async fn start_tls(
-        &mut self,
-        tls: &Arc<rustls::ClientConfig>,
-        host: &str,
-    ) -> Result<(), UpstreamFailure> {
+    async fn secure(&mut self, tls: TlsTerms<'_>) -> Result<(), UpstreamFailure> {
         let plain = std::mem::replace(&mut self.stream, Stream::Closed);
-        self.stream = secure(plain, tls, host).await?;
-        self.client.tls_established();
+        self.stream = secure(plain, tls.config, &self.remote).await?;
+        self.protection = tls.worth;
         Ok(())
+    }
+
+    /// The server's name: as the configuration or an MX record calls it.
+    pub(crate) fn remote(&self) -> &str {
+        &self.remote
+    }
+
+    /// What the server says of itself and offers.
+    pub(crate) fn peer(&self) -> &Peer {
+        self.client.peer()
+    }
+
+    /// What keeps others from reading along.
+    pub(crate) fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    /// Whether a message with this demand may go over the connection (RFC 8689 §4.2.1, step 4).
+    pub(crate) fn satisfies(&self, demand: TlsDemand) -> bool {
+        match demand {
+            TlsDemand::Required => self.protection == Protection::Verified,
+            TlsDemand::Default | TlsDemand::Optional => true,
+        }
     }
 
     /// Sends one message.
@@ -167,7 +234,7 @@ impl Connection {
                 }
                 Ok(Event::Failed(failure)) => return Sent::Held(describe(&failure)),
                 Ok(Event::Ready | Event::StartTls) => {}
-                Ok(Event::Closed) => return Sent::Lost("the upstream closed".into()),
+                Ok(Event::Closed) => return Sent::Lost("the server closed".into()),
                 Err(error) => return self.lost(&error),
             }
         }
@@ -295,105 +362,26 @@ fn login(upstream: &LiveUpstream) -> Result<Option<SmtpLogin>, UpstreamFailure> 
     }
 }
 
-async fn dial(host: &str, port: u16) -> Result<TcpStream, UpstreamFailure> {
-    let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, lookup_host((host, port))).await;
-    let addresses = match lookup {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => {
-            return Err(failure(
-                FailureReason::NameNotFound,
-                format!("{host}: {error}"),
-            ));
-        }
-        Err(_) => {
-            let text = format!("{host}: the name service did not answer");
-            return Err(failure(FailureReason::NameNotFound, text));
-        }
+fn tls_terms(upstream: &LiveUpstream) -> Result<TlsTerms<'_>, UpstreamFailure> {
+    let config = upstream.tls.as_ref().map_err(|problem| {
+        failure(
+            FailureReason::TlsFailed,
+            format!("cannot verify the upstream: {problem}"),
+        )
+    })?;
+    let mode = match upstream.config.tls {
+        UpstreamTls::Disabled => ClientTls::None,
+        UpstreamTls::Implicit => ClientTls::Active,
+        UpstreamTls::Opportunistic => ClientTls::Opportunistic,
+        UpstreamTls::Required => ClientTls::Required,
     };
-    let mut last = failure(
-        FailureReason::NameNotFound,
-        format!("{host} has no address"),
-    );
-    for address in addresses {
-        match timed(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(stream) => {
-                // Latency matters more than packets: replies are small and waited for.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => {
-                last = io_failure(&error);
-                last.message = format!("{host} ({address}): {}", last.message);
-            }
-        }
-    }
-    Err(last)
-}
-
-async fn secure(
-    stream: Stream,
-    tls: &Arc<rustls::ClientConfig>,
-    host: &str,
-) -> Result<Stream, UpstreamFailure> {
-    let Stream::Plain(stream) = stream else {
-        return Err(failure(FailureReason::ProtocolError, "TLS within TLS"));
+    let worth = match upstream.config.tls.is_verified() {
+        true => Protection::Verified,
+        false => Protection::Unverified,
     };
-    let refuse = |text: String| failure(FailureReason::TlsFailed, text);
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| refuse(format!("{host} cannot stand in a certificate")))?;
-    let connector = TlsConnector::from(Arc::clone(tls));
-    let stream = timed(HANDSHAKE_TIMEOUT, connector.connect(name, stream))
-        .await
-        .map_err(|error| refuse(format!("TLS with {host}: {error}")))?;
-    Ok(Stream::Tls(Box::new(stream.into())))
-}
-
-async fn timed<T>(
-    patience: Duration,
-    action: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    match tokio::time::timeout(patience, action).await {
-        Ok(result) => result,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-fn io_failure(error: &io::Error) -> UpstreamFailure {
-    let reason = match error.kind() {
-        io::ErrorKind::TimedOut => FailureReason::ConnectionTimedOut,
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => FailureReason::ProtocolError,
-        _ => FailureReason::ConnectionRefused,
-    };
-    failure(reason, error.to_string())
-}
-
-/// The one place where a failed dialogue becomes a reason that users see.
-pub(super) fn describe(failed: &ConnectFailure) -> UpstreamFailure {
-    let (reason, what) = match failed.kind {
-        FailureKind::Throttled => (FailureReason::Throttled, "asks for less"),
-        FailureKind::Refused => (FailureReason::Refused, "refuses to talk to us"),
-        FailureKind::AuthenticationFailed => {
-            (FailureReason::AuthenticationFailed, "refused the login")
-        }
-        FailureKind::AuthUnavailable => (
-            FailureReason::AuthenticationFailed,
-            "offers no login that could be used",
-        ),
-        FailureKind::Disconnected => {
-            let reason = match failed.stage {
-                Stage::Transaction => FailureReason::ProtocolError,
-                _ => FailureReason::ConnectionRefused,
-            };
-            (reason, "closed the connection")
-        }
-        FailureKind::TimedOut => (FailureReason::ConnectionTimedOut, "did not answer in time"),
-        FailureKind::TlsDemanded => (FailureReason::TlsFailed, "demands TLS"),
-        FailureKind::TlsNotOffered => (FailureReason::TlsFailed, "does not offer STARTTLS"),
-        FailureKind::Protocol => (FailureReason::ProtocolError, "broke the protocol"),
-    };
-    let text = match &failed.reply {
-        Some(reply) => format!("the upstream {what} ({:?}): {reply}", failed.stage),
-        None => format!("the upstream {what} ({:?})", failed.stage),
-    };
-    failure(reason, text)
+    Ok(TlsTerms {
+        mode,
+        config,
+        worth,
+    })
 }

@@ -1,10 +1,11 @@
-//! One message in the hands of a worker, from the first transaction to the last.
+//! One piece in the hands of a worker, from the first transaction to the last.
 //!
 //! What each transaction came to is recorded before the next begins, so that a crash repeats one transaction at most. The
-//! message is charged with one attempt, however many transactions it takes.
+//! piece is charged with one attempt, however many transactions it takes.
 
 use std::time::Duration;
 
+use postroad_smtp::Reply;
 use postroad_smtp::client::RecipientOutcome;
 use postroad_spool::Message;
 
@@ -13,23 +14,34 @@ use crate::bounce;
 use crate::clock;
 use crate::context::Context;
 use crate::live::Live;
-use crate::outcome::{self, Charge, Failed, Rules};
-use crate::schedule::Entry;
+use crate::notify::{DelayNotices, NextHop};
+use crate::outcome::{self, Charge, Kind, Notice, Recorded, Rules, Tried};
+use crate::schedule::{Entry, Left, Taken, Ticket};
 
-/// A message that is taken, with what is known of it by now.
+/// A piece that is taken, with what is known of it by now.
 pub(super) struct Course<'a> {
     context: &'a Context,
     message: &'a Message,
+    ticket: Ticket,
+    /// As it was at the beginning.
     entry: Entry,
+    /// Failed attempts by now.
+    attempts: u32,
+    /// Recipients without a final outcome by now.
+    open: Vec<u32>,
     charge: Charge,
 }
 
 impl<'a> Course<'a> {
     /// Nothing has been tried yet.
-    pub(super) fn new(context: &'a Context, message: &'a Message, entry: Entry) -> Self {
+    pub(super) fn new(context: &'a Context, message: &'a Message, taken: Taken) -> Self {
+        let Taken { ticket, entry } = taken;
         Self {
             context,
             message,
+            ticket,
+            attempts: entry.attempts,
+            open: entry.open.to_vec(),
             entry,
             charge: Charge::None,
         }
@@ -42,54 +54,85 @@ impl<'a> Course<'a> {
 
     /// Indexes of the recipients that have no final outcome yet.
     pub(super) fn open_recipients(&self) -> impl Iterator<Item = u32> + '_ {
-        let count = u32::try_from(self.message.envelope.recipients.len()).unwrap_or(u32::MAX);
-        (0..count).filter(|index| self.entry.settled.binary_search(index).is_err())
+        self.open.iter().copied()
     }
 
-    /// Records outcomes with the bounce that they owe. `remote` is who gave them. `None` if nobody is left to deliver to.
+    /// Records outcomes with the report that they owe. `hop` and `remote` are who gave them. `None` if nobody is left to deliver to.
     pub(super) async fn record(
-        self,
+        mut self,
         outcomes: Vec<(u32, RecipientOutcome)>,
+        hop: NextHop,
         remote: Option<&str>,
     ) -> Option<Self> {
         if outcomes.is_empty() {
             return Some(self);
         }
-        let Self {
-            context,
-            message,
-            entry,
-            charge,
-        } = self;
+        let (context, message) = (self.context, self.message);
         let live = context.live();
         let (now_ms, random) = (clock::now_ms(), clock::random_unit());
-        let rules = rules(&live);
-        let decision = outcome::decide(message, &entry, charge, outcomes, rules, now_ms, random);
+        let entry = Entry {
+            attempts: self.attempts,
+            ..self.entry.clone()
+        };
+        let tried = Tried { outcomes, hop };
+        let rules = rules(context, &live);
+        let decision = outcome::decide(message, &entry, self.charge, tried, rules, now_ms, random);
         let metrics = &context.metrics;
         metrics.delivered.inc_by(decision.delivered);
         metrics.deferred.inc_by(decision.deferred);
-        metrics
-            .failed
-            .inc_by(u64::try_from(decision.failed.len()).unwrap_or(u64::MAX));
-        let bounce = report(context, &live, message, &decision.failed, remote);
-        let (charge, next) = (decision.charge, decision.next);
-        let left = context.queue.record(message.id, next, bounce).await;
-        left.map(|entry| Self {
-            context,
-            message,
-            entry,
-            charge,
-        })
+        metrics.failed.inc_by(decision.failed);
+        let report = report(context, &live, message, &decision.notices, remote);
+        let settled = decision.record.settled();
+        (self.charge, self.attempts) = (decision.charge, decision.record.attempts);
+        let left = context
+            .queue
+            .record(self.ticket, decision.record, report)
+            .await;
+        if left == Left::Nothing {
+            return None;
+        }
+        self.open.retain(|index| !settled.contains(index));
+        if self.open.is_empty() {
+            // Others have the rest of the message.
+            self.release();
+            return None;
+        }
+        Some(self)
     }
 
-    /// Gives the message back: due when it was put off to, else at once.
+    /// Tells the sender that nothing can be tried, for this cause, and gives the piece back. Not again for this message, whether it
+    /// wanted to know or not.
+    pub(super) async fn tell_of_delay(self, cause: &Reply) {
+        if self.entry.delay_notified {
+            return self.release();
+        }
+        let (context, message) = (self.context, self.message);
+        let live = context.live();
+        let now_ms = clock::now_ms();
+        let rules = rules(context, &live);
+        let notices = outcome::late(message, self.open_recipients(), cause, rules, now_ms);
+        match report(context, &live, message, &notices, None) {
+            None => context.queue.delay_told(self.ticket),
+            report => {
+                let recorded = Recorded {
+                    results: Vec::new(),
+                    attempts: self.attempts,
+                    due_ms: now_ms,
+                    delay_notified: true,
+                };
+                context.queue.record(self.ticket, recorded, report).await;
+            }
+        }
+        self.release();
+    }
+
+    /// Gives the piece back: due when it was put off to, else at once.
     pub(super) fn release(self) {
         let due_ms = match self.charge {
             Charge::None => clock::now_ms(),
             Charge::Until(due_ms) => due_ms,
         };
-        let queue = &self.context.queue;
-        queue.release(self.message.id, self.entry, due_ms);
+        self.context.queue.release(self.ticket, due_ms);
     }
 }
 
@@ -97,31 +140,41 @@ fn report(
     context: &Context,
     live: &Live,
     message: &Message,
-    failed: &[Failed],
+    notices: &[Notice],
     remote: Option<&str>,
 ) -> Option<Message> {
-    for failed in failed {
-        tracing::warn!(id = %message.id, recipient = failed.index, status = %failed.status,
-            diagnostic = failed.diagnostic, "failed");
+    for notice in notices {
+        tracing::warn!(id = %message.id, recipient = notice.index, kind = ?notice.kind,
+            status = %notice.status, diagnostic = notice.diagnostic, "to be reported");
     }
     let now_ms = clock::now_ms();
     let id = context.queue.next_id(now_ms);
-    let bounce = bounce::write(message, failed, &live.config.hostname, remote, id, now_ms);
-    if bounce.is_some() {
+    let report = bounce::write(message, notices, &live.config.hostname, remote, id, now_ms);
+    let has_failed = notices.iter().any(|notice| notice.kind == Kind::Failed);
+    if report.is_some() {
         context.metrics.bounced.inc();
-    } else if !failed.is_empty() {
+    } else if has_failed && message.envelope.sender.is_empty() {
         tracing::warn!(id = %message.id, "a bounce could not be delivered; bounces are not answered");
     }
-    bounce
+    report
 }
 
-fn rules(live: &Live) -> Rules {
+/// What outcomes are judged by now.
+pub(super) fn rules(context: &Context, live: &Live) -> Rules {
     let retry = &live.config.delivery.retry;
+    let queue = &context.queue;
+    let has_room = queue.has_room() && !queue.spool().is_full();
     Rules {
         backoff: Backoff {
             initial: Duration::from_secs(retry.initial_seconds),
             maximum: Duration::from_secs(retry.maximum_seconds),
         },
         lifetime: retry.lifetime(),
+        // A delay notice is a message more while the original stays.
+        delay_notices: match retry.delay_warning_seconds {
+            _ if !has_room => DelayNotices::Off,
+            Some(seconds) => DelayNotices::After(Duration::from_secs(seconds)),
+            None => DelayNotices::OnRequest,
+        },
     }
 }

@@ -2,8 +2,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use postroad_config::status::{FailureReason, UpstreamState};
+use postroad_smtp::ForwardPath;
 use postroad_smtp::client::{End, RecipientOutcome, Transaction};
-use postroad_smtp::{BodyKind, ReversePath};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -84,22 +84,30 @@ async fn serve(
 }
 
 /// A manager for a rig whose only upstream is this sink.
-fn manager(rig: &Rig, sink: &Sink) -> Delivery {
+async fn manager(rig: &Rig, sink: &Sink) -> Delivery {
     rig.change_upstream(|upstream| {
         upstream.port = sink.port;
         upstream.limits.messages_per_connection = 10;
     });
     let upstreams = SharedUpstreams::default();
     let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
-    delivery.configure(&rig.context.live());
+    delivery.configure(&rig.context.live()).await;
     delivery
 }
 
 /// One connection, from the lookup to QUIT.
 async fn visit(delivery: &Delivery) {
     let upstream = Arc::clone(&delivery.context.live().upstreams[0]);
+    let queue = &delivery.context.queue;
+    let _ = queue.advance();
+    let (place, _) = queue.wanting().pop().expect("nothing waits");
+    let door = queue.open(place).expect("nothing waits");
     delivery.upstreams.lock().opened(&upstream.config.name);
-    delivery.worker(upstream).run().await;
+    let hop = Hop::Upstream {
+        upstream: delivery.upstream_hop(upstream),
+        target: Target::default(),
+    };
+    delivery.worker(hop, door).run().await;
 }
 
 async fn until(mut condition: impl FnMut() -> bool) {
@@ -120,7 +128,7 @@ async fn what_a_transaction_came_to_is_recorded_before_the_next_begins() {
     let rig = Rig::new(MEMORY);
     rig.accept(&rig.message(2, 0)).await.unwrap();
     let before = rig.context.queue.spool().health().commits;
-    let delivery = manager(&rig, &sink);
+    let delivery = manager(&rig, &sink).await;
     let worker = visit(&delivery);
     tokio::select! {
         () = worker => panic!("the upstream hangs"),
@@ -144,10 +152,10 @@ async fn the_end_comes_between_transactions_and_costs_no_attempt() {
     })
     .await;
     rig.accept(&rig.message(3, 0)).await.unwrap();
-    visit(&manager(&rig, &sink)).await;
+    visit(&manager(&rig, &sink).await).await;
     assert_eq!(sink.mails(), 1);
-    let (_, entry) = rig.context.queue.take().unwrap();
-    assert_eq!((&*entry.settled, entry.attempts), (&[0][..], 0));
+    let entry = rig.context.queue.take().unwrap().entry;
+    assert_eq!((&*entry.open, entry.attempts), (&[1, 2][..], 0));
 }
 
 #[tokio::test]
@@ -161,7 +169,7 @@ async fn an_upstream_that_hangs_up_on_every_mail_is_held_and_costs_no_attempt() 
     for _ in 0..20 {
         rig.accept(&rig.message(1, 0)).await.unwrap();
     }
-    let delivery = manager(&rig, &sink);
+    let delivery = manager(&rig, &sink).await;
     let upstreams = delivery.upstreams.clone();
     let failing = || upstreams.status()[0].state == UpstreamState::Failing;
     tokio::select! {
@@ -169,7 +177,10 @@ async fn an_upstream_that_hangs_up_on_every_mail_is_held_and_costs_no_attempt() 
         () = until(failing) => {}
     }
     assert_eq!(sink.mails(), 1);
-    assert_eq!(upstreams.lock().choose(clock::now_ms()), None);
+    assert_eq!(
+        upstreams.lock().choose(&Target::default(), clock::now_ms()),
+        None
+    );
     let failure = upstreams.status()[0].failure.clone().unwrap();
     assert_eq!(failure.reason, FailureReason::ProtocolError, "{failure:?}");
     assert_eq!(rig.context.queue.totals().0.deferred, 0);
@@ -184,7 +195,7 @@ async fn a_message_on_which_the_upstream_always_hangs_up_is_put_off_the_third_ti
     .await;
     let rig = Rig::new(MEMORY);
     rig.accept(&rig.message(1, 0)).await.unwrap();
-    let delivery = manager(&rig, &sink);
+    let delivery = manager(&rig, &sink).await;
     for deferred in [0, 0, 1] {
         visit(&delivery).await;
         assert_eq!(rig.context.queue.totals().0.deferred, deferred);
@@ -202,7 +213,7 @@ async fn an_upstream_that_has_enough_of_a_connection_does_not_fail() {
     for _ in 0..3 {
         rig.accept(&rig.message(1, 0)).await.unwrap();
     }
-    let delivery = manager(&rig, &sink);
+    let delivery = manager(&rig, &sink).await;
     for left in [2, 1, 0] {
         visit(&delivery).await;
         let (totals, _) = rig.context.queue.totals();
@@ -217,19 +228,19 @@ async fn mail_that_was_put_off_waits_until_a_known_upstream_is_changed() {
     let rig = Rig::new(MEMORY);
     let queue = &rig.context.queue;
     rig.accept(&rig.message(1, 0)).await.unwrap();
-    let (id, entry) = queue.take().unwrap();
+    let ticket = queue.take().unwrap().ticket;
     let due_ms = clock::now_ms() + 60_000;
-    queue.release(id, entry, due_ms);
+    queue.release(ticket, due_ms);
     let upstreams = SharedUpstreams::default();
     let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
-    delivery.configure(&rig.context.live());
-    assert_eq!(queue.next_due_ms(), Some(due_ms), "a start is no reason");
+    delivery.configure(&rig.context.live()).await;
+    assert!(queue.take().is_none(), "a start is no reason");
     rig.change_upstream(|upstream| upstream.limits.connections += 1);
-    delivery.configure(&rig.context.live());
-    assert_eq!(queue.next_due_ms(), Some(due_ms), "limits are no reason");
+    delivery.configure(&rig.context.live()).await;
+    assert!(queue.take().is_none(), "limits are no reason");
     rig.change_upstream(|upstream| upstream.port += 1);
-    delivery.configure(&rig.context.live());
-    assert!(queue.next_due_ms().unwrap() < due_ms);
+    delivery.configure(&rig.context.live()).await;
+    assert!(queue.take().is_some());
 }
 
 /// Takes a megabyte of content, refuses it and closes with the rest unread.
@@ -255,13 +266,12 @@ async fn a_refusal_in_the_middle_of_content_is_heard_although_writing_fails() {
     let upstream = Arc::clone(&rig.context.live().upstreams[0]);
     let opened = Connection::open(&upstream, "mail.example.com").await;
     let mut connection = opened.map_err(|failure| failure.message).unwrap();
+    let path: ForwardPath = "a@example.org".parse().unwrap();
     let sent = connection
         .send(Transaction {
-            sender: ReversePath::Null,
-            recipients: vec!["a@example.org".parse().unwrap()],
-            body: BodyKind::SevenBit,
-            smtputf8: false,
+            recipients: vec![path.into()],
             content: vec![Bytes::from("0123456789\r\n".repeat(2_000_000))],
+            ..Transaction::default()
         })
         .await;
     server.await.unwrap().unwrap();

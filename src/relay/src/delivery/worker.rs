@@ -1,344 +1,235 @@
-//! Serves one connection to an upstream: takes due messages, sends them, records what came of it.
+//! Serves one connection: takes due pieces, sends them, records what came of it.
+//!
+//! A connection to an upstream is opened for whatever comes. One to a domain is opened for the message that is taken first, because a
+//! message may demand more of it than the next ([`TlsDemand`]).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_config::status::UpstreamFailure;
-use postroad_smtp::client::{
-    ConnectFailure, Connection as Afterwards, End, FailureKind, RecipientOutcome, Transaction,
-};
-use postroad_smtp::{BodyKind, EnhancedStatus, ForwardPath, Reply, ReversePath};
-use postroad_spool::{BodyType, Message, MessageId};
+use postroad_smtp::client::RecipientOutcome;
+use postroad_smtp::{EnhancedStatus, Reply};
+use postroad_spool::{Message, TlsDemand};
 
-use super::connect::{Connection, Sent, Usage, describe};
+use super::SharedUpstreams;
+use super::connect::Connection;
 use super::course::Course;
-use super::holds::Blame;
-use super::{SharedUpstreams, announce};
-use crate::clock::{self, Moment};
+use super::direct::DirectFailure;
+use super::hop::Hop;
+use crate::clock;
 use crate::context::{Context, Phase};
-use crate::live::LiveUpstream;
-use crate::schedule::Entry;
+use crate::notify::NextHop;
+use crate::outcome;
+use crate::queue::Door;
+use crate::schedule::Taken;
 use crate::unreadable;
-use crate::upstreams::{Backlog, FailedStage};
+use crate::upstreams::FailedStage;
 
 /// How long an idle connection is kept for the next message. Postfix keeps one for 2 seconds too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves one connection.
 pub(super) struct Worker {
-    context: Context,
-    upstream: Arc<LiveUpstream>,
-    slot: Slot,
-}
-
-/// The connection's place in the count; given back when dropped, however the worker ends.
-struct Slot {
-    upstreams: SharedUpstreams,
-    context: Context,
-    name: String,
+    pub(super) context: Context,
+    pub(super) upstreams: SharedUpstreams,
+    pub(super) hop: Hop,
+    pub(super) door: Door,
 }
 
 /// Whether the connection can take another message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Then {
+pub(super) enum Then {
     GoOn,
     Stop,
 }
 
+/// Why there is no connection.
+enum Closed {
+    /// It is known and reported.
+    Failed,
+    /// None of these recipients will ever be reached.
+    Never(Reply),
+    /// The process is ending.
+    Stopping,
+}
+
 impl Worker {
-    /// A worker for an upstream; the connection has been counted as open.
-    pub(super) fn new(
-        context: Context,
-        upstreams: SharedUpstreams,
-        upstream: Arc<LiveUpstream>,
-    ) -> Self {
-        let name = upstream.config.name.clone();
-        Self {
-            slot: Slot {
-                upstreams,
-                context: context.clone(),
-                name,
-            },
-            context,
-            upstream,
-        }
-    }
-
     /// Opens the connection and uses it for as long as there is work.
-    pub(super) async fn run(self) {
-        if let Some(connection) = self.open().await {
-            self.serve(connection).await;
+    pub(super) async fn run(mut self) {
+        let connection = match self.hop {
+            Hop::Domain(_) => None,
+            Hop::Upstream { .. } => match self.open(TlsDemand::Default).await {
+                Ok(connection) => Some(connection),
+                Err(_) => return,
+            },
+        };
+        self.door.connected();
+        self.serve(connection).await;
+    }
+
+    async fn open(&self, demand: TlsDemand) -> Result<Connection, Closed> {
+        let opened = tokio::select! {
+            biased;
+            () = self.context.reached(Phase::Stopping) => return Err(Closed::Stopping),
+            opened = self.hop.open(demand) => opened,
+        };
+        match opened {
+            Ok(connection) => {
+                self.hop.report_connected();
+                Ok(connection)
+            }
+            Err(DirectFailure::Hold(failure)) => {
+                self.hop.report_failed(FailedStage::Connecting, &failure);
+                Err(Closed::Failed)
+            }
+            Err(DirectFailure::Final(reply)) => Err(Closed::Never(reply)),
         }
     }
 
-    /// Opens the connection as for mail, and ends it.
-    pub(super) async fn check(self) {
-        if let Some(connection) = self.open().await {
+    async fn serve(&self, mut connection: Option<Connection>) {
+        let mut sent = 0;
+        while sent < self.messages_max(connection.as_ref()) {
+            let Some(taken) = self.next_piece().await else {
+                break;
+            };
+            let _reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
+            if sent > 0
+                && let Some(used) = &mut connection
+                && used.is_stale().await
+            {
+                let queue = &self.context.queue;
+                return queue.release(taken.ticket, clock::now_ms());
+            }
+            if self.deliver(&mut connection, taken).await == Then::Stop {
+                return;
+            }
+            sent += 1;
+        }
+        if let Some(connection) = connection {
             connection.quit().await;
         }
     }
 
-    async fn open(&self) -> Option<Connection> {
-        let hostname = self.context.live().config.hostname.clone();
-        let opened = tokio::select! {
-            biased;
-            () = self.context.reached(Phase::Stopping) => return None,
-            opened = Connection::open(&self.upstream, &hostname) => opened,
-        };
-        match opened {
-            Ok(connection) => {
-                self.report_connected();
-                // Mail may have come meanwhile, and waits for what has just become known.
-                self.context.queue.nudge();
-                Some(connection)
-            }
-            Err(failure) => {
-                self.report_failed(FailedStage::Connecting, &failure);
-                None
-            }
-        }
+    /// What we allow, and what the peer does (RFC 9422 §4.1).
+    fn messages_max(&self, connection: Option<&Connection>) -> u32 {
+        let theirs = connection.and_then(|connection| connection.peer().messages_max());
+        self.hop.messages_max().min(theirs.unwrap_or(u32::MAX))
     }
 
-    async fn serve(&self, mut connection: Connection) {
-        for sent in 0..self.upstream.config.limits.messages_per_connection {
-            let Some((id, entry)) = self.next_message().await else {
-                break;
-            };
-            let _reclaim = self.context.queue.reclaim_on_panic(id);
-            // There may be more to do than one connection can.
-            self.context.queue.nudge();
-            if sent > 0 && connection.is_stale().await {
-                self.context.queue.release(id, entry, clock::now_ms());
-                return;
-            }
-            if self.deliver(&mut connection, id, entry).await == Then::Stop {
-                return;
-            }
-        }
-        connection.quit().await;
-    }
-
-    async fn next_message(&self) -> Option<(MessageId, Entry)> {
-        if self.is_outdated() || !self.slot.upstreams.lock().is_preferred(&self.slot.name) {
-            return None;
-        }
+    async fn next_piece(&self) -> Option<Taken> {
         tokio::select! {
             biased;
             () = self.context.reached(Phase::Stopping) => None,
-            taken = self.context.queue.take_within(IDLE_TIMEOUT) => taken,
+            taken = self.wait_for_piece() => taken,
         }
     }
 
-    /// Whether the upstream has been changed since this connection was opened.
-    fn is_outdated(&self) -> bool {
-        let LiveUpstream {
-            config,
-            fingerprint,
-            ..
-        } = &*self.upstream;
-        let live = self.context.live();
-        !live
-            .upstreams
-            .iter()
-            .any(|one| one.fingerprint == *fingerprint && one.config.limits == config.limits)
+    /// The next piece, once the rate lets it go; `None` if none has come for so long that the connection is not worth keeping.
+    async fn wait_for_piece(&self) -> Option<Taken> {
+        while self.hop.is_current() {
+            match self.hop.permit() {
+                Ok(()) => {
+                    let taken = self.door.take();
+                    if taken.is_some() {
+                        return taken;
+                    }
+                    self.hop.give_back();
+                    if !self.door.wait(IDLE_TIMEOUT).await {
+                        return None;
+                    }
+                }
+                Err(at_ms) => {
+                    let pause = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
+                    if pause > IDLE_TIMEOUT {
+                        return None;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+        None
     }
 
-    async fn deliver(&self, connection: &mut Connection, id: MessageId, entry: Entry) -> Then {
-        let (message, _room) = match self.context.queue.load(id, &entry).await {
+    async fn deliver(&self, connection: &mut Option<Connection>, taken: Taken) -> Then {
+        let ticket = taken.ticket;
+        let (message, _room) = match self.context.queue.load(&taken).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                unreadable::settle(&self.context, id, entry, error).await;
+                unreadable::settle(&self.context, taken, error).await;
                 return Then::GoOn;
             }
         };
-        let course = Course::new(&self.context, &message, entry);
-        let (left, then) = self.transmit(connection, course).await;
+        let course = Course::new(&self.context, &message, taken);
+        let (left, then) = self.attempt(connection, course).await;
         match left {
             Some(left) => left.release(),
-            None => self.slot.upstreams.lock_holds().forget(id),
+            None => self.upstreams.lock_holds().forget(ticket.id),
         }
         then
     }
 
-    /// Sends to all open recipients, in as few transactions as the upstream's limit allows, and records what each came
-    /// to before the next begins. Gives what is left of the message.
-    async fn transmit<'a>(
+    async fn attempt<'a>(
         &self,
-        connection: &mut Connection,
+        connection: &mut Option<Connection>,
         course: Course<'a>,
     ) -> (Option<Course<'a>>, Then) {
         let message = course.message();
-        let limit = usize::try_from(self.upstream.config.limits.recipients_per_message)
-            .unwrap_or(usize::MAX);
-        let remote = Some(self.upstream.config.host.as_str());
-        let (paths, unreadable) = parse_recipients(&course);
-        self.log(message, &unreadable);
-        let mut left = course.record(unreadable, remote).await;
-        for paths in paths.chunks(limit) {
-            let Some(course) = left else { break };
-            if self.context.phase() >= Phase::Stopping {
-                return (Some(course), Then::GoOn);
-            }
-            let (outcomes, then) = self.transact(connection, message, paths).await;
-            self.log(message, &outcomes);
-            left = course.record(outcomes, remote).await;
-            if then == Then::Stop {
-                return (left, Then::Stop);
+        if let Some(reply) = self.objection(message) {
+            return (self.judge_all(course, &reply).await, Then::GoOn);
+        }
+        let demand = message.envelope.tls;
+        if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
+            unfit.quit().await;
+        }
+        if connection.is_none() {
+            match self.open(demand).await {
+                Ok(opened) => *connection = Some(opened),
+                Err(Closed::Failed | Closed::Stopping) => return (Some(course), Then::Stop),
+                Err(Closed::Never(reply)) => {
+                    let outcome = RecipientOutcome::Failed(reply);
+                    return (self.judge_all(course, &outcome).await, Then::GoOn);
+                }
             }
         }
-        (left, Then::GoOn)
-    }
-
-    /// Sends to these recipients. Gives the outcomes that stand: none means that not a word was said about the message.
-    async fn transact(
-        &self,
-        connection: &mut Connection,
-        message: &Message,
-        paths: &[(u32, ForwardPath)],
-    ) -> (Outcomes, Then) {
-        let (indexes, recipients): (Vec<_>, Vec<_>) = paths.iter().cloned().unzip();
-        let usage = connection.usage();
-        let outcome = match connection.send(transaction(message, recipients)).await {
-            Sent::Finished(outcome) => outcome,
-            Sent::Held(failure) => {
-                self.report_failed(FailedStage::Sending, &failure);
-                return (Vec::new(), Then::Stop);
-            }
-            Sent::Lost(why) => {
-                tracing::info!(upstream = self.slot.name, why, "connection lost");
-                return (Vec::new(), Then::Stop);
-            }
-        };
-        let then = match outcome.connection {
-            Afterwards::Reusable => Then::GoOn,
-            Afterwards::Closing => Then::Stop,
-        };
-        let judged = indexes.into_iter().zip(outcome.recipients);
-        match outcome.end {
-            End::Held(failure) => {
-                let stands = match self.blame(message.id, &failure, usage) {
-                    Blame::Upstream => judged.filter(|(_, one)| is_final(one)).collect(),
-                    Blame::Message => judged.collect(),
-                };
-                return (stands, Then::Stop);
-            }
-            End::Answered => self.report_answered(message.id),
-            End::Unanswered => {}
+        match connection {
+            Some(open) => self.transmit(open, course).await,
+            None => (Some(course), Then::Stop),
         }
-        (judged.collect(), then)
     }
 
-    /// The upstream takes no mail now. Whether the message has something to do with it. One that closes a connection over
-    /// which it has taken mail may only have had enough of that connection: that is no failure, but it counts.
-    fn blame(&self, id: MessageId, failure: &ConnectFailure, usage: Usage) -> Blame {
-        if usage == Usage::Fresh || failure.kind != FailureKind::Disconnected {
-            self.report_failed(FailedStage::Sending, &describe(failure));
-        }
-        let blame = self.slot.upstreams.lock_holds().count(id);
-        tracing::info!(%id, upstream = self.slot.name, kind = ?failure.kind, ?blame, "not judged");
-        blame
-    }
-
-    fn log(&self, message: &Message, outcomes: &[(u32, RecipientOutcome)]) {
-        for (index, outcome) in outcomes {
-            let recipient = usize::try_from(*index)
-                .ok()
-                .and_then(|index| message.envelope.recipients.get(index))
-                .map_or("", |recipient| recipient.address.as_str());
-            let (what, reply) = match outcome {
-                RecipientOutcome::Delivered(reply) => ("delivered", reply),
-                RecipientOutcome::Deferred(reply) => ("deferred", reply),
-                RecipientOutcome::Failed(reply) => ("refused", reply),
+    /// Why a message need not even be tried.
+    fn objection(&self, message: &Message) -> Option<RecipientOutcome> {
+        let bytes = message.headers.len() + message.body.len();
+        if u64::try_from(bytes).unwrap_or(u64::MAX) > self.hop.bytes_max() {
+            let status = EnhancedStatus {
+                class: 5,
+                subject: 3,
+                detail: 4,
             };
-            tracing::info!(id = %message.id, recipient, upstream = self.slot.name,
-                outcome = what, %reply, "attempt");
+            let text = "larger than the next server takes";
+            return Some(RecipientOutcome::Failed(Reply::new(552, status, text)));
         }
+        let is_late = outcome::return_by_ms(message).is_some_and(|by| by <= clock::now_ms());
+        is_late.then(|| {
+            let status = EnhancedStatus {
+                class: 4,
+                subject: 4,
+                detail: 7,
+            };
+            // The last answer, as far as the report is concerned: there was none.
+            RecipientOutcome::Deferred(Reply::new(451, status, "not tried any more"))
+        })
     }
 
-    fn report_connected(&self) {
-        let backlog = match self.context.queue.totals().0.messages {
-            0 => Backlog::Empty,
-            _ => Backlog::Waiting,
-        };
-        let (name, fingerprint) = (&self.slot.name, &self.upstream.fingerprint);
-        let mut upstreams = self.slot.upstreams.lock();
-        let change = upstreams.connected(name, fingerprint, backlog, Moment::now());
-        announce(name, change, None);
-    }
-
-    fn report_answered(&self, id: MessageId) {
-        self.slot.upstreams.lock_holds().forget(id);
-        let (name, fingerprint) = (&self.slot.name, &self.upstream.fingerprint);
-        let mut upstreams = self.slot.upstreams.lock();
-        let change = upstreams.answered(name, fingerprint, Moment::now());
-        announce(name, change, None);
-    }
-
-    fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
-        let (name, fingerprint) = (&self.slot.name, &self.upstream.fingerprint);
-        let mut upstreams = self.slot.upstreams.lock();
-        let change = upstreams.failed(name, fingerprint, stage, failure.clone(), Moment::now());
-        announce(name, change, Some(failure));
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.upstreams.lock().closed(&self.name);
-        self.context.queue.nudge();
-    }
-}
-
-/// Whether the upstream has said its last word: what it took or refused stands, whatever else it demands.
-fn is_final(outcome: &RecipientOutcome) -> bool {
-    match outcome {
-        RecipientOutcome::Delivered(_) | RecipientOutcome::Failed(_) => true,
-        RecipientOutcome::Deferred(_) => false,
-    }
-}
-
-type Paths = Vec<(u32, ForwardPath)>;
-type Outcomes = Vec<(u32, RecipientOutcome)>;
-
-/// The open recipients, and outcomes for those whose address cannot be read back: they were accepted by the same
-/// parser, so only a damaged or foreign spool has any.
-fn parse_recipients(course: &Course<'_>) -> (Paths, Outcomes) {
-    let mut paths = Vec::new();
-    let mut outcomes = Vec::new();
-    let message = course.message();
-    for index in course.open_recipients() {
-        let recipient = usize::try_from(index)
-            .ok()
-            .and_then(|index| message.envelope.recipients.get(index));
-        match recipient.and_then(|recipient| recipient.address.parse().ok()) {
-            Some(path) => paths.push((index, path)),
-            None => {
-                let status = EnhancedStatus {
-                    class: 5,
-                    subject: 1,
-                    detail: 3,
-                };
-                let reply = Reply::new(553, status, "the recipient's address cannot be read");
-                outcomes.push((index, RecipientOutcome::Failed(reply)));
-            }
-        }
-    }
-    (paths, outcomes)
-}
-
-fn transaction(message: &Message, recipients: Vec<ForwardPath>) -> Transaction {
-    let sender = &message.envelope.sender;
-    Transaction {
-        // An unreadable sender could not be told anything either way.
-        sender: sender
-            .parse()
-            .map_or(ReversePath::Null, ReversePath::Mailbox),
-        recipients,
-        body: match message.envelope.body {
-            BodyType::SevenBit => BodyKind::SevenBit,
-            BodyType::EightBitMime => BodyKind::EightBit,
-        },
-        smtputf8: message.envelope.smtputf8,
-        content: vec![message.headers.clone(), message.body.clone()],
+    /// Records the same outcome for every open recipient.
+    pub(super) async fn judge_all<'a>(
+        &self,
+        course: Course<'a>,
+        outcome: &RecipientOutcome,
+    ) -> Option<Course<'a>> {
+        let outcomes: Vec<_> = course
+            .open_recipients()
+            .map(|index| (index, outcome.clone()))
+            .collect();
+        self.log(course.message(), &outcomes);
+        course.record(outcomes, NextHop::default(), None).await
     }
 }

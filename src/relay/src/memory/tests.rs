@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use postroad_spool::{BodyType, Envelope, IdGenerator};
+use postroad_spool::{Envelope, IdGenerator};
 
 use super::*;
 
@@ -40,13 +40,7 @@ fn message(ids: &IdGenerator) -> Message {
         id: ids.next(0),
         arrival_ms: 0,
         envelope: Envelope {
-            sender: String::new(),
-            recipients: Vec::new(),
-            body: BodyType::SevenBit,
-            smtputf8: false,
-            credential: String::new(),
-            envid: None,
-            ret: None,
+            ..Envelope::default()
         },
         headers: Bytes::new(),
         body: Bytes::new(),

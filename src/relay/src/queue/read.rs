@@ -3,8 +3,9 @@
 use postroad_spool::{Message, MessageId, ReadError, Spool};
 
 use super::Queue;
+use crate::blocking;
 use crate::memory::{self, Reservation};
-use crate::schedule::Entry;
+use crate::schedule::Taken;
 
 /// Why a message could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -22,11 +23,9 @@ impl Queue {
     ///
     /// # Errors
     /// [`LoadError`]: the message stays in the queue, and taken; [`crate::unreadable`] knows what to do.
-    pub async fn load(
-        &self,
-        id: MessageId,
-        entry: &Entry,
-    ) -> Result<(Message, Reservation), LoadError> {
+    pub async fn load(&self, taken: &Taken) -> Result<(Message, Reservation), LoadError> {
+        let Taken { ticket, entry } = taken;
+        let id = ticket.id;
         if let Some(kept) = self.shared.memory.take(id) {
             return Ok(kept);
         }
@@ -59,7 +58,7 @@ impl Queue {
         ask: impl FnOnce(Spool) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, LoadError> {
         let spool = self.shared.spool.clone();
-        let answer = tokio::task::spawn_blocking(move || ask(spool)).await;
+        let answer = blocking::run(move || ask(spool)).await;
         answer
             .map_err(|_| LoadError::Closed)?
             .map_err(LoadError::Read)

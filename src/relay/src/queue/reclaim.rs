@@ -3,10 +3,9 @@
 //! Nobody else would ever give it back before the next start. What it was doing is not known, the upstream may have
 //! taken the message: that is the same window as that of a process that dies.
 
-use postroad_spool::MessageId;
-
 use super::Queue;
 use crate::clock;
+use crate::schedule::Ticket;
 
 /// Pause before the message is tried again: whatever panicked over it will most likely do so again.
 const PAUSE_MS: u64 = 60_000;
@@ -14,25 +13,24 @@ const PAUSE_MS: u64 = 60_000;
 /// Puts a message back that is still taken when the task that has this panics. Otherwise it does nothing.
 pub struct ReclaimOnPanic {
     queue: Queue,
-    id: MessageId,
+    ticket: Ticket,
 }
 
 impl Queue {
     /// To be kept for as long as a message is taken.
     #[must_use]
-    pub fn reclaim_on_panic(&self, id: MessageId) -> ReclaimOnPanic {
+    pub fn reclaim_on_panic(&self, ticket: Ticket) -> ReclaimOnPanic {
         let queue = self.clone();
-        ReclaimOnPanic { queue, id }
+        ReclaimOnPanic { queue, ticket }
     }
 }
 
 impl Drop for ReclaimOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!(id = %self.id, "a worker panicked over this message; it is tried again in a minute");
+            tracing::error!(id = %self.ticket.id, "a worker panicked over this message; it is tried again in a minute");
             let due_ms = clock::now_ms().saturating_add(PAUSE_MS);
-            self.queue.schedule().reclaim(self.id, due_ms);
-            self.queue.nudge();
+            self.queue.release(self.ticket, due_ms);
         }
     }
 }

@@ -1,17 +1,81 @@
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postroad_spool::{Attempt, RecipientResult};
+use postroad_spool::RecipientResult;
 
 use super::*;
+use crate::outcome::Recorded;
 use crate::rig::Rig;
+use crate::room::Weight;
+use crate::schedule::{Left, SiteLimits, Taken, Wake};
 
 const ENOUGH: u64 = 1 << 20;
 
+const DELIVERED: RecipientResult = RecipientResult::Delivered;
+
 impl Queue {
-    /// An empty queue on the same spool that takes so many messages to one recipient.
+    /// An empty queue on the same spool that takes so many messages to one recipient, all to and from the same domains.
     pub(crate) fn with_room_for(&self, messages: u64) -> Self {
-        let weight_max = messages * Weight::of(1, 1).bytes();
-        Self::bounded(self.spool().clone(), ENOUGH, Vec::new(), weight_max)
+        let empty = Schedule::default().shared_bytes();
+        let shared = Schedule::default().shared_bytes_of(&example().queued());
+        let bytes_max = empty + shared + messages * Weight::of(1, 1).bytes();
+        let (spool, found) = (self.spool().clone(), postroad_spool::Queue::default());
+        Self::new(spool, ENOUGH, found, bytes_max, Arc::default())
+    }
+
+    /// Takes from whatever destination has something.
+    pub(crate) fn take(&self) -> Option<Taken> {
+        self.change(Schedule::take_any)
+    }
+
+    /// Makes everything due now.
+    pub(crate) async fn wake_all(&self) {
+        self.review(&self.table(), Wake::All).await;
+    }
+
+    /// Records these outcomes, and gives back what is left, due at once.
+    pub(crate) async fn settle(&self, ticket: Ticket, results: Vec<(u32, RecipientResult)>) {
+        let recorded = Recorded {
+            results,
+            ..Recorded::default()
+        };
+        if self.record(ticket, recorded, None).await == Left::Open {
+            self.release(ticket, 0);
+        }
+    }
+
+    /// A door to where all mail goes, as for a connection that is ready.
+    fn enter(&self) -> Door {
+        let (place, _) = self.wanting().pop().expect("nothing waits");
+        let mut door = self.open(place).expect("nothing waits");
+        door.connected();
+        door
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.shared.bytes_max.load(Ordering::SeqCst)
+    }
+
+    fn has_idle(&self, door: &Door) -> bool {
+        self.state().schedule.has_idle(door.place())
+    }
+}
+
+/// What the rig sends.
+fn example() -> Message {
+    Message {
+        id: postroad_spool::IdGenerator::new([0; 10]).next(0),
+        arrival_ms: 0,
+        envelope: postroad_spool::Envelope {
+            sender: "s@example.com".into(),
+            recipients: vec![postroad_spool::Recipient {
+                address: "r0@example.org".into(),
+                ..postroad_spool::Recipient::default()
+            }],
+            ..postroad_spool::Envelope::default()
+        },
+        headers: bytes::Bytes::new(),
+        body: bytes::Bytes::new(),
     }
 }
 
@@ -25,14 +89,14 @@ async fn refuses_mail_over_the_bound_until_some_has_gone() {
     let rig = Rig::new(ENOUGH);
     let queue = rig.context.queue.with_room_for(2);
     accept(&queue, rig.message(1, 0)).await.unwrap();
-    assert!(queue.has_room() && queue.fill() < 0.51);
+    assert!(queue.has_room() && queue.fill() < 0.99);
     accept(&queue, rig.message(1, 0)).await.unwrap();
     assert!(!queue.has_room() && queue.fill() > 0.99);
     let refused = accept(&queue, rig.message(1, 0)).await;
     assert!(matches!(refused, Err(AcceptError::Full)), "{refused:?}");
     assert_eq!(queue.totals().0.messages, 2, "nothing of it was kept");
-    let (id, _) = queue.take().unwrap();
-    queue.settle(id, Next::Done, None).await;
+    let ticket = queue.take().unwrap().ticket;
+    queue.settle(ticket, vec![(0, DELIVERED)]).await;
     accept(&queue, rig.message(1, 0)).await.unwrap();
 }
 
@@ -47,18 +111,14 @@ async fn every_open_recipient_counts_as_a_message() {
     );
     accept(&queue, rig.message(2, 0)).await.unwrap();
     assert!(!queue.has_room());
-    let (id, entry) = queue.take().unwrap();
-    let attempt = Attempt {
-        id,
-        next_attempt_ms: 0,
+    let ticket = queue.take().unwrap().ticket;
+    let recorded = Recorded {
+        results: vec![(0, RecipientResult::Failed)],
         attempts: 1,
-        results: Vec::new(),
+        ..Recorded::default()
     };
-    let settled = Box::new([0]);
-    let entry = Entry { settled, ..entry };
-    let bounce = rig.message(1, 0);
-    let next = Next::Again { attempt, entry };
-    queue.settle(id, next, Some(bounce)).await;
+    let report = rig.message(1, 0);
+    queue.record(ticket, recorded, Some(report)).await;
     assert!(queue.fill() <= 1.0, "a bounce has its room already");
     assert!(!queue.has_room());
 }
@@ -67,7 +127,7 @@ async fn every_open_recipient_counts_as_a_message() {
 async fn what_is_on_its_way_to_the_disk_counts() {
     let rig = Rig::new(ENOUGH);
     let queue = rig.context.queue.with_room_for(1);
-    let first = queue.reserve(Weight::of(1, 1)).unwrap();
+    let first = queue.reserve_for(&rig.message(1, 0)).unwrap();
     let refused = accept(&queue, rig.message(1, 0)).await;
     assert!(matches!(refused, Err(AcceptError::Full)));
     drop(first);
@@ -78,30 +138,18 @@ async fn what_is_on_its_way_to_the_disk_counts() {
 #[tokio::test]
 async fn nothing_that_a_start_finds_is_refused() {
     let rig = Rig::new(ENOUGH);
-    let found = |_| {
-        let message = rig.message(1, 0);
-        Queued {
-            id: message.id,
-            arrival_ms: message.arrival_ms,
-            bytes: 1,
-            recipients: 1,
-            next_attempt_ms: 0,
-            attempts: 0,
-            settled: Box::default(),
-        }
-    };
-    let queued = (0..5).map(found).collect();
+    let found: Vec<Message> = (0..5).map(|_| rig.message(1, 0)).collect();
+    let queued = found.iter().collect();
     let spool = rig.context.queue.spool().clone();
-    let queue = Queue::bounded(spool, ENOUGH, queued, 2 * Weight::of(1, 1).bytes());
+    let bytes_max = rig.context.queue.with_room_for(2).bytes_max();
+    let queue = Queue::new(spool, ENOUGH, queued, bytes_max, Arc::default());
     assert_eq!(queue.totals().0.messages, 5);
     assert!(!queue.has_room());
     for _ in 0..3 {
-        let (id, _) = queue.take().unwrap();
-        queue.forget(id);
+        queue.forget(queue.take().unwrap().ticket);
         assert!(!queue.has_room());
     }
-    let (id, _) = queue.take().unwrap();
-    queue.forget(id);
+    queue.forget(queue.take().unwrap().ticket);
     assert!(queue.has_room());
 }
 
@@ -136,48 +184,134 @@ async fn a_message_is_accepted_for_good_even_if_nobody_waits_for_the_answer() {
 }
 
 #[tokio::test]
-async fn an_idle_worker_takes_what_comes_due_without_arriving() {
+async fn who_waits_for_work_is_woken_by_what_comes_due_and_nobody_else() {
     let rig = Rig::new(ENOUGH);
-    let queue = &rig.context.queue;
+    let queue = rig.context.queue.clone();
     rig.accept(&rig.message(1, 0)).await.unwrap();
-    let (id, entry) = queue.take().unwrap();
-    let waiting = queue.clone();
-    let idle = tokio::spawn(async move { waiting.take_within(Duration::from_secs(60)).await });
-    while queue.shared.idle.load(Ordering::SeqCst) == 0 {
+    let door = queue.enter();
+    let taken = door.take().unwrap();
+    queue.changed().await;
+    let ticket = taken.ticket;
+    let idle = tokio::spawn(async move {
+        let has_work = door.wait(Duration::from_secs(60)).await;
+        (has_work, door.take(), door)
+    });
+    let place = queue.state().schedule.routes().next().unwrap().0;
+    while !queue.state().schedule.has_idle(place) {
         tokio::task::yield_now().await;
     }
-    assert!(!queue.wants_worker(), "nothing is due");
-    queue.release(id, entry, 0);
-    assert!(!queue.wants_worker(), "somebody is idle");
+    assert!(queue.wanting().is_empty(), "nothing is due");
+    queue.release(ticket, 0);
+    assert!(queue.wanting().is_empty(), "somebody is idle");
     // Well before it would give up by itself.
     let soon = tokio::time::timeout(Duration::from_secs(10), idle).await;
-    let taken = soon.unwrap().unwrap();
-    assert_eq!(taken.map(|(id, _)| id), Some(id));
+    let (has_work, again, door) = soon.unwrap().unwrap();
+    assert!(has_work);
+    assert_eq!(again, Some(taken));
+    assert!(!queue.has_idle(&door));
 }
 
 #[tokio::test]
-async fn what_came_due_while_the_only_worker_waited_is_taken_in_the_end() {
+async fn work_that_is_there_already_is_not_waited_for() {
     let rig = Rig::new(ENOUGH);
     let queue = &rig.context.queue;
+    for _ in 0..2 {
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+    }
+    let door = queue.enter();
+    assert!(door.take().is_some());
+    assert!(door.wait(Duration::from_secs(60)).await);
+    assert!(door.take().is_some());
+    assert!(!door.wait(Duration::ZERO).await);
+    assert!(!queue.has_idle(&door));
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_waiting_is_idle_no_longer_and_gives_its_place_back() {
+    let rig = Rig::new(ENOUGH);
+    let queue = rig.context.queue.clone();
     rig.accept(&rig.message(1, 0)).await.unwrap();
-    let (id, entry) = queue.take().unwrap();
-    queue.release(id, entry, clock::now_ms() + 5);
-    let taken = queue.take_within(Duration::from_millis(50)).await;
-    assert_eq!(taken.map(|(id, _)| id), Some(id));
-}
-
-#[tokio::test]
-async fn a_worker_that_stops_waiting_is_idle_no_longer() {
-    let rig = Rig::new(ENOUGH);
-    let queue = &rig.context.queue;
-    let waiting = queue.clone();
-    let idle = tokio::spawn(async move { waiting.take_within(Duration::from_secs(60)).await });
-    while queue.shared.idle.load(Ordering::SeqCst) == 0 {
+    let door = queue.enter();
+    let place = door.place();
+    let taken = door.take().unwrap();
+    let idle = tokio::spawn(async move { door.wait(Duration::from_secs(60)).await });
+    while !queue.state().schedule.has_idle(place) {
         tokio::task::yield_now().await;
     }
+    assert_eq!(queue.connections(), 1);
     idle.abort();
     assert!(idle.await.is_err());
-    assert_eq!(queue.shared.idle.load(Ordering::SeqCst), 0);
+    assert!(!queue.state().schedule.has_idle(place));
+    assert_eq!((queue.connections(), queue.state().doors.len()), (0, 0));
+    queue.release(taken.ticket, 0);
+    assert_eq!(queue.wanting().len(), 1);
+}
+
+#[tokio::test]
+async fn the_manager_is_not_woken_while_it_could_open_nothing() {
+    let rig = Rig::new(ENOUGH);
+    let queue = &rig.context.queue;
+    let is_woken = || {
+        let woken = tokio::time::timeout(Duration::ZERO, queue.changed());
+        async { woken.await.is_ok() }
+    };
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    assert!(is_woken().await);
+    let (place, _) = queue.wanting().pop().unwrap();
+    queue.block(place);
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    assert!(!is_woken().await);
+    // It looks at its destinations: the block is over.
+    assert_eq!(queue.wanting().len(), 1);
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    assert!(is_woken().await);
+}
+
+#[tokio::test]
+async fn whoever_settles_the_last_recipient_writes_that_the_message_is_done() {
+    let rig = Rig::new(ENOUGH);
+    let queue = &rig.context.queue;
+    let direct = Arc::new(Table::new(&postroad_config::Delivery {
+        default_route: postroad_config::Target::Direct,
+        ..postroad_config::Delivery::default()
+    }));
+    queue.configure(direct, SiteLimits::default(), u64::MAX);
+    let mut message = rig.message(3, 0);
+    for (index, recipient) in message.envelope.recipients.iter_mut().enumerate() {
+        recipient.address = format!("r@d{index}.example");
+    }
+    rig.accept(&message).await.unwrap();
+    let pieces: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+    assert_eq!(pieces.len(), 3);
+    let record = |piece: &Taken| {
+        let results = piece.entry.open.iter().map(|index| (*index, DELIVERED));
+        let recorded = Recorded {
+            results: results.collect(),
+            ..Recorded::default()
+        };
+        queue.record(piece.ticket, recorded, None)
+    };
+    assert_eq!(record(&pieces[0]).await, Left::Open);
+    queue.release(pieces[0].ticket, 0);
+    // Neither of them knows that it is the last when it begins.
+    let both = tokio::join!(record(&pieces[1]), record(&pieces[2]));
+    assert!(matches!(
+        both,
+        (Left::Open, Left::Nothing) | (Left::Nothing, Left::Open)
+    ));
+    assert!(queue.spool().read(message.id).is_err(), "it is done");
+    assert_eq!(queue.totals().0.messages, 0);
+}
+
+#[tokio::test]
+async fn what_a_start_finds_settled_is_done() {
+    let rig = Rig::new(ENOUGH);
+    let message = rig.message(1, 0);
+    rig.accept(&message).await.unwrap();
+    let spool = rig.context.queue.spool().clone();
+    finish_settled(&spool, message.id);
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    assert!(spool.read(message.id).is_err());
 }
 
 #[tokio::test]
@@ -185,18 +319,19 @@ async fn a_message_whose_worker_panics_is_tried_again_later() {
     let rig = Rig::new(ENOUGH);
     let queue = rig.context.queue.clone();
     rig.accept(&rig.message(1, 0)).await.unwrap();
-    let (id, _) = queue.take().unwrap();
-    drop(queue.reclaim_on_panic(id));
-    assert_eq!(queue.next_due_ms(), None, "it is the panic that counts");
-    let reclaim = queue.reclaim_on_panic(id);
+    let ticket = queue.take().unwrap().ticket;
+    drop(queue.reclaim_on_panic(ticket));
+    assert_eq!(queue.advance(), None, "it is the panic that counts");
+    let reclaim = queue.reclaim_on_panic(ticket);
     let worker = tokio::spawn(async move {
         let _reclaim = reclaim;
         panic!("as if the worker had a bug")
     });
     assert!(worker.await.is_err());
     assert!(queue.take().is_none(), "not at once: it would panic again");
-    let pause_ms = queue.next_due_ms().unwrap() - clock::now_ms();
-    assert!((50_000..=60_000).contains(&pause_ms), "{pause_ms}");
+    // To the slot of the wheel, a minute or less.
+    let pause_ms = queue.advance().unwrap() - clock::now_ms();
+    assert!((10_000..=60_000).contains(&pause_ms), "{pause_ms}");
 }
 
 #[tokio::test]
@@ -206,31 +341,28 @@ async fn on_a_full_disk_only_what_must_outlive_the_process_is_written() {
     accept(queue, rig.message(2, 0)).await.unwrap();
     rig.disk.set_free(0);
     queue.spool().measure();
-    let (id, entry) = queue.take().unwrap();
-    let attempt = |results| Attempt {
-        id,
-        next_attempt_ms: 0,
-        attempts: 1,
+    let attempt = |results| Recorded {
         results,
+        attempts: 7,
+        ..Recorded::default()
     };
+    let mut ticket = queue.take().unwrap().ticket;
     for (result, commits) in [
         (RecipientResult::Deferred, 1),
         (RecipientResult::Delivered, 2),
         (RecipientResult::Failed, 3),
     ] {
-        let attempt = attempt(vec![(0, RecipientResult::Deferred), (1, result)]);
-        let attempts = 7;
-        let entry = Entry {
-            attempts,
-            ..entry.clone()
-        };
-        queue.settle(id, Next::Again { attempt, entry }, None).await;
+        let results = vec![(0, RecipientResult::Deferred), (1, result)];
+        queue.record(ticket, attempt(results), None).await;
+        queue.release(ticket, 0);
         assert_eq!(queue.spool().health().commits, commits, "{result:?}");
-        assert_eq!(queue.take().unwrap().1.attempts, 7, "{result:?}");
+        let taken = queue.take().unwrap();
+        assert_eq!(taken.entry.attempts, 7, "{result:?}");
+        ticket = taken.ticket;
     }
     rig.disk.set_free(u64::MAX);
     queue.spool().measure();
-    let attempt = attempt(vec![(0, RecipientResult::Deferred)]);
-    queue.settle(id, Next::Again { attempt, entry }, None).await;
+    let results = vec![(0, RecipientResult::Deferred)];
+    queue.record(ticket, attempt(results), None).await;
     assert_eq!(queue.spool().health().commits, 4);
 }

@@ -1,3 +1,4 @@
+mod extensions;
 mod memory;
 
 use super::*;
@@ -8,10 +9,10 @@ use postroad_config::{AuthMode, Credential, ListenerName};
 use postroad_spool::MessageId;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::connections::Connections;
+use crate::net::TcpListener;
 use crate::patience::{COMMAND_TIME_MAX, CONTENT_TIME_MAX, STRANGER_TIME_MAX};
 use crate::pki::{NAME, Pki};
 use crate::rig::Rig;
@@ -60,6 +61,7 @@ struct Talk {
     rig: Rig,
     connections: Arc<Connections>,
     limits: postroad_config::Limits,
+    listener: ListenerName,
 }
 
 impl Talk {
@@ -81,6 +83,7 @@ impl Talk {
             rig,
             connections: Arc::default(),
             limits,
+            listener: ListenerName::Smtp,
         }
     }
 
@@ -108,7 +111,7 @@ impl Talk {
         client.set_nodelay(true).unwrap();
         let (stream, peer) = socket.accept().await.unwrap();
         let listener = Listener {
-            name: ListenerName::Smtp,
+            name: self.listener,
             listen: address,
             tls,
             auth: AuthMode::Optional,

@@ -1,4 +1,4 @@
-use postroad_spool::{RecipientResult, Record};
+use postroad_spool::Record;
 
 use super::*;
 use crate::rig::{BODY, LIFETIME_SECONDS, Rig};
@@ -8,15 +8,15 @@ const ENOUGH: u64 = 1 << 20;
 /// Takes the message that is due and settles what comes of loading it.
 async fn try_to_load(rig: &Rig) {
     let queue = &rig.context.queue;
-    let (id, entry) = queue.take().expect("nothing is due");
-    let error = queue.load(id, &entry).await.expect_err("it could be read");
-    settle(&rig.context, id, entry, error).await;
+    let taken = queue.take().expect("nothing is due");
+    let error = queue.load(&taken).await.expect_err("it could be read");
+    settle(&rig.context, taken, error).await;
 }
 
 /// The bounce that is queued: whom it is for and what it says.
 async fn bounce(rig: &Rig) -> Option<(Vec<String>, String)> {
-    let (id, entry) = rig.context.queue.take()?;
-    let (message, _room) = rig.context.queue.load(id, &entry).await.unwrap();
+    let taken = rig.context.queue.take()?;
+    let (message, _room) = rig.context.queue.load(&taken).await.unwrap();
     assert_eq!(message.envelope.sender, "");
     let recipients = message.envelope.recipients.into_iter();
     let text = String::from_utf8(message.body.to_vec()).unwrap();
@@ -34,19 +34,9 @@ async fn damaged_content_is_kept_aside_and_the_sender_is_told() {
     let rig = Rig::new(ENOUGH);
     let message = rig.message(3, 0);
     rig.accept(&message).await.unwrap();
-    let (id, entry) = rig.context.queue.take().unwrap();
-    let attempt = postroad_spool::Attempt {
-        id,
-        next_attempt_ms: 0,
-        attempts: 1,
-        results: vec![(1, RecipientResult::Delivered)],
-    };
-    let entry = Entry {
-        settled: Box::new([1]),
-        ..entry
-    };
-    let next = Next::Again { attempt, entry };
-    rig.context.queue.settle(id, next, None).await;
+    let ticket = rig.context.queue.take().unwrap().ticket;
+    let delivered = vec![(1, RecipientResult::Delivered)];
+    rig.context.queue.settle(ticket, delivered).await;
     rig.damage(b"find me");
     try_to_load(&rig).await;
     assert_eq!(
@@ -103,11 +93,11 @@ async fn an_error_of_the_disk_is_counted_until_it_has_passed() {
         "it is not tried at once"
     );
     rig.disk.fail_reads_beyond(usize::MAX);
-    rig.context.queue.wake_all();
-    let (id, entry) = rig.context.queue.take().unwrap();
-    let (read, _room) = rig.context.queue.load(id, &entry).await.unwrap();
+    rig.context.queue.wake_all().await;
+    let taken = rig.context.queue.take().unwrap();
+    let (read, _room) = rig.context.queue.load(&taken).await.unwrap();
     assert_eq!(read, message);
-    rig.context.queue.release(id, entry, 0);
+    rig.context.queue.release(taken.ticket, 0);
     assert_eq!(counts(&rig), (1, 0, 0));
 }
 

@@ -22,7 +22,7 @@ fn upstream(name: &str) -> Upstream {
 fn configured(names: &[&str]) -> Upstreams {
     let mut upstreams = Upstreams::default();
     let all: Vec<_> = names.iter().map(|name| upstream(name)).collect();
-    upstreams.configure(all.iter().map(|one| (one, "1")), 0);
+    upstreams.configure(all.iter().map(|one| (one, "1")), &[&Target::default()], 0);
     upstreams
 }
 
@@ -59,6 +59,21 @@ impl Upstreams {
         self.failed(name, "1", FailedStage::Sending, goodbye(), at(now_ms))
     }
 
+    fn pick(&self, now_ms: u64) -> Option<&str> {
+        let all = Target::default();
+        let found = self.choose(&all, now_ms).map(str::to_owned)?;
+        let mut tracked = self.tracked.iter().map(|one| one.name.as_str());
+        tracked.find(|name| *name == found)
+    }
+
+    fn may_use(&self, name: &str) -> bool {
+        self.is_preferred(&Target::default(), name)
+    }
+
+    fn all_fail(&self) -> Option<UpstreamFailure> {
+        self.all_failing(&Target::default()).cloned()
+    }
+
     fn state(&self, index: usize) -> UpstreamState {
         self.status()[index].state
     }
@@ -75,20 +90,20 @@ impl Upstreams {
 #[test]
 fn an_unknown_upstream_is_tried_with_one_connection() {
     let mut upstreams = two();
-    assert_eq!(upstreams.choose(0), Some("a"));
+    assert_eq!(upstreams.pick(0), Some("a"));
     upstreams.opened("a");
-    assert_eq!(upstreams.choose(0), None);
+    assert_eq!(upstreams.pick(0), None);
     assert_eq!(upstreams.connects("a", 5), Change::Recovered);
     assert_eq!(upstreams.connects("a", 6), Change::None);
-    assert_eq!(upstreams.choose(0), Some("a"));
+    assert_eq!(upstreams.pick(0), Some("a"));
     upstreams.opened("a");
     assert_eq!(
-        upstreams.choose(0),
+        upstreams.pick(0),
         None,
         "never more connections than its limit"
     );
     upstreams.closed("a");
-    assert_eq!(upstreams.choose(0), Some("a"));
+    assert_eq!(upstreams.pick(0), Some("a"));
 }
 
 #[test]
@@ -96,18 +111,18 @@ fn the_next_upstream_serves_while_the_first_fails_and_the_first_is_probed() {
     let mut upstreams = two();
     let change = upstreams.visit("a", |all| all.cannot_connect("a", 1000));
     assert_eq!(change, Change::Failed);
-    assert_eq!(upstreams.choose(1000), Some("b"));
+    assert_eq!(upstreams.pick(1000), Some("b"));
     upstreams.opened("b");
     upstreams.connects("b", 1000);
     assert_eq!(upstreams.next_ms(1000), Some(2000));
-    assert_eq!(upstreams.choose(1999), Some("b"));
+    assert_eq!(upstreams.pick(1999), Some("b"));
     assert_eq!(
-        upstreams.choose(2000),
+        upstreams.pick(2000),
         Some("a"),
         "probe of the preferred one"
     );
     upstreams.opened("a");
-    assert_eq!(upstreams.choose(2000), Some("b"), "one probe at a time");
+    assert_eq!(upstreams.pick(2000), Some("b"), "one probe at a time");
     assert_eq!(upstreams.cannot_connect("a", 2000), Change::None);
     upstreams.closed("a");
     assert_eq!(upstreams.next_ms(2000), Some(4000), "the pause doubles");
@@ -116,12 +131,12 @@ fn the_next_upstream_serves_while_the_first_fails_and_the_first_is_probed() {
 #[test]
 fn all_failing_names_the_first_reason_and_keeps_the_time_it_began() {
     let mut upstreams = two();
-    assert_eq!(upstreams.all_failing(), None);
+    assert_eq!(upstreams.all_fail(), None);
     upstreams.cannot_connect("a", 7000);
-    assert_eq!(upstreams.all_failing(), None);
+    assert_eq!(upstreams.all_fail(), None);
     let bad = failure(FailureReason::TlsFailed, "bad");
     upstreams.failed("b", "1", FailedStage::Connecting, bad, at(8000));
-    assert_eq!(upstreams.all_failing(), Some(&refused()));
+    assert_eq!(upstreams.all_fail(), Some(refused()));
     upstreams.cannot_connect("a", 9000);
     assert_eq!(upstreams.status()[0].since, 7);
     assert_eq!(upstreams.status()[0].failure, Some(refused()));
@@ -134,20 +149,20 @@ fn a_changed_login_is_tried_at_once_and_late_reports_of_the_old_one_do_not_count
     let (a, b) = (upstream("a"), upstream("b"));
     let changed = [(&a, "2"), (&b, "1")];
     assert_eq!(
-        upstreams.configure(changed.into_iter(), 1001),
+        upstreams.configure(changed.into_iter(), &[&Target::default()], 1001),
         Reconfigured::Known
     );
-    assert_eq!(upstreams.choose(1001), Some("a"));
+    assert_eq!(upstreams.pick(1001), Some("a"));
     assert_eq!(upstreams.choose_check(1001), Some("a"));
     assert_eq!(upstreams.cannot_connect("a", 1002), Change::None);
-    assert_eq!(upstreams.choose(1002), Some("a"));
+    assert_eq!(upstreams.pick(1002), Some("a"));
     assert_eq!(
         upstreams.state(0),
         UpstreamState::Failing,
         "not mended until seen"
     );
     assert_eq!(
-        upstreams.configure(changed.into_iter(), 1003),
+        upstreams.configure(changed.into_iter(), &[&Target::default()], 1003),
         Reconfigured::NothingKnown
     );
 }
@@ -172,7 +187,7 @@ fn only_a_known_upstream_that_changed_is_what_mail_waited_for() {
         (vec![(&b, "2")], Reconfigured::NothingKnown),
     ];
     for (number, (configured, expected)) in steps.into_iter().enumerate() {
-        let reconfigured = upstreams.configure(configured.into_iter(), 0);
+        let reconfigured = upstreams.configure(configured.into_iter(), &[&Target::default()], 0);
         assert_eq!(reconfigured, expected, "step {number}");
     }
 }
@@ -180,18 +195,22 @@ fn only_a_known_upstream_that_changed_is_what_mail_waited_for() {
 #[test]
 fn a_later_upstream_is_preferred_only_while_all_before_it_fail() {
     let mut upstreams = two();
-    assert!(upstreams.is_preferred("a"));
-    assert!(!upstreams.is_preferred("b"));
+    assert!(upstreams.may_use("a"));
+    assert!(!upstreams.may_use("b"));
     upstreams.cannot_connect("a", 0);
-    assert!(upstreams.is_preferred("a") && upstreams.is_preferred("b"));
+    assert!(upstreams.may_use("a") && upstreams.may_use("b"));
     upstreams.connects("a", 1000);
-    assert!(!upstreams.is_preferred("b"), "the first is back");
+    assert!(!upstreams.may_use("b"), "the first is back");
 }
 
 #[test]
 fn an_upstream_that_is_gone_is_forgotten() {
     let mut upstreams = two();
-    upstreams.configure([(&upstream("b"), "1")].into_iter(), 1);
+    upstreams.configure(
+        [(&upstream("b"), "1")].into_iter(),
+        &[&Target::default()],
+        1,
+    );
     assert_eq!(upstreams.status().len(), 1);
     assert_eq!(upstreams.connects("a", 1), Change::None);
 }
@@ -214,7 +233,11 @@ fn every_new_or_changed_upstream_is_due_for_one_check_at_once() {
     }
     assert_eq!(upstreams.choose_check(1), None);
     let (a, b) = (upstream("a"), upstream("b"));
-    upstreams.configure([(&a, "1"), (&b, "2")].into_iter(), 9000);
+    upstreams.configure(
+        [(&a, "1"), (&b, "2")].into_iter(),
+        &[&Target::default()],
+        9000,
+    );
     assert_eq!(upstreams.choose_check(9000), Some("b"));
     assert_eq!(upstreams.state(1), UpstreamState::Unknown);
     assert_eq!(upstreams.status()[1].since, 9);
@@ -260,10 +283,10 @@ fn a_failure_while_sending_is_not_mended_by_connecting_while_mail_waits() {
             all.connects("a", now_ms);
             all.says_goodbye("a", now_ms)
         });
-        assert_eq!(upstreams.choose(now_ms), None);
+        assert_eq!(upstreams.pick(now_ms), None);
         assert_eq!(upstreams.choose_check(now_ms + MINUTE_MS), None);
         let next_ms = upstreams.next_ms(now_ms).unwrap();
-        assert_eq!(upstreams.choose(next_ms), Some("a"));
+        assert_eq!(upstreams.pick(next_ms), Some("a"));
         assert_eq!(upstreams.connects("a", next_ms), Change::None);
         assert_eq!(upstreams.state(0), UpstreamState::Failing);
         pauses.push((next_ms - now_ms) / 1000);
@@ -306,7 +329,11 @@ fn a_failure_while_sending_is_mended_by_a_check_when_nothing_waits() {
 fn a_failure_while_sending_is_mended_by_a_check_of_the_changed_upstream() {
     let mut upstreams = configured(&["a"]);
     upstreams.says_goodbye("a", 0);
-    upstreams.configure([(&upstream("a"), "2")].into_iter(), 1);
+    upstreams.configure(
+        [(&upstream("a"), "2")].into_iter(),
+        &[&Target::default()],
+        1,
+    );
     assert_eq!(upstreams.choose_check(1), Some("a"));
     let change = upstreams.connected("a", "2", Backlog::Waiting, at(1));
     assert_eq!(change, Change::Recovered);
@@ -342,12 +369,14 @@ fn a_connection_too_many_is_no_failure_of_the_upstream() {
     upstreams.closed("a");
     assert_eq!(upstreams.state(0), UpstreamState::Ready);
     assert_eq!(
-        upstreams.choose(999),
+        upstreams.pick(999),
         None,
         "no more for now, and no fallback"
     );
     assert_eq!(upstreams.next_ms(0), Some(1000));
-    assert_eq!(upstreams.choose(1000), Some("a"));
+    assert_eq!(upstreams.pick(1000), None, "half of two is one");
+    assert_eq!(upstreams.answered("a", "1", at(1000)), Change::Grown);
+    assert_eq!(upstreams.pick(1000), Some("a"));
     assert_eq!(
         upstreams.says_goodbye("a", 1000),
         Change::Failed,

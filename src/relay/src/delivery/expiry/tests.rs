@@ -10,11 +10,11 @@ use crate::upstreams::FailedStage;
 const MEMORY: u64 = 1 << 20;
 
 /// A manager whose only upstream fails.
-fn failing(rig: &Rig) -> Delivery {
+async fn failing(rig: &Rig) -> Delivery {
     let upstreams = SharedUpstreams::default();
     let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
     let live = rig.context.live();
-    delivery.configure(&live);
+    delivery.configure(&live).await;
     let failure = UpstreamFailure {
         reason: FailureReason::ConnectionRefused,
         message: "nothing listens".into(),
@@ -36,7 +36,7 @@ async fn a_look_that_waits_for_memory_holds_nothing_up_and_no_second_one_begins(
     rig.accept(&old).await.unwrap();
     rig.accept(&rig.message(1, 0)).await.unwrap();
     let all = rig.context.queue.memory().take_all();
-    let delivery = failing(&rig);
+    let delivery = failing(&rig).await;
     let mut last = None;
     delivery.start_expiry(&mut last);
     while !rig.context.queue.memory().has_waiting() {
@@ -57,7 +57,7 @@ async fn a_look_ends_with_the_process_whatever_it_waits_for() {
     let rig = Rig::new(MEMORY);
     rig.accept(&rig.message(1, LIFETIME_SECONDS)).await.unwrap();
     let _all = rig.context.queue.memory().take_all();
-    let delivery = failing(&rig);
+    let delivery = failing(&rig).await;
     let mut last = None;
     delivery.start_expiry(&mut last);
     rig.phase.send_replace(Phase::Stopping);
@@ -79,9 +79,59 @@ async fn what_cannot_be_read_does_not_keep_the_younger_ones_waiting() {
     rig.accept(&readable).await.unwrap();
     rig.disk.fail_reads_beyond(1000);
     rig.block_corrupt();
-    let delivery = failing(&rig);
+    let delivery = failing(&rig).await;
     expire(rig.context.clone(), delivery.upstreams.clone()).await;
     assert!(rig.context.queue.spool().read(readable.id).is_err());
     let (totals, _) = rig.context.queue.totals();
     assert_eq!((totals.messages, totals.unreadable), (2, 1));
+}
+
+#[tokio::test]
+async fn senders_of_what_waits_for_long_are_told_once_if_they_want_to_know() {
+    let rig = Rig::new(MEMORY);
+    rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+    let late = rig.message(2, 60);
+    let mut unwanted = rig.message(1, 60);
+    unwanted.envelope.recipients[0].notify = Some("FAILURE".into());
+    for message in [&late, &unwanted, &rig.message(1, 10)] {
+        rig.accept(message).await.unwrap();
+    }
+    let delivery = failing(&rig).await;
+    for _ in 0..2 {
+        expire(rig.context.clone(), delivery.upstreams.clone()).await;
+        let (totals, _) = rig.context.queue.totals();
+        assert_eq!(totals.messages, 4, "the three and one report");
+    }
+    let mut reports = 0;
+    while let Some(taken) = rig.context.queue.take() {
+        let (message, _room) = rig.context.queue.load(&taken).await.unwrap();
+        if message.envelope.sender.is_empty() {
+            let text = String::from_utf8(message.body.to_vec()).unwrap();
+            assert_eq!(text.matches("\r\nAction: delayed\r\n").count(), 2, "{text}");
+            assert!(
+                text.contains("could not be used: nothing listens"),
+                "{text}"
+            );
+            reports += 1;
+        } else {
+            assert_eq!(taken.entry.attempts, 0, "it was not tried");
+        }
+    }
+    assert_eq!(reports, 1);
+}
+
+#[tokio::test]
+async fn who_has_been_told_is_not_told_again() {
+    let rig = Rig::new(MEMORY);
+    rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+    rig.accept(&rig.message(1, 60)).await.unwrap();
+    for (delay_notified, messages) in [(true, 1), (false, 2)] {
+        let mut taken = rig.context.queue.take().unwrap();
+        taken.entry.delay_notified = delay_notified;
+        let (message, _room) = rig.context.queue.load(&taken).await.unwrap();
+        let course = Course::new(&rig.context, &message, taken);
+        course.tell_of_delay(&Reply::new(451, None, "x")).await;
+        let (totals, _) = rig.context.queue.totals();
+        assert_eq!(totals.messages, messages, "{delay_notified}");
+    }
 }

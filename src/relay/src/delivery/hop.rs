@@ -1,0 +1,278 @@
+//! Where a connection leads: to an upstream, or to the mail exchangers of a domain. What a worker learns there is reported here.
+
+use std::sync::Arc;
+
+use postroad_config::status::UpstreamFailure;
+use postroad_config::{DirectLimits, Target};
+use postroad_spool::TlsDemand;
+
+use super::connect::Connection;
+use super::direct::{DirectFailure, Opener};
+use super::{SharedUpstreams, announce};
+use crate::clock::{self, Moment};
+use crate::context::{Context, Phase};
+use crate::live::LiveUpstream;
+use crate::schedule::{Place, Standing, Verdict};
+use crate::upstreams::{Backlog, Change, FailedStage};
+
+/// Where a connection leads.
+pub(super) enum Hop {
+    Upstream {
+        upstream: UpstreamHop,
+        /// Whose mail it is.
+        target: Target,
+    },
+    Domain(DomainHop),
+}
+
+/// An upstream; the connection counts there until dropped, however the worker ends.
+pub(super) struct UpstreamHop {
+    context: Context,
+    upstreams: SharedUpstreams,
+    upstream: Arc<LiveUpstream>,
+}
+
+/// The mail exchangers of a domain.
+pub(super) struct DomainHop {
+    pub(super) context: Context,
+    pub(super) domain: Arc<str>,
+    pub(super) place: Place,
+    pub(super) opener: Arc<Opener>,
+    pub(super) limits: DirectLimits,
+}
+
+impl Hop {
+    /// As logs call it.
+    pub(super) fn label(&self) -> &str {
+        match self {
+            Self::Upstream { upstream, .. } => upstream.name(),
+            Self::Domain(domain) => &domain.domain,
+        }
+    }
+
+    /// Most messages over one connection.
+    pub(super) fn messages_max(&self) -> u32 {
+        match self {
+            Self::Upstream { upstream, .. } => {
+                upstream.upstream.config.limits.messages_per_connection
+            }
+            Self::Domain(domain) => domain.limits.messages_per_connection,
+        }
+    }
+
+    /// Most recipients in one transaction.
+    pub(super) fn recipients_max(&self) -> u32 {
+        match self {
+            Self::Upstream { upstream, .. } => {
+                upstream.upstream.config.limits.recipients_per_message
+            }
+            Self::Domain(domain) => domain.limits.recipients_per_message,
+        }
+    }
+
+    /// Largest message in bytes.
+    pub(super) fn bytes_max(&self) -> u64 {
+        match self {
+            Self::Upstream { upstream, .. } => {
+                let limits = &upstream.upstream.config.limits;
+                limits.message_bytes.unwrap_or(u64::MAX)
+            }
+            Self::Domain(_) => u64::MAX,
+        }
+    }
+
+    /// Whether mail may go on over a connection that was opened earlier.
+    pub(super) fn is_current(&self) -> bool {
+        match self {
+            Self::Upstream { upstream, target } => upstream.is_current(target),
+            Self::Domain(domain) => {
+                let live = domain.context.live();
+                live.config.delivery.direct.limits == domain.limits
+            }
+        }
+    }
+
+    /// Whether the next message may go.
+    ///
+    /// # Errors
+    /// When it may, in milliseconds since the epoch.
+    pub(super) fn permit(&self) -> Result<(), u64> {
+        match self {
+            Self::Upstream { upstream, .. } => {
+                let mut upstreams = upstream.upstreams.lock();
+                upstreams.permit(upstream.name(), clock::now_ms())
+            }
+            Self::Domain(domain) => domain.context.queue.permit(domain.place),
+        }
+    }
+
+    /// Nothing went.
+    pub(super) fn give_back(&self) {
+        match self {
+            Self::Upstream { upstream, .. } => {
+                upstream.upstreams.lock().give_back(upstream.name());
+            }
+            Self::Domain(domain) => domain.context.queue.give_back(domain.place),
+        }
+    }
+
+    /// Opens a connection over which a message with this demand may go, if there is any.
+    ///
+    /// # Errors
+    /// [`DirectFailure`].
+    pub(super) async fn open(&self, demand: TlsDemand) -> Result<Connection, DirectFailure> {
+        match self {
+            Self::Upstream { upstream, .. } => upstream.open().await.map_err(DirectFailure::Hold),
+            Self::Domain(domain) => domain.opener.open(&domain.domain, demand).await,
+        }
+    }
+
+    /// Whether another connection might do for a message for which this one does not.
+    pub(super) fn suits(&self, connection: &Connection, demand: TlsDemand) -> bool {
+        match self {
+            Self::Upstream { .. } => true,
+            Self::Domain(_) => connection.satisfies(demand),
+        }
+    }
+
+    /// A connection is ready for MAIL FROM.
+    pub(super) fn report_connected(&self) {
+        match self {
+            Self::Upstream { upstream, .. } => upstream.report_connected(),
+            // It has shown nothing yet.
+            Self::Domain(_) => {}
+        }
+    }
+
+    /// A transaction was answered, whatever the answer.
+    pub(super) fn report_answered(&self) {
+        match self {
+            Self::Upstream { upstream, .. } => upstream.report_answered(),
+            Self::Domain(domain) => {
+                let before = domain.context.queue.answered(domain.place);
+                if before == Standing::Failing {
+                    tracing::info!(domain = &*domain.domain, "domain works");
+                }
+            }
+        }
+    }
+
+    /// It failed, for a reason that is not one message's.
+    pub(super) fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
+        match self {
+            Self::Upstream { upstream, .. } => upstream.report_failed(stage, failure),
+            Self::Domain(domain) => domain.report_failed(failure),
+        }
+    }
+}
+
+impl UpstreamHop {
+    /// For a connection that counts as open.
+    pub(super) fn new(
+        context: Context,
+        upstreams: SharedUpstreams,
+        upstream: Arc<LiveUpstream>,
+    ) -> Self {
+        Self {
+            context,
+            upstreams,
+            upstream,
+        }
+    }
+
+    /// Opens a connection as for mail, and ends it.
+    pub(super) async fn check(self) {
+        let opened = tokio::select! {
+            biased;
+            () = self.context.reached(Phase::Stopping) => return,
+            opened = self.open() => opened,
+        };
+        match opened {
+            Ok(connection) => {
+                self.report_connected();
+                connection.quit().await;
+            }
+            Err(failure) => self.report_failed(FailedStage::Connecting, &failure),
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, UpstreamFailure> {
+        let hostname = self.context.live().config.hostname.clone();
+        Connection::open(&self.upstream, &hostname).await
+    }
+
+    fn report_connected(&self) {
+        let backlog = match self.context.queue.totals().0.messages {
+            0 => Backlog::Empty,
+            _ => Backlog::Waiting,
+        };
+        let at = Moment::now();
+        let mut upstreams = self.upstreams.lock();
+        let change = upstreams.connected(self.name(), &self.upstream.fingerprint, backlog, at);
+        announce(self.name(), change, None);
+        drop(upstreams);
+        // Mail may have come meanwhile, and waits for what has just become known.
+        self.context.queue.nudge();
+    }
+
+    fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
+        let (at, fingerprint) = (Moment::now(), &self.upstream.fingerprint);
+        let mut upstreams = self.upstreams.lock();
+        let change = upstreams.failed(self.name(), fingerprint, stage, failure.clone(), at);
+        announce(self.name(), change, Some(failure));
+    }
+
+    fn report_answered(&self) {
+        let mut upstreams = self.upstreams.lock();
+        let change = upstreams.answered(self.name(), &self.upstream.fingerprint, Moment::now());
+        announce(self.name(), change, None);
+        drop(upstreams);
+        if change != Change::None {
+            self.context.queue.nudge();
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.upstream.config.name
+    }
+
+    /// Whether it is as it was when the connection was opened, and all before it fail.
+    fn is_current(&self, target: &Target) -> bool {
+        let LiveUpstream {
+            config,
+            fingerprint,
+            ..
+        } = &*self.upstream;
+        let live = self.context.live();
+        let mut upstreams = live.upstreams.iter();
+        upstreams.any(|one| one.fingerprint == *fingerprint && one.config.limits == config.limits)
+            && self.upstreams.lock().is_preferred(target, &config.name)
+    }
+}
+
+impl Drop for UpstreamHop {
+    fn drop(&mut self) {
+        self.upstreams.lock().closed(&self.upstream.config.name);
+        self.context.queue.nudge();
+    }
+}
+
+impl DomainHop {
+    fn report_failed(&self, failure: &UpstreamFailure) {
+        let (verdict, before) = self.context.queue.failed(self.place, failure.clone());
+        match (verdict, before) {
+            (Verdict::Crowded, _) => tracing::info!(
+                domain = &*self.domain,
+                error = failure.message,
+                "domain takes no further connection for now"
+            ),
+            (Verdict::Fails, Standing::Failing) => {}
+            (Verdict::Fails, Standing::Proven | Standing::Fresh) => tracing::warn!(
+                domain = &*self.domain,
+                reason = failure.reason.as_str(),
+                error = failure.message,
+                "domain does not work; its mail is held"
+            ),
+        }
+    }
+}

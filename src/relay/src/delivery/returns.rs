@@ -1,0 +1,62 @@
+//! Returns to its sender what an override says must go back.
+
+use std::sync::Arc;
+
+use postroad_smtp::client::RecipientOutcome;
+use postroad_smtp::{EnhancedStatus, Reply};
+
+use super::course::Course;
+use crate::clock;
+use crate::context::{Context, Phase};
+use crate::notify::NextHop;
+use crate::queue::Door;
+use crate::schedule::Taken;
+use crate::unreadable;
+
+/// RFC 3463 §3.8: other or undefined security or policy status.
+const STATUS: EnhancedStatus = EnhancedStatus {
+    class: 5,
+    subject: 7,
+    detail: 0,
+};
+
+/// Returns what is ready behind a door, for the reason of the override of this name, until nothing is left or the override is gone.
+pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) {
+    door.connected();
+    while context.phase() < Phase::Stopping {
+        let table = context.queue.table();
+        let Some(reason) = table.reason(&name) else {
+            return;
+        };
+        let Some(taken) = door.take() else {
+            return;
+        };
+        let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
+        return_one(&context, taken, reason).await;
+    }
+}
+
+async fn return_one(context: &Context, taken: Taken, reason: &str) {
+    let ticket = taken.ticket;
+    let loaded = tokio::select! {
+        biased;
+        () = context.reached(Phase::Stopping) => {
+            return context.queue.release(ticket, clock::now_ms());
+        }
+        loaded = context.queue.load(&taken) => loaded,
+    };
+    match loaded {
+        Ok((message, _room)) => {
+            let course = Course::new(context, &message, taken);
+            let reply = Reply::new(554, STATUS, reason);
+            let outcomes = course
+                .open_recipients()
+                .map(|index| (index, RecipientOutcome::Failed(reply.clone())))
+                .collect();
+            if let Some(left) = course.record(outcomes, NextHop::default(), None).await {
+                left.release();
+            }
+        }
+        Err(error) => unreadable::settle(context, taken, error).await,
+    }
+}

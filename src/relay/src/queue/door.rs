@@ -1,0 +1,126 @@
+//! A connection's door to the work at its destination.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Queue;
+use crate::clock;
+use crate::schedule::{Idle, Opening, Place, Taken};
+
+/// A connection for a destination, from the attempt to open it on. It counts until it is dropped, however that comes about.
+pub struct Door {
+    queue: Queue,
+    place: Place,
+    work: Arc<Notify>,
+    opening: Opening,
+}
+
+impl Queue {
+    /// For a connection that the schedule counts as being opened.
+    pub(super) fn door(&self, place: Place) -> Door {
+        let mut state = self.state();
+        let (count, work) = state.doors.entry(place).or_default();
+        *count += 1;
+        Door {
+            queue: self.clone(),
+            place,
+            work: Arc::clone(work),
+            opening: Opening::GaveUp,
+        }
+    }
+}
+
+impl Door {
+    /// The destination.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The connection is about to take its first piece.
+    pub fn connected(&mut self) {
+        if self.opening == Opening::GaveUp {
+            self.opening = Opening::Done;
+            let mut state = self.queue.state();
+            state.schedule.connected(self.place, clock::now_ms());
+            self.queue.ask_for_more(&state, self.place);
+        }
+    }
+
+    /// Takes the piece whose turn it is.
+    #[must_use]
+    pub fn take(&self) -> Option<Taken> {
+        let mut state = self.queue.state();
+        let taken = state.schedule.take(self.place, clock::now_ms());
+        self.queue.wake(&mut state);
+        if taken.is_some() {
+            // There may be more to do than the connections can that there are.
+            self.queue.ask_for_more(&state, self.place);
+        }
+        taken
+    }
+
+    /// Waits for work for so long. Says whether there may be some.
+    pub async fn wait(&self, patience: Duration) -> bool {
+        let Some(_idle) = Waiting::begin(self) else {
+            return true;
+        };
+        tokio::time::timeout(patience, self.work.notified())
+            .await
+            .is_ok()
+    }
+}
+
+impl Queue {
+    fn ask_for_more(&self, state: &super::State, place: Place) {
+        if state.may_open(place) {
+            self.nudge();
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        let state = &mut *state;
+        if let Some((count, _)) = state.doors.get_mut(&self.place) {
+            *count -= 1;
+            if *count == 0 {
+                state.doors.remove(&self.place);
+                state.blocked.remove(&self.place);
+            }
+        }
+        state
+            .schedule
+            .closed(self.place, self.opening, clock::now_ms());
+        self.queue.nudge();
+    }
+}
+
+/// A connection that waits for work, until dropped.
+struct Waiting<'a>(&'a Door);
+
+impl<'a> Waiting<'a> {
+    /// `None` if there is work already: what comes after this look wakes who waits.
+    fn begin(door: &'a Door) -> Option<Self> {
+        let mut state = door.queue.state();
+        if state.schedule.has_ready(door.place) {
+            return None;
+        }
+        state
+            .schedule
+            .idle(door.place, Idle::Begins, clock::now_ms());
+        Some(Self(door))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.queue.state();
+        state
+            .schedule
+            .idle(self.0.place, Idle::Ends, clock::now_ms());
+    }
+}

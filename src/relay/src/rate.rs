@@ -1,0 +1,155 @@
+//! How many messages may go in a time: a token bucket. Pure.
+//!
+//! In no span of the rate's length do more messages go than it says, wherever the span begins: a provider that counts by its own clock
+//! finds nothing to complain about. So messages go one by one at even distances. Only where these are shorter than a timer can tell
+//! a few go at once, and the distances are a little longer for it.
+
+use postroad_config::Rate;
+
+/// Messages whose distance is shorter go in bursts as long as this, in nanoseconds: timers are exact to about a millisecond.
+const BURST_NS: u64 = 5_000_000;
+
+/// A bucket. It begins full.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Bucket {
+    /// When it is full, in nanoseconds: the theoretical time of arrival of the generic cell rate algorithm.
+    full_ns: u64,
+}
+
+/// The distance of two messages and how many may go at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Pace {
+    interval_ns: u64,
+    burst: u64,
+}
+
+impl Pace {
+    fn of(rate: Rate) -> Self {
+        let span_ns = u64::from(rate.per_seconds.max(1)) * 1_000_000_000;
+        let messages = u64::from(rate.messages.max(1));
+        let burst = (BURST_NS * messages / span_ns).clamp(1, messages);
+        Self {
+            interval_ns: span_ns.div_ceil(messages + 1 - burst),
+            burst,
+        }
+    }
+}
+
+impl Bucket {
+    /// Takes what one message needs.
+    ///
+    /// # Errors
+    /// When it may go, in milliseconds since the epoch: later than now.
+    pub fn take(&mut self, rate: Rate, now_ms: u64) -> Result<(), u64> {
+        let pace = Pace::of(rate);
+        let begin_ns = self.begin_ns(pace, now_ms);
+        self.check(pace, now_ms)?;
+        self.full_ns = begin_ns + pace.interval_ns;
+        Ok(())
+    }
+
+    /// When the next message may go, in milliseconds since the epoch; not later than now if it may at once.
+    pub fn next_ms(&self, rate: Rate, now_ms: u64) -> u64 {
+        match self.check(Pace::of(rate), now_ms) {
+            Ok(()) => now_ms,
+            Err(later_ms) => later_ms,
+        }
+    }
+
+    /// Gives back what the message that took it last did not need.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.full_ns = self.full_ns.saturating_sub(Pace::of(rate).interval_ns);
+    }
+
+    fn check(&self, pace: Pace, now_ms: u64) -> Result<(), u64> {
+        let ahead_ns = (pace.burst - 1) * pace.interval_ns;
+        let earliest_ns = self.begin_ns(pace, now_ms).saturating_sub(ahead_ns);
+        match earliest_ns <= now_ms.saturating_mul(1_000_000) {
+            true => Ok(()),
+            false => Err(earliest_ns.div_ceil(1_000_000)),
+        }
+    }
+
+    /// A clock that steps back, or a rate that has become higher, makes nobody wait for longer than the bucket takes to fill.
+    fn begin_ns(&self, pace: Pace, now_ms: u64) -> u64 {
+        let now_ns = now_ms.saturating_mul(1_000_000);
+        let most_ns = now_ns.saturating_add(pace.interval_ns * pace.burst);
+        self.full_ns.clamp(now_ns, most_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: u64 = 1_763_000_000_123;
+
+    fn rate(messages: u32, per_seconds: u32) -> Rate {
+        Rate {
+            messages,
+            per_seconds,
+        }
+    }
+
+    /// When messages go that all come at once, in milliseconds, to a sender that sleeps as long as it is told.
+    fn times(rate: Rate, count: usize) -> Vec<u64> {
+        let (mut bucket, mut now_ms) = (Bucket::default(), START_MS);
+        let mut times = Vec::new();
+        while times.len() < count {
+            match bucket.take(rate, now_ms) {
+                Ok(()) => times.push(now_ms),
+                Err(later_ms) => {
+                    assert!(later_ms > now_ms, "nobody is told to wait for the past");
+                    assert_eq!(bucket.next_ms(rate, now_ms), later_ms);
+                    now_ms = later_ms;
+                }
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn in_no_span_of_its_length_do_more_go_than_the_rate_says_and_hardly_fewer() {
+        for (messages, per_seconds) in [
+            (1, 1),
+            (14, 1),
+            (14, 3),
+            (1, 60),
+            (100, 60),
+            (1000, 1),
+            (50_000, 1),
+            (10_000, 3600),
+        ] {
+            let rate = rate(messages, per_seconds);
+            let (span_ms, most) = (u64::from(per_seconds) * 1000, messages as usize);
+            let times = times(rate, most * 3 + 3);
+            for (first, begin) in times.iter().enumerate() {
+                let within = times[first..].partition_point(|time| *time < begin + span_ms);
+                assert!(within <= most, "{rate:?}: {within}");
+            }
+            let took_ms = times[most * 3] - times[0];
+            assert!(took_ms <= span_ms * 3 + span_ms / 10, "{rate:?}: {took_ms}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_needed_is_given_back() {
+        let (mut bucket, rate) = (Bucket::default(), rate(1, 10));
+        bucket.take(rate, START_MS).unwrap();
+        assert_eq!(bucket.take(rate, START_MS), Err(START_MS + 10_000));
+        bucket.give_back(rate);
+        bucket.take(rate, START_MS).unwrap();
+        assert_eq!(bucket.take(rate, START_MS), Err(START_MS + 10_000));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_or_a_higher_rate_makes_nobody_wait_for_long() {
+        let (mut bucket, slow, fast) = (Bucket::default(), rate(1, 3600), rate(1, 1));
+        bucket.take(slow, START_MS).unwrap();
+        assert_eq!(bucket.next_ms(fast, START_MS), START_MS + 1000);
+        assert_eq!(
+            bucket.next_ms(slow, START_MS - 10_000_000),
+            START_MS - 10_000_000 + 3_600_000
+        );
+    }
+}

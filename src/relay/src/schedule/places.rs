@@ -1,0 +1,347 @@
+//! The destinations, and to which of them a connection is opened next.
+//!
+//! Every domain with work that may have another connection is in a ring of those of its standing; one that may have it later is in a
+//! wheel. So the choice costs the same however many destinations there are, and each has its turn. What goes to upstreams is chosen by
+//! [`crate::upstreams`]: of those destinations there are as many as routes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postroad_config::status::UpstreamFailure;
+
+use super::lanes::Ready;
+use super::site::{Bears, Site, SiteLimits, Standing};
+use crate::names::{Name, Names};
+use crate::route::Key;
+use crate::slab::{Link, Linked, List, Slab};
+use crate::wheel::{Timed, Wheel};
+
+/// Most connections to other servers at once, all destinations together: a quarter of what a process may have open in a container as
+/// most are set up (1,048,576) would be far more; this many cost some 40 MiB, and keep a busy relay's links full.
+pub const CONNECTIONS_MAX: u32 = 2_000;
+
+/// Most of them to domains that have not shown that they work: what hangs leaves the others half of all.
+pub const UNPROVEN_MAX: u32 = CONNECTIONS_MAX / 2;
+
+/// Most of them to domains that failed when they were last tried: what is tried for the first time is not kept waiting by them.
+pub const FAILING_MAX: u32 = CONNECTIONS_MAX / 8;
+
+/// How long a domain is remembered for which nothing waits, in milliseconds.
+const REMEMBERED_MS: u64 = 3_600_000;
+
+/// Most domains that are remembered without mail.
+const REMEMBERED_MAX: u32 = 10_000;
+
+/// Most memory for a destination, in bytes; the map is half empty at times, and a failure has a text.
+pub(super) const PLACE_BYTES: u64 =
+    Slab::<Destination>::ENTRY_BYTES + 2 * (size_of::<(Id, u32)>() + 1) as u64 + 640;
+
+/// What kind of destination it is: with its name, [`Key`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Kind {
+    Default,
+    Route,
+    Domain,
+    Hold,
+    Bounce,
+}
+
+/// A destination's identity.
+pub(super) type Id = (Kind, Name);
+
+/// A destination.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) id: Id,
+    pub(super) ready: Ready,
+    /// Messages with an open recipient here.
+    pub(super) pieces: u32,
+    /// Those of them with a failed attempt.
+    pub(super) deferred: u32,
+    /// When the oldest arrived since it was last empty.
+    pub(super) oldest_ms: u64,
+    pub(super) site: Site,
+    link: Link,
+    queued: Queued,
+    /// While it is in the wheel.
+    alarm_ms: u64,
+}
+
+/// Where the destination waits for a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Queued {
+    Nowhere,
+    Ring(Standing),
+    Wheel,
+    /// In the wheel too, until it is forgotten.
+    Remembered,
+}
+
+impl Linked for Destination {
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+}
+
+impl Timed for Destination {
+    fn due_ms(&self) -> u64 {
+        self.alarm_ms
+    }
+}
+
+impl Destination {
+    /// Whether it has more work than connections that are about to take it.
+    pub(super) fn wants_connection(&self) -> bool {
+        self.ready.count() > self.site.opening && self.site.idle == 0
+    }
+
+    fn is_unused(&self) -> bool {
+        self.pieces == 0 && self.site.connections == 0 && self.site.idle == 0
+    }
+}
+
+/// How many connections there are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Connections {
+    /// By [`Standing`].
+    by_standing: [u32; 3],
+}
+
+impl Connections {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.by_standing.iter().sum()
+    }
+
+    /// Those to domains that have not shown that they work.
+    #[must_use]
+    pub fn unproven(&self) -> u32 {
+        self.by_standing[1] + self.by_standing[2]
+    }
+
+    /// Whether one more may be opened to a domain of this standing.
+    fn allows(&self, standing: Standing) -> bool {
+        let unproven = self.unproven() < UNPROVEN_MAX;
+        self.total() < CONNECTIONS_MAX
+            && match standing {
+                Standing::Proven => true,
+                Standing::Fresh => unproven,
+                Standing::Failing => unproven && self.by_standing[2] < FAILING_MAX,
+            }
+    }
+}
+
+/// All destinations.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) all: Slab<Destination>,
+    numbers: HashMap<Id, u32>,
+    /// Those that are no domains.
+    pub(super) special: Vec<u32>,
+    rings: [List; 3],
+    /// The ring that is asked first.
+    turn: usize,
+    wheel: Wheel,
+    pub(super) connections: Connections,
+    /// Domains by standing.
+    pub(super) domains: [u64; 3],
+    /// Domains without mail.
+    remembered: u32,
+    pub(super) limits: SiteLimits,
+    /// Why a domain failed last.
+    pub(super) last_failure: Option<Arc<UpstreamFailure>>,
+}
+
+impl Places {
+    /// The destination of this identity, whose name was counted for it.
+    pub(super) fn get(&mut self, names: &mut Names, id: Id) -> u32 {
+        if let Some(&place) = self.numbers.get(&id) {
+            return place;
+        }
+        names.share(id.1);
+        let place = self.all.insert(Destination {
+            id,
+            ready: Ready::default(),
+            pieces: 0,
+            deferred: 0,
+            oldest_ms: u64::MAX,
+            site: Site::new(match id.0 {
+                Kind::Domain => Standing::Fresh,
+                // Whether these work is not known here.
+                Kind::Default | Kind::Route | Kind::Hold | Kind::Bounce => Standing::Proven,
+            }),
+            link: Link::default(),
+            queued: Queued::Nowhere,
+            alarm_ms: 0,
+        });
+        self.numbers.insert(id, place);
+        match id.0 {
+            Kind::Domain => self.domains[Standing::Fresh as usize] += 1,
+            Kind::Default | Kind::Route | Kind::Hold | Kind::Bounce => self.special.push(place),
+        }
+        place
+    }
+
+    /// How the destination is called outside.
+    pub(super) fn key(&self, names: &Names, place: u32) -> Key {
+        let (kind, name) = self.all[place].id;
+        let name = Arc::clone(names.text(name));
+        match kind {
+            Kind::Default => Key::Default,
+            Kind::Route => Key::Route(name),
+            Kind::Domain => Key::Domain(name),
+            Kind::Hold => Key::Hold(name),
+            Kind::Bounce => Key::Bounce(name),
+        }
+    }
+
+    /// Brings the destination to where it belongs after anything about it has changed.
+    pub(super) fn update(&mut self, names: &mut Names, place: u32, now_ms: u64) {
+        let destination = &self.all[place];
+        let kind = destination.id.0;
+        if destination.is_unused() && !self.is_remembered(destination, now_ms) {
+            return self.forget(names, place);
+        }
+        if kind != Kind::Domain {
+            return;
+        }
+        let site = &destination.site;
+        let wanted = match site.bears(&self.limits, now_ms) {
+            _ if destination.is_unused() => {
+                let until_ms = site.used_ms.saturating_add(REMEMBERED_MS);
+                (Queued::Remembered, until_ms)
+            }
+            _ if !destination.wants_connection() => (Queued::Nowhere, 0),
+            Bears::Enough => (Queued::Nowhere, 0),
+            Bears::Another => (Queued::Ring(site.standing), 0),
+            Bears::After(after_ms) => (Queued::Wheel, after_ms),
+        };
+        if wanted != (destination.queued, destination.alarm_ms) {
+            self.unqueue(place);
+            self.queue(place, wanted);
+        }
+    }
+
+    /// A domain without mail, connections or news is forgotten; the others are for a while, as long as they are not too many.
+    fn is_remembered(&self, destination: &Destination, now_ms: u64) -> bool {
+        let site = &destination.site;
+        destination.id.0 == Kind::Domain
+            && site.standing != Standing::Fresh
+            && now_ms.saturating_sub(site.used_ms) < REMEMBERED_MS
+            && self.remembered < REMEMBERED_MAX
+    }
+
+    fn forget(&mut self, names: &mut Names, place: u32) {
+        self.unqueue(place);
+        let Some(destination) = self.all.remove(place) else {
+            return;
+        };
+        let (kind, name) = destination.id;
+        match kind {
+            Kind::Domain => self.domains[destination.site.standing as usize] -= 1,
+            _ => self.special.retain(|special| *special != place),
+        }
+        self.numbers.remove(&destination.id);
+        names.give_back(name);
+    }
+
+    fn queue(&mut self, place: u32, (queued, alarm_ms): (Queued, u64)) {
+        let destination = &mut self.all[place];
+        (destination.queued, destination.alarm_ms) = (queued, alarm_ms);
+        self.remembered += u32::from(queued == Queued::Remembered);
+        match queued {
+            Queued::Nowhere => {}
+            Queued::Ring(standing) => self.rings[standing as usize].push(&mut self.all, place),
+            Queued::Wheel | Queued::Remembered => self.wheel.insert(&mut self.all, place),
+        }
+    }
+
+    fn unqueue(&mut self, place: u32) {
+        let destination = &mut self.all[place];
+        let queued = std::mem::replace(&mut destination.queued, Queued::Nowhere);
+        match queued {
+            Queued::Nowhere => {}
+            Queued::Ring(standing) => self.rings[standing as usize].remove(&mut self.all, place),
+            Queued::Wheel | Queued::Remembered => self.wheel.remove(&mut self.all, place),
+        }
+        self.remembered -= u32::from(queued == Queued::Remembered);
+        self.all[place].alarm_ms = 0;
+    }
+
+    /// Brings those to their rings whose time has come.
+    pub(super) fn advance(&mut self, names: &mut Names, now_ms: u64) {
+        while let Some(place) = self.wheel.pop(&mut self.all, now_ms) {
+            let destination = &mut self.all[place];
+            self.remembered -= u32::from(destination.queued == Queued::Remembered);
+            (destination.queued, destination.alarm_ms) = (Queued::Nowhere, 0);
+            self.update(names, place, now_ms);
+        }
+    }
+
+    /// When the next one's time comes.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.wheel.next_ms()
+    }
+
+    /// Whether any domain may have another connection.
+    pub(super) fn wants_connection(&self) -> bool {
+        let mut standings = [Standing::Proven, Standing::Fresh, Standing::Failing].into_iter();
+        standings.any(|standing| {
+            !self.rings[standing as usize].is_empty() && self.connections.allows(standing)
+        })
+    }
+
+    /// The domain to which a connection is to be opened; it counts as being opened.
+    pub(super) fn choose(&mut self, names: &mut Names, now_ms: u64) -> Option<u32> {
+        const STANDINGS: [Standing; 3] = [Standing::Proven, Standing::Fresh, Standing::Failing];
+        self.advance(names, now_ms);
+        for step in 0..3 {
+            let turn = (self.turn + step) % 3;
+            let ring = &self.rings[turn];
+            if !ring.is_empty() && self.connections.allows(STANDINGS[turn]) {
+                let place = ring.first();
+                self.turn = (turn + 1) % 3;
+                self.opened(names, place, now_ms);
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// A connection is being opened.
+    pub(super) fn opened(&mut self, names: &mut Names, place: u32, now_ms: u64) {
+        // To the end of its ring, if it is to have another.
+        self.unqueue(place);
+        let site = &mut self.all[place].site;
+        site.connections += 1;
+        site.opening += 1;
+        site.used_ms = now_ms;
+        self.connections.by_standing[site.standing as usize] += 1;
+        self.update(names, place, now_ms);
+    }
+
+    /// Changes what is known of a site, with all counts in step.
+    pub(super) fn change<T>(
+        &mut self,
+        names: &mut Names,
+        place: u32,
+        now_ms: u64,
+        change: impl FnOnce(&mut Site, &SiteLimits) -> T,
+    ) -> T {
+        let destination = &mut self.all[place];
+        let is_domain = destination.id.0 == Kind::Domain;
+        let site = &mut destination.site;
+        let (standing, connections) = (site.standing as usize, site.connections);
+        let result = change(site, &self.limits);
+        site.used_ms = now_ms;
+        self.connections.by_standing[standing] -= connections;
+        self.connections.by_standing[site.standing as usize] += site.connections;
+        if is_domain {
+            self.domains[standing] -= 1;
+            self.domains[site.standing as usize] += 1;
+        }
+        self.update(names, place, now_ms);
+        result
+    }
+}

@@ -1,0 +1,272 @@
+//! Destinations for those who open connections, and for the status.
+
+use std::sync::Arc;
+
+use postroad_config::status::{DirectStatus, UpstreamFailure};
+
+use super::places::Kind;
+use super::site::{SiteLimits, Standing, Verdict};
+use super::{Connections, Place, Schedule};
+use crate::clock::Moment;
+use crate::route::Key;
+use crate::slab::NONE;
+
+/// Destinations that one step of a look passes by.
+const STEP: u32 = 1_000;
+
+/// A destination as the status shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// Where.
+    pub key: Key,
+    /// Messages with an open recipient there.
+    pub messages: u32,
+    /// Those of them with a failed attempt.
+    pub deferred: u32,
+    /// When the oldest arrived since nothing waited for it; milliseconds since the epoch.
+    pub oldest_ms: u64,
+    /// Why mail does not go there, if it does not.
+    pub failure: Option<Arc<UpstreamFailure>>,
+}
+
+impl Schedule {
+    /// What each domain is given from now on. What fails is worth a try at once if `anew`.
+    pub fn set_limits(&mut self, limits: SiteLimits) {
+        self.places.limits = limits;
+    }
+
+    /// The domain to which a connection is to be opened next; it counts as being opened. `None` if none should be.
+    pub fn open_domain(&mut self, now_ms: u64) -> Option<(Place, Key)> {
+        let place = self.places.choose(&mut self.names, now_ms)?;
+        Some((Place(place), self.places.key(&self.names, place)))
+    }
+
+    /// The destinations that are no domains and that want a connection.
+    pub fn special(&self) -> impl Iterator<Item = (Place, Key)> + '_ {
+        let wanting = self
+            .places
+            .special
+            .iter()
+            .filter(|place| self.places.all[**place].wants_connection());
+        wanting.map(|place| (Place(*place), self.places.key(&self.names, *place)))
+    }
+
+    /// The destinations that are no domains.
+    pub fn routes(&self) -> impl Iterator<Item = (Place, Key)> + '_ {
+        let all = self.places.special.iter();
+        all.map(|place| (Place(*place), self.places.key(&self.names, *place)))
+    }
+
+    /// Whether it is a domain.
+    #[must_use]
+    pub fn is_domain(&self, Place(place): Place) -> bool {
+        let destination = self.places.all.get(place);
+        destination.is_some_and(|found| found.id.0 == Kind::Domain)
+    }
+
+    /// Whether anything is ready for a destination.
+    #[must_use]
+    pub fn has_ready(&self, Place(place): Place) -> bool {
+        let destination = self.places.all.get(place);
+        destination.is_some_and(|found| found.ready.count() > 0)
+    }
+
+    /// Whether another connection may be opened at all.
+    #[must_use]
+    pub fn allows_connection(&self) -> bool {
+        self.places.connections.total() < super::CONNECTIONS_MAX
+    }
+
+    /// Whether a domain may have another connection.
+    #[must_use]
+    pub fn wants_connection(&self) -> bool {
+        self.places.wants_connection()
+    }
+
+    /// Whether a destination has more work than connections that are about to take it.
+    #[must_use]
+    pub fn is_waiting(&self, Place(place): Place) -> bool {
+        let destination = self.places.all.get(place);
+        destination.is_some_and(super::places::Destination::wants_connection)
+    }
+
+    /// A connection for a destination is being opened that [`Self::open_domain`] has not chosen.
+    pub fn opened(&mut self, Place(place): Place, now_ms: u64) {
+        if self.places.all.get(place).is_some() {
+            self.places.opened(&mut self.names, place, now_ms);
+        }
+    }
+
+    /// A connection that was being opened is about to take its first piece.
+    pub fn connected(&mut self, place: Place, now_ms: u64) {
+        self.change(place, now_ms, |site, _| {
+            site.opening = site.opening.saturating_sub(1);
+        });
+    }
+
+    /// A connection has ended that had been [connected](Self::connected), or else gave up.
+    pub fn closed(&mut self, place: Place, opening: Opening, now_ms: u64) {
+        self.change(place, now_ms, |site, _| {
+            site.connections = site.connections.saturating_sub(1);
+            if opening == Opening::GaveUp {
+                site.opening = site.opening.saturating_sub(1);
+            }
+        });
+    }
+
+    /// How many connections to a destination wait for work changes by one.
+    pub fn idle(&mut self, place: Place, idle: Idle, now_ms: u64) {
+        self.change(place, now_ms, |site, _| {
+            site.idle = match idle {
+                Idle::Begins => site.idle + 1,
+                Idle::Ends => site.idle.saturating_sub(1),
+            };
+        });
+    }
+
+    /// Whether a connection to a destination waits for work.
+    #[must_use]
+    pub fn has_idle(&self, Place(place): Place) -> bool {
+        let destination = self.places.all.get(place);
+        destination.is_some_and(|found| found.site.idle > 0)
+    }
+
+    /// A domain has answered a transaction, whatever the answer. Says whether it failed before.
+    pub fn answered(&mut self, place: Place, now_ms: u64) -> Standing {
+        let before = self.change(place, now_ms, |site, limits| {
+            let before = site.standing;
+            site.answered(limits);
+            before
+        });
+        before.unwrap_or(Standing::Proven)
+    }
+
+    /// A domain failed, for a reason that is not one message's. Says what that was taken for, and how it stood before.
+    pub fn failed(
+        &mut self,
+        place: Place,
+        failure: UpstreamFailure,
+        at: Moment,
+    ) -> (Verdict, Standing) {
+        let told = failure.clone();
+        let judged = self.change(place, at.now_ms, |site, limits| {
+            let before = site.standing;
+            (site.failed(failure, limits, at), before)
+        });
+        let judged = judged.unwrap_or((Verdict::Fails, Standing::Failing));
+        if judged.0 == Verdict::Fails {
+            self.places.last_failure = Some(Arc::new(told));
+        }
+        judged
+    }
+
+    /// Takes what one message to a domain needs of its rate.
+    ///
+    /// # Errors
+    /// When one may go, in milliseconds since the epoch: later than now.
+    pub fn permit(&mut self, Place(place): Place, now_ms: u64) -> Result<(), u64> {
+        let limits = self.places.limits;
+        match self.places.all.get_mut(place) {
+            Some(destination) => destination.site.permit(&limits, now_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives back what was not needed.
+    pub fn give_back(&mut self, Place(place): Place) {
+        let limits = self.places.limits;
+        if let Some(destination) = self.places.all.get_mut(place) {
+            destination.site.give_back(&limits);
+        }
+    }
+
+    /// All domains that fail are worth a try at once, a bit of them: as [`Self::review`].
+    pub fn expect_anew(&mut self, from: u32, now_ms: u64) -> Option<u32> {
+        let end = self.places.all.end().min(from.saturating_add(STEP));
+        for place in from..end {
+            if let Some(found) = self.places.all.get_mut(place)
+                && found.id.0 == Kind::Domain
+            {
+                found.site.expect_anew();
+                self.places.update(&mut self.names, place, now_ms);
+            }
+        }
+        (end < self.places.all.end()).then_some(end)
+    }
+
+    /// Counts of connections.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.places.connections
+    }
+
+    /// How the domains are doing.
+    #[must_use]
+    pub fn direct_status(&self) -> DirectStatus {
+        let [working, _, failing] = self.places.domains;
+        DirectStatus {
+            working,
+            failing,
+            failure: match failing {
+                0 => None,
+                _ => self.places.last_failure.as_deref().cloned(),
+            },
+        }
+    }
+
+    /// Adds those of some destinations to `top` that have the most mail, at most `most` in all: as [`Self::review`].
+    pub fn top(&self, from: u32, most: usize, top: &mut Vec<Destination>) -> Option<u32> {
+        let end = self.places.all.end().min(from.saturating_add(STEP));
+        for place in from..end {
+            let Some(found) = self.places.all.get(place) else {
+                continue;
+            };
+            let least = top.last().map_or(0, |last| last.messages);
+            if found.pieces == 0 || (top.len() == most && found.pieces <= least) {
+                continue;
+            }
+            let at = top.partition_point(|other| other.messages >= found.pieces);
+            top.insert(
+                at,
+                Destination {
+                    key: self.places.key(&self.names, place),
+                    messages: found.pieces,
+                    deferred: found.deferred,
+                    oldest_ms: found.oldest_ms,
+                    failure: found.site.failure.clone(),
+                },
+            );
+            top.truncate(most);
+        }
+        (end < self.places.all.end()).then_some(end)
+    }
+
+    fn change<T>(
+        &mut self,
+        Place(place): Place,
+        now_ms: u64,
+        change: impl FnOnce(&mut super::site::Site, &SiteLimits) -> T,
+    ) -> Option<T> {
+        debug_assert!(place != NONE, "no destination has this number");
+        self.places.all.get(place)?;
+        Some(self.places.change(&mut self.names, place, now_ms, change))
+    }
+}
+
+/// How far a connection that ends had come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Opening {
+    /// It never got ready.
+    GaveUp,
+    /// It was ready.
+    Done,
+}
+
+/// Whether a connection waits for work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Idle {
+    /// From now on.
+    Begins,
+    /// No longer.
+    Ends,
+}

@@ -1,0 +1,182 @@
+//! What is known of a domain to which mail goes directly: whether it works, and how many connections it bears.
+
+use std::sync::Arc;
+
+use postroad_config::Rate;
+use postroad_config::status::{FailureReason, UpstreamFailure};
+
+use crate::backoff::Backoff;
+use crate::clock::Moment;
+use crate::rate::Bucket;
+use crate::window::Window;
+
+/// Pause before another connection once a destination has asked for less, in milliseconds.
+const CROWD_PAUSE_MS: u64 = 5_000;
+
+/// What each domain is given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SiteLimits {
+    /// Most connections at once.
+    pub connections: u32,
+    /// Most messages in a time.
+    pub rate: Option<Rate>,
+    /// The pauses between attempts while it does not work.
+    pub backoff: Backoff,
+}
+
+impl Default for SiteLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1,
+            rate: None,
+            backoff: Backoff {
+                initial: std::time::Duration::from_secs(60),
+                maximum: std::time::Duration::from_secs(3600),
+            },
+        }
+    }
+}
+
+/// Whether a destination has shown that it works. The index of its count and ring.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Standing {
+    /// The last transaction was answered.
+    Proven = 0,
+    /// Nothing is known yet.
+    Fresh = 1,
+    /// The last attempt failed.
+    Failing = 2,
+}
+
+/// What a failure was taken for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The destination does not work.
+    Fails,
+    /// It works, and has enough connections.
+    Crowded,
+}
+
+/// Whether another connection may be opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Bears {
+    Another,
+    /// Not before this time, in milliseconds since the epoch.
+    After(u64),
+    Enough,
+}
+
+/// What is known of a destination.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) standing: Standing,
+    window: Window,
+    bucket: Bucket,
+    /// Open or being opened.
+    pub(super) connections: u32,
+    /// Those of them that have not taken their first message.
+    pub(super) opening: u32,
+    /// Those that wait for work.
+    pub(super) idle: u32,
+    /// In a row.
+    failures: u32,
+    /// Before this no further connection.
+    resume_ms: u64,
+    /// While it fails.
+    pub(super) failure: Option<Arc<UpstreamFailure>>,
+    /// When it was last in use.
+    pub(super) used_ms: u64,
+}
+
+impl Site {
+    pub(super) fn new(standing: Standing) -> Self {
+        Self {
+            standing,
+            window: Window::default(),
+            bucket: Bucket::default(),
+            connections: 0,
+            opening: 0,
+            idle: 0,
+            failures: 0,
+            resume_ms: 0,
+            failure: None,
+            used_ms: 0,
+        }
+    }
+
+    /// Whether another connection may be opened, if there is work for it. What has not shown that it works is tried with one.
+    pub(super) fn bears(&self, limits: &SiteLimits, now_ms: u64) -> Bears {
+        let most = match self.standing {
+            Standing::Proven => self.window.limit(limits.connections),
+            Standing::Fresh | Standing::Failing => 1,
+        };
+        if self.connections >= most {
+            return Bears::Enough;
+        }
+        let rate_ms = limits.rate.map(|rate| self.bucket.next_ms(rate, now_ms));
+        let next_ms = self.resume_ms.max(rate_ms.unwrap_or(0));
+        match next_ms > now_ms {
+            true => Bears::After(next_ms),
+            false => Bears::Another,
+        }
+    }
+
+    /// As [`Bucket::take`].
+    pub(super) fn permit(&mut self, limits: &SiteLimits, now_ms: u64) -> Result<(), u64> {
+        match limits.rate {
+            Some(rate) => self.bucket.take(rate, now_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Bucket::give_back`].
+    pub(super) fn give_back(&mut self, limits: &SiteLimits) {
+        if let Some(rate) = limits.rate {
+            self.bucket.give_back(rate);
+        }
+    }
+
+    /// A transaction was answered, whatever the answer.
+    pub(super) fn answered(&mut self, limits: &SiteLimits) {
+        self.window.answered(self.connections, limits.connections);
+        self.standing = Standing::Proven;
+        (self.failures, self.failure) = (0, None);
+    }
+
+    /// It does not work, or has enough.
+    pub(super) fn failed(
+        &mut self,
+        failure: UpstreamFailure,
+        limits: &SiteLimits,
+        at: Moment,
+    ) -> Verdict {
+        let asks_for_less = matches!(
+            failure.reason,
+            FailureReason::Throttled | FailureReason::ProtocolError
+        );
+        if self.standing == Standing::Proven && self.connections > 1 && asks_for_less {
+            // Connections that are turned away together are one crowd.
+            if self.resume_ms <= at.now_ms {
+                self.window.crowded(self.connections);
+                self.resume_ms = at.now_ms.saturating_add(CROWD_PAUSE_MS);
+            }
+            return Verdict::Crowded;
+        }
+        // Connections that fail together are one failure.
+        if self.standing != Standing::Failing || self.resume_ms <= at.now_ms {
+            self.failures = self.failures.saturating_add(1);
+            let pause = limits.backoff.pause(self.failures, at.random);
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            self.resume_ms = at.now_ms.saturating_add(pause_ms);
+        }
+        self.standing = Standing::Failing;
+        self.window = Window::default();
+        self.failure = Some(Arc::new(failure));
+        Verdict::Fails
+    }
+
+    /// Something about delivery has changed: a try is worth it at once.
+    pub(super) fn expect_anew(&mut self) {
+        (self.failures, self.resume_ms) = (0, 0);
+    }
+}

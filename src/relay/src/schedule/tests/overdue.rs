@@ -1,0 +1,121 @@
+use postroad_config::Action;
+use postroad_config::status::UpstreamFailure;
+
+use super::hanging::failure;
+use super::*;
+use crate::clock::Moment;
+
+const LIMITS: OverdueLimits = OverdueLimits {
+    expired_before_ms: 1_000,
+    late_before_ms: 0,
+};
+
+fn failing(schedule: &mut Schedule, failure: Option<UpstreamFailure>) {
+    let place = schedule.place(&Key::Default).unwrap();
+    schedule.set_failure(place, failure);
+}
+
+fn taken(swept: Swept) -> Option<Taken> {
+    match swept {
+        Swept::Taken(taken, _) => Some(taken),
+        Swept::More | Swept::End => None,
+    }
+}
+
+#[test]
+fn takes_what_has_expired_oldest_first_due_or_not_while_nothing_works() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let all = [1, 999, 1_000].map(|arrival_ms| Queued {
+        next_attempt_ms: 99_999,
+        ..mail.to(&[("a.example", 1)], arrival_ms)
+    });
+    all.iter()
+        .for_each(|queued| assert_eq!(schedule.insert(queued, 5_000), Filed::Queued));
+    assert_eq!(schedule.take_overdue(LIMITS, 5_000), Swept::End, "it works");
+    failing(&mut schedule, Some(failure()));
+    let old: Vec<_> = std::iter::from_fn(|| taken(schedule.take_overdue(LIMITS, 5_000))).collect();
+    let ids: Vec<_> = old.iter().map(|taken| taken.ticket.id).collect();
+    assert_eq!(ids, [all[0].id, all[1].id]);
+    schedule.put_back(old[0].ticket, 5_000);
+    failing(&mut schedule, None);
+    assert_eq!(taken(schedule.take_overdue(LIMITS, 5_000)), None);
+}
+
+#[test]
+fn goes_on_where_it_was_and_stays_short() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
+    for _ in 0..2_500 {
+        schedule.insert(&mail.to(&[("works.example", 1)], 1), 5_000);
+    }
+    schedule.insert(&mail.to(&[("fails.example", 1)], 1), 5_000);
+    let (works, _) = schedule.open_domain(5_000).unwrap();
+    let (fails, _) = schedule.open_domain(5_000).unwrap();
+    let at = Moment {
+        now_ms: 5_000,
+        random: 0.5,
+    };
+    schedule.failed(fails, failure(), at);
+    assert_eq!(schedule.take_overdue(LIMITS, 5_000), Swept::More);
+    // What the next look was to begin with goes away meanwhile.
+    schedule.connected(works, 5_000);
+    for _ in 0..1_500 {
+        let taken = schedule.take(works, 5_000).unwrap();
+        schedule.finish(taken.ticket, 5_000);
+    }
+    assert_eq!(schedule.take_overdue(LIMITS, 5_000), Swept::More);
+    assert!(taken(schedule.take_overdue(LIMITS, 5_000)).is_some());
+    // From the oldest again.
+    assert_eq!(schedule.take_overdue(LIMITS, 5_000), Swept::More);
+    assert_eq!(schedule.take_overdue(LIMITS, 5_000), Swept::End);
+}
+
+#[test]
+fn senders_are_told_of_a_delay_once() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    schedule.insert(&mail.to(&[("a.example", 1)], 1), 5_000);
+    failing(&mut schedule, Some(failure()));
+    let limits = OverdueLimits {
+        expired_before_ms: 0,
+        late_before_ms: 1_000,
+    };
+    let late = taken(schedule.take_overdue(limits, 5_000)).unwrap();
+    assert!(!late.entry.delay_notified);
+    schedule.delay_told(late.ticket);
+    schedule.put_back(late.ticket, 5_000);
+    assert_eq!(taken(schedule.take_overdue(limits, 5_000)), None);
+    assert!(schedule.take_any(5_000).unwrap().entry.delay_notified);
+}
+
+#[test]
+fn a_deadline_that_is_past_is_looked_at_however_young_the_message() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let urgent = Queued {
+        deliver_by_ms: Some(6_000),
+        ..mail.to(&[("a.example", 1)], 5_000)
+    };
+    schedule.insert(&urgent, 5_000);
+    failing(&mut schedule, Some(failure()));
+    assert_eq!(taken(schedule.take_overdue(LIMITS, 5_999)), None);
+    let found = taken(schedule.take_overdue(LIMITS, 6_000)).unwrap();
+    schedule.finish(found.ticket, 6_000);
+    assert_eq!(taken(schedule.take_overdue(LIMITS, 6_000)), None);
+}
+
+#[test]
+fn what_is_held_does_not_expire_and_what_cannot_be_read_waits_for_its_turn() {
+    let (mail, mut schedule) = (
+        Mail::new(),
+        Schedule::new(super::tables::overriding("a.example", Action::Hold)),
+    );
+    schedule.insert(&mail.to(&[("a.example", 1)], 1), 5_000);
+    let unread = mail.to(&[("b.example", 1)], 1);
+    schedule.insert(&unread, 5_000);
+    let held = schedule.place(&Key::Hold("one".into())).unwrap();
+    schedule.set_failure(held, Some(failure()));
+    failing(&mut schedule, Some(failure()));
+    let found = taken(schedule.take_overdue(LIMITS, 5_000)).unwrap();
+    assert_eq!(found.ticket.id, unread.id);
+    schedule.release(found.ticket, 9_000, Reading::Failed, 5_000);
+    assert_eq!(taken(schedule.take_overdue(LIMITS, 5_000)), None);
+    assert!(taken(schedule.take_overdue(LIMITS, 9_000)).is_some());
+}

@@ -1,0 +1,80 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Default)]
+struct Node {
+    link: Link,
+}
+
+impl Linked for Node {
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+}
+
+fn in_order(slab: &mut Slab<Node>, list: List) -> Vec<u32> {
+    let mut order = Vec::new();
+    let mut at = list.first();
+    while at != NONE {
+        order.push(at);
+        at = slab[at].link.next();
+    }
+    order
+}
+
+#[test]
+fn numbers_are_used_again_and_chunks_are_never_copied() {
+    let mut slab = Slab::default();
+    let numbers: Vec<_> = (0..3000_u32).map(|value| slab.insert(value)).collect();
+    assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
+    assert_eq!((slab.count(), slab.end()), (3000, 3000));
+    assert_eq!(slab.remove(1500), Some(1500));
+    assert_eq!(slab.remove(7), Some(7));
+    assert_eq!(
+        (slab.remove(7), slab.get(7), slab.get(9999)),
+        (None, None, None)
+    );
+    assert_eq!(
+        (slab.insert(1), slab.insert(2), slab.insert(3)),
+        (7, 1500, 3000)
+    );
+    assert_eq!((slab[7], slab.count()), (1, 3001));
+}
+
+proptest! {
+    /// Pushes, pops and removals in the middle against a vector.
+    #[test]
+    fn a_list_is_what_a_vector_would_be(steps in prop::collection::vec((0..4_u8, any::<u8>()), 0..200)) {
+        let mut slab = Slab::default();
+        let (mut list, mut model) = (List::default(), Vec::new());
+        for (step, which) in steps {
+            match step {
+                0 | 1 => {
+                    let index = slab.insert(Node::default());
+                    list.push(&mut slab, index);
+                    model.push(index);
+                }
+                2 => {
+                    let first = (!model.is_empty()).then(|| model.remove(0));
+                    prop_assert_eq!(list.pop(&mut slab), first);
+                    first.map(|index| slab.remove(index));
+                }
+                _ if model.is_empty() => {}
+                _ => {
+                    let index = model.remove(usize::from(which) % model.len());
+                    list.remove(&mut slab, index);
+                    slab.remove(index);
+                }
+            }
+            prop_assert_eq!(in_order(&mut slab, list), model.clone());
+        }
+        let mut all = List::default();
+        let alone = slab.insert(Node::default());
+        all.push(&mut slab, alone);
+        all.append(&mut slab, &mut list);
+        prop_assert!(list.is_empty());
+        model.insert(0, alone);
+        prop_assert_eq!(in_order(&mut slab, all), model);
+    }
+}

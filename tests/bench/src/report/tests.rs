@@ -1,0 +1,102 @@
+use super::*;
+use crate::server::SERVERS;
+use crate::workload::WORKLOADS;
+
+fn series(server: &str, workload: &str, rates: &[f64]) -> Series {
+    let outcome = |rate: &f64| {
+        let figures = Figures {
+            messages: 10,
+            accepted_per_s: Some(*rate),
+            delivered_per_s: Some(*rate),
+            cpu_s_per_1000: Some(0.5),
+            peak_pss_mib: Some(1.0),
+            syncs_per_message: Some(0.1),
+            p50_ms: Some(1.0),
+            p99_ms: Some(2.0),
+        };
+        Outcome {
+            figures,
+            facts: Vec::new(),
+        }
+    };
+    Series {
+        server: *SERVERS.iter().find(|one| one.name == server).unwrap(),
+        workload: *WORKLOADS.iter().find(|one| one.name == workload).unwrap(),
+        disk: "bare".into(),
+        runs: rates.iter().map(outcome).collect(),
+    }
+}
+
+fn idle() -> Series {
+    let mut outcome = Outcome::default();
+    outcome.figures.peak_pss_mib = Some(90.0);
+    outcome.add("PSS with 10,000, MiB", 90.0);
+    Series {
+        runs: vec![outcome],
+        ..series(OURS, "idle", &[])
+    }
+}
+
+fn results() -> Results {
+    let mut disk = Disk::new("bare");
+    disk.syncs.push(Sync {
+        p50_ms: 0.5,
+        p99_ms: 1.0,
+    });
+    let mut results = Results::default();
+    let all = vec![
+        series(OURS, "B", &[300.0, 100.0, 200.0]),
+        series(YARDSTICK, "B", &[50.0, 150.0]),
+        series(OURS, "C", &[900.0]),
+        idle(),
+    ];
+    results.add(disk, all);
+    results
+}
+
+#[test]
+fn rows_are_runs_then_their_median_with_the_ratio() {
+    let text = csv(&results());
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 1 + 4 + 3 + 2 + 2);
+    assert_eq!(
+        lines[4],
+        "postroad,B,bare,durable,median,50,4096,10,200,200,0.500,1.0,0.100,1.000,2.000,2.00"
+    );
+    assert!(lines[7].ends_with(",1.00"), "{}", lines[7]);
+    assert_eq!(
+        lines[10],
+        "postroad,idle,bare,durable,1,10000,0,0,,,,90.0,,,,"
+    );
+    let columns = |line: &str| line.split(',').count();
+    assert!(lines.iter().all(|line| columns(line) == columns(HEADER)));
+}
+
+#[test]
+fn what_was_asked_stands_beside_what_was_reached() {
+    let text = asked::table(&results());
+    for row in [
+        "| B | bare | times Postfix tuned | ≥ 7 | 2.00 | **no** |",
+        "| B | bare | peak PSS, MiB | ≤ 64 | 1.00 | yes |",
+        "| C | bare | p99 of end of data to 250, in syncs | ≤ 3 | 4.00 | **no** |",
+        "| idle | bare | PSS with 10,000, MiB | ≤ 150 | 90.00 | yes |",
+    ] {
+        assert!(text.contains(row), "{row} is not in\n{text}");
+    }
+    assert!(
+        !text.contains("| C | bare | times"),
+        "nothing to compare with"
+    );
+}
+
+#[test]
+fn the_plot_has_a_bar_for_each_stream_and_the_page_has_it_all() {
+    let results = results();
+    assert_eq!(plot(&results).matches("<rect x").count(), 3);
+    let page = page(&results);
+    assert!(page.contains("| bare | 0.500 | 1.000 | 1 |"), "{page}");
+    assert!(
+        page.contains("| C | bare | postroad | durable | 1 | 900 | 900 | – |"),
+        "{page}"
+    );
+}

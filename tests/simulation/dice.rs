@@ -1,0 +1,44 @@
+//! Chance that follows from a seed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// A source of chance. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(Rc<Cell<u64>>);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Rc::new(Cell::new(seed)))
+    }
+
+    /// A source of its own, so that what one part asks for moves nothing for the others.
+    pub(crate) fn split(&self) -> Self {
+        Self::new(self.next())
+    }
+
+    /// `SplitMix64`.
+    pub(crate) fn next(&self) -> u64 {
+        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// At least `from`, less than `to`.
+    pub(crate) fn between(&self, from: u64, to: u64) -> u64 {
+        from + self.next() % (to - from)
+    }
+
+    /// True in so many of 1,000 cases.
+    pub(crate) fn permille(&self, cases: u64) -> bool {
+        self.between(0, 1000) < cases
+    }
+
+    /// In 0..=1.
+    #[expect(clippy::cast_precision_loss, reason = "dice")]
+    pub(crate) fn share(&self) -> f64 {
+        self.between(0, 1001) as f64 / 1000.0
+    }
+}
