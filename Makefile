@@ -28,13 +28,13 @@ deny: ## licences, sources and known vulnerabilities of all crates (installs car
 unit: ## tests that need nothing but cargo
 	@tests/run unit
 
-process: ## the relay program against a real Postfix
+process: ## the relay program against Postfix, Exim, OpenSMTPD, aiosmtpd, and kill -9
 	@tests/run process
 
 cluster-test: ## chart, operator and relays on a real cluster (KUBECONFIG, or one made here)
 	@tests/run cluster
 
-soak: ## what takes minutes and gigabytes: a restart with a million messages waiting
+soak: ## what takes minutes and gigabytes: thousands of simulated power cuts (POSTROAD_SEEDS=5000), a hundred kill -9 (POSTROAD_ROUNDS=100), a restart with a million messages waiting
 	@tests/run soak
 
 bench: ## side by side with Postfix, Exim and OpenSMTPD on this machine; over an hour (BENCH="--runs 1 --workloads C" for less)

@@ -27,6 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "postroad-spool",
         ],
     ),
+    // Tests and nothing else: nobody can link it.
+    ("postroad-simulation", &[]),
     ("postroad-message", &["postroad-smtp"]),
     (
         "postroad-relay",
@@ -54,6 +56,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "postroad-relay",
         &["kube-client", "kube-core", "k8s-openapi"],
         "pods have no API token",
+    ),
+    (
+        "postroad-relay",
+        &["turmoil"],
+        "the program has the system's network and clock",
     ),
     (
         "postroad-api",

@@ -1,4 +1,4 @@
-//! The real relay program against a real Postfix and clients that misbehave, on loopback.
+//! The real relay program against real and scripted servers, and clients that misbehave, on loopback.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,6 +6,8 @@
     reason = "test code: a panic is how it says no"
 )]
 
+#[path = "process/crash.rs"]
+mod crash;
 #[path = "process/delivery.rs"]
 mod delivery;
 #[path = "process/devices.rs"]
@@ -18,8 +20,14 @@ mod direct;
 mod durability;
 #[path = "process/lifecycle.rs"]
 mod lifecycle;
+#[path = "process/passthrough.rs"]
+mod passthrough;
+#[path = "process/peers.rs"]
+mod peers;
 #[path = "process/reports.rs"]
 mod reports;
+#[path = "process/scripted.rs"]
+mod scripted;
 #[path = "process/space.rs"]
 mod space;
 #[path = "process/upstreams.rs"]

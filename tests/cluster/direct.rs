@@ -17,7 +17,9 @@ async fn mail_goes_to_the_mail_exchanger_of_its_domain_and_so_does_its_bounce() 
     let binding = world.binding().await;
     // Live: the pod that has sent to an upstream now sends by itself.
     let pod = pod(&world).await;
-    world.delivering(1, "{direct: {ipFamilies: [IPv4]}}").await;
+    let network = format!("{}/32", provider::address());
+    let direct = format!("{{direct: {{ipFamilies: [IPv4], allowedNetworks: ['{network}']}}}}");
+    world.delivering(1, &direct).await;
     let domain = domain(&world).await;
     world.shows("UpstreamReady", "True", Some("Direct")).await;
     let exchanger = Exchanger::start("0.0.0.0", PORT, Manner::Plain).await;

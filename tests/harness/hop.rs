@@ -19,7 +19,7 @@ pub const END: &str = ".";
 /// What a hop does instead of saying yes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Act {
-    /// Replies, CRLF is added; then closes if that was 421.
+    /// Replies, CRLF is added; then closes if that was 421, or if it was in the middle of content.
     Say(&'static str),
     /// Sends these octets and closes.
     Cut(&'static str),
@@ -80,6 +80,7 @@ struct Record {
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Said {
     Yes,
+    Go,
     No,
     Goodbye,
 }
@@ -123,6 +124,15 @@ impl Hop {
     #[must_use]
     pub fn heard(&self) -> Vec<String> {
         self.shared.record().heard.clone()
+    }
+
+    /// How often it was at a step that begins so.
+    #[must_use]
+    pub fn asked(&self, step: &str) -> usize {
+        let record = self.shared.record();
+        let counts = record.counts.iter();
+        let found = counts.filter(|(asked, _)| asked.starts_with(step));
+        found.map(|(_, count)| count).sum()
     }
 
     /// Every message so far.
@@ -212,7 +222,11 @@ impl Dialogue {
                 self.answer(&command, &yes).await
             }
             "RCPT" => {
-                let said = self.answer(&command, "250 2.1.5 ok").await?;
+                let yes = match self.message.mail.is_empty() {
+                    true => "503 5.5.1 MAIL first",
+                    false => "250 2.1.5 ok",
+                };
+                let said = self.answer(&command, yes).await?;
                 if said == Said::Yes {
                     self.message.recipients.push(command);
                 }
@@ -220,16 +234,22 @@ impl Dialogue {
             }
             "MAIL" => {
                 let said = self.answer(&command, "250 2.1.0 ok").await?;
-                self.message = Taken {
-                    mail: command,
-                    ..Taken::default()
-                };
+                self.message = Taken::default();
+                if said == Said::Yes {
+                    self.message.mail = command;
+                }
                 Ok(said)
             }
-            "DATA" => match self.answer(&command, "354 go").await? {
-                Said::Yes => self.data().await,
-                said => Ok(said),
-            },
+            "DATA" => {
+                let yes = match self.message.recipients.is_empty() {
+                    true => "554 5.5.1 for nobody",
+                    false => "354 go",
+                };
+                match self.answer(&command, yes).await? {
+                    Said::Go => self.data().await,
+                    said => Ok(said),
+                }
+            }
             "BDAT" => self.chunk(&command).await,
             "QUIT" => {
                 self.answer(&command, "221 bye").await?;
@@ -243,11 +263,9 @@ impl Dialogue {
     async fn data(&mut self) -> std::io::Result<Said> {
         let mut line = self.content_line().await?;
         if let Some(act) = self.shared.ask(CONTENT) {
-            let said = self.act(act).await?;
-            if said != Said::Yes {
-                // Whatever is still to come is nobody's.
-                return Ok(Said::Goodbye);
-            }
+            self.act(act).await?;
+            // Whatever is still to come is nobody's.
+            return Ok(Said::Goodbye);
         }
         while line != b".\r\n" {
             let plain = line.strip_prefix(b".").unwrap_or(&line);
@@ -270,6 +288,7 @@ impl Dialogue {
             .read_exact(&mut self.message.content[begin..])
             .await?;
         match words.next() {
+            Some(_) if self.message.recipients.is_empty() => self.say("503 5.5.1 for nobody").await,
             Some(_) => self.end(command).await,
             None => self.answer(command, "250 2.0.0 ok").await,
         }
@@ -280,7 +299,7 @@ impl Dialogue {
         let act = self.shared.ask(step);
         let message = std::mem::take(&mut self.message);
         let refused = matches!(act, Some(Act::Say(text)) if !text.starts_with('2'));
-        if !refused && !message.recipients.is_empty() {
+        if !refused {
             self.shared.record().taken.push(message);
         }
         match act {
@@ -318,7 +337,8 @@ impl Dialogue {
             .await?;
         Ok(match text.as_bytes() {
             [b'4', b'2', b'1', ..] => Said::Goodbye,
-            [b'2' | b'3', ..] => Said::Yes,
+            [b'2', ..] => Said::Yes,
+            [b'3', ..] => Said::Go,
             _ => Said::No,
         })
     }

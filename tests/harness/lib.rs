@@ -14,13 +14,16 @@
 pub mod client;
 pub mod dns;
 pub mod exchanger;
+pub mod hop;
 pub mod kubernetes;
+pub mod peer;
 pub mod pki;
 pub mod provider;
 pub mod relay;
 
+use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as broken; generous, because two cores run everything.
@@ -47,25 +50,47 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
     }
 }
 
-/// A port of the loopback interface that is free and that no other test of this process gets.
-///
-/// Below the range that the kernel hands out for outgoing connections, so that none of those takes it meanwhile.
+/// Ports below the range that the kernel hands out for outgoing connections, so that none of those takes one meanwhile.
+const PORTS: std::ops::Range<u16> = 11_000..31_000;
+
+/// Ports that a test program claims together. Several may run side by side; whoever has the first one bound owns all.
+const BLOCK: usize = 500;
+
+/// What a test program owns.
+struct Ports {
+    claims: Vec<TcpListener>,
+    left: std::ops::Range<u16>,
+}
+
+/// A port of the loopback interface that is free and that no other test gets.
 ///
 /// # Panics
 /// If there is none left.
 #[must_use]
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 11_000;
-    const COUNT: u16 = 20_000;
-    // Test programs may run side by side: each begins elsewhere.
-    let own = u16::try_from(std::process::id() % 97).unwrap() * 200;
-    for _ in 0..COUNT {
-        let offset = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let port = FIRST + offset;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+    static PORTS: Mutex<Ports> = Mutex::new(Ports {
+        claims: Vec::new(),
+        left: 0..0,
+    });
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(port) = ports.left.find(is_free) {
             return port;
         }
+        ports.claim();
     }
-    panic!("no free port")
+}
+
+impl Ports {
+    fn claim(&mut self) {
+        for first in PORTS.step_by(BLOCK) {
+            if let Ok(claim) = TcpListener::bind(("127.0.0.1", first)) {
+                self.claims.push(claim);
+                self.left = first + 1..first + u16::try_from(BLOCK).unwrap();
+                return;
+            }
+        }
+        panic!("no free port");
+    }
 }

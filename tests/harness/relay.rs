@@ -108,6 +108,23 @@ impl Relay {
     /// # Panics
     /// If it does not start.
     pub async fn start(&mut self) {
+        self.spawn();
+        let port = self.config.health.listen.port();
+        let mut child = self.child.as_mut();
+        eventually("the relay to be ready", async || {
+            let ended = child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none(), "the relay has ended: {ended:?}");
+            let answer = http_get(port, "/readyz").await?;
+            answer.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await;
+    }
+
+    /// Starts the program.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn spawn(&mut self) {
         self.write_config();
         let log = std::fs::File::options()
             .create(true)
@@ -123,12 +140,6 @@ impl Relay {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        let port = self.config.health.listen.port();
-        eventually("the relay to be ready", async || {
-            let answer = http_get(port, "/readyz").await?;
-            answer.starts_with("HTTP/1.1 200").then_some(())
-        })
-        .await;
     }
 
     /// Writes the configuration; a running relay takes it over by itself.

@@ -39,6 +39,9 @@ impl World {
         delivery.default_route = Target::Direct;
         delivery.direct.nameservers = vec![dns.address];
         delivery.direct.port = port;
+        delivery.direct.allowed_networks = ["127.0.0.0/8", "::1/128"]
+            .map(|network| network.parse().unwrap())
+            .into();
         relay.start().await;
         Self {
             relay,
@@ -190,6 +193,29 @@ async fn mail_waits_while_the_dns_is_broken_and_goes_when_it_is_mended() {
     world.relay.drained().await;
     assert_eq!(world.relay.status().await.totals.failed, 0);
     assert!(world.sender.taken().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_a_private_network_waits_and_the_status_names_the_field() {
+    let world = World::start().await;
+    world.dns.mx("example.org", 10, "inside.example.net");
+    world.dns.address("inside.example.net", "10.1.2.3");
+    // The relay allows loopback networks, and this one only if it were named.
+    world.send(&["b@example.org"]).await;
+    let failing = eventually("the failure in the status", async || {
+        let destinations = world.relay.status().await.queue.destinations;
+        destinations.into_iter().find_map(|one| one.failing)
+    })
+    .await;
+    assert_eq!(
+        failing.reason,
+        FailureReason::NetworkNotAllowed,
+        "{failing:?}"
+    );
+    let field = "delivery.direct.allowedNetworks";
+    assert!(failing.message.contains(field), "{failing:?}");
+    assert!(!failing.message.contains("10.1.2.3"), "{failing:?}");
+    assert_eq!(world.relay.status().await.totals.failed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,144 +1,14 @@
 //! What senders are told: the real relay, and a next hop that does as it is told.
 
-use std::sync::{Arc, Mutex};
-
 use harness::client::Client;
 use harness::eventually;
+use harness::hop::{Act, Hop};
 use harness::relay::Relay;
 use postroad_config::ListenerName;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
 const SENDER: &str = "a@example.com";
 const CONTENT: &str = "Subject: hello\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Transfer-Encoding: 8bit\r\n\r\ngr\u{fc}n, the colour of the meadows\r\n";
-
-/// What the hop says to a command instead of yes, at the n-th time that it hears it, from 0.
-type Answer = dyn Fn(&str, usize) -> Option<&'static str> + Send + Sync;
-
-/// A message as it was taken.
-#[derive(Clone, Debug, Default)]
-struct Taken {
-    mail: String,
-    recipients: Vec<String>,
-    content: String,
-}
-
-impl Taken {
-    /// Whether it is a report: from nobody.
-    fn is_report(&self) -> bool {
-        self.mail.starts_with("MAIL FROM:<>")
-    }
-}
-
-/// A next hop in plaintext.
-#[derive(Clone)]
-struct Hop {
-    port: u16,
-    keywords: &'static [&'static str],
-    answer: Arc<Answer>,
-    heard: Arc<Mutex<Vec<String>>>,
-    taken: Arc<Mutex<Vec<Taken>>>,
-}
-
-impl Hop {
-    async fn start(
-        keywords: &'static [&'static str],
-        answer: impl Fn(&str, usize) -> Option<&'static str> + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let hop = Self {
-            port: listener.local_addr().unwrap().port(),
-            keywords,
-            answer: Arc::new(answer),
-            heard: Arc::default(),
-            taken: Arc::default(),
-        };
-        let serving = hop.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let hop = serving.clone();
-                // A connection that breaks is the relay's to judge.
-                tokio::spawn(async move { hop.serve(stream).await.ok() });
-            }
-        });
-        hop
-    }
-
-    fn taken(&self) -> Vec<Taken> {
-        self.taken.lock().unwrap().clone()
-    }
-
-    fn reports(&self) -> Vec<Taken> {
-        self.taken().into_iter().filter(Taken::is_report).collect()
-    }
-
-    async fn report(&self) -> Taken {
-        eventually("a report", async || self.reports().pop()).await
-    }
-
-    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        stream.write_all(b"220 hop\r\n").await?;
-        let mut taken = Taken::default();
-        let mut line = String::new();
-        while stream.read_line(&mut line).await? > 0 {
-            let command = std::mem::take(&mut line).trim_end().to_owned();
-            let reply = self.reply(&command);
-            stream.write_all(reply.as_bytes()).await?;
-            match command.get(..4) {
-                Some("MAIL") => {
-                    taken = Taken {
-                        mail: command,
-                        ..Taken::default()
-                    }
-                }
-                Some("RCPT") if reply.starts_with('2') => taken.recipients.push(command),
-                Some("DATA") if reply.starts_with('3') => {
-                    taken.content = read_content(&mut stream).await?;
-                    self.taken.lock().unwrap().push(std::mem::take(&mut taken));
-                    stream.write_all(b"250 2.0.0 taken\r\n").await?;
-                }
-                Some("QUIT") => return Ok(()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn reply(&self, command: &str) -> String {
-        let mut heard = self.heard.lock().unwrap();
-        let before = heard.iter().filter(|one| *one == command).count();
-        heard.push(command.to_owned());
-        if let Some(answer) = (self.answer)(command, before) {
-            return format!("{answer}\r\n");
-        }
-        match command.get(..4) {
-            Some("EHLO") => {
-                let keywords = self.keywords.iter();
-                let lines: String = keywords.map(|word| format!("250-{word}\r\n")).collect();
-                format!("250-hop\r\n{lines}250 HELP\r\n")
-            }
-            Some("DATA") => "354 go\r\n".to_owned(),
-            Some("QUIT") => "221 bye\r\n".to_owned(),
-            _ => "250 2.0.0 ok\r\n".to_owned(),
-        }
-    }
-}
-
-async fn read_content(stream: &mut BufReader<TcpStream>) -> std::io::Result<String> {
-    let mut content = String::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if line == ".\r\n" {
-            return Ok(content);
-        }
-        content.push_str(line.strip_prefix('.').unwrap_or(&line));
-    }
-}
 
 /// A relay that tries again at once.
 async fn relay(hop: &Hop) -> Relay {
@@ -168,7 +38,7 @@ async fn send(relay: &Relay, mail: &str, recipients: &[&str]) {
 async fn notify_ret_envid_and_orcpt_make_the_report() {
     let refuse = |command: &str, _| {
         let refused = command.starts_with("RCPT TO:<r");
-        refused.then_some("550 5.1.1 no such user")
+        refused.then_some(Act::Say("550 5.1.1 no such user"))
     };
     let hop = Hop::start(&["8BITMIME"], refuse).await;
     let relay = relay(&hop).await;
@@ -191,9 +61,9 @@ async fn notify_ret_envid_and_orcpt_make_the_report() {
         "\r\nContent-Type: message/rfc822\r\n",
         "\r\n\r\ngr\u{fc}n, the colour of the meadows\r\n",
     ] {
-        assert!(report.content.contains(text), "{text}: {}", report.content);
+        assert!(report.text().contains(text), "{text}: {}", report.text());
     }
-    assert_eq!(report.content.matches("\r\nFinal-Recipient: ").count(), 2);
+    assert_eq!(report.text().matches("\r\nFinal-Recipient: ").count(), 2);
     relay.drained().await;
     assert_eq!(hop.reports().len(), 1);
 }
@@ -209,7 +79,7 @@ async fn success_is_reported_here_only_if_the_next_hop_does_not_report_it() {
         "\r\nSubject: Your message was passed on\r\n",
         "\r\nAction: relayed\r\nStatus: 2.0.0\r\n",
     ] {
-        assert!(report.content.contains(text), "{text}: {}", report.content);
+        assert!(report.text().contains(text), "{text}: {}", report.text());
     }
 
     let with = Hop::start(&["8BITMIME", "DSN"], |_, _| None).await;
@@ -232,8 +102,8 @@ async fn a_hundred_recipients_have_each_their_outcome_and_one_report() {
     let answer = |command: &str, before| {
         let number = command.strip_prefix("RCPT TO:<r")?.split('@').next()?;
         match (number.parse::<u32>().ok()? % 3, before) {
-            (0, _) => Some("550 5.1.1 no such user"),
-            (1, 0) => Some("450 4.2.1 not now"),
+            (0, _) => Some(Act::Say("550 5.1.1 no such user")),
+            (1, 0) => Some(Act::Say("450 4.2.1 not now")),
             _ => None,
         }
     };
@@ -245,19 +115,25 @@ async fn a_hundred_recipients_have_each_their_outcome_and_one_report() {
     relay.drained().await;
     let reports = hop.reports();
     assert_eq!(reports.len(), 1);
-    let content = &reports[0].content;
+    let content = reports[0].text();
     assert_eq!(content.matches("\r\nAction: failed\r\n").count(), 34);
     assert_eq!(content.matches("\r\nFinal-Recipient: ").count(), 34);
+    let third = |rest: usize| -> Vec<String> {
+        let numbers = (0..100).filter(|number| number % 3 == rest);
+        numbers
+            .map(|n| format!("RCPT TO:<r{n}@example.org>"))
+            .collect()
+    };
     let messages = hop.taken().into_iter().filter(|taken| !taken.is_report());
-    let taken: Vec<usize> = messages.map(|taken| taken.recipients.len()).collect();
-    assert_eq!(taken, [33, 33], "at once, and when they are tried again");
+    let taken: Vec<Vec<String>> = messages.map(|taken| taken.recipients).collect();
+    assert_eq!(taken, [third(2), third(1)], "at once, and when tried again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delay_is_reported_once_and_then_the_mail_arrives() {
     let answer = |command: &str, before| {
         let put_off = command.starts_with("RCPT TO:<r") && before < 4;
-        put_off.then_some("450 4.2.1 not now")
+        put_off.then_some(Act::Say("450 4.2.1 not now"))
     };
     let hop = Hop::start(&["8BITMIME"], answer).await;
     let mut relay = Relay::for_port(hop.port);
@@ -274,7 +150,7 @@ async fn a_delay_is_reported_once_and_then_the_mail_arrives() {
         "\r\nAction: delayed\r\nStatus: 4.2.1\r\n",
         "\r\nWill-Retry-Until: ",
     ] {
-        assert!(reports[0].content.contains(text), "{}", reports[0].content);
+        assert!(reports[0].text().contains(text), "{}", reports[0].text());
     }
     assert_eq!(hop.taken().len(), 2, "the report and the message");
 }
@@ -286,7 +162,8 @@ async fn eight_bit_content_is_converted_for_a_next_hop_that_does_not_take_it() {
     send(&relay, "", &["<r1@example.org>"]).await;
     let taken = eventually("the message", async || hop.taken().pop()).await;
     assert!(!taken.mail.contains("BODY="), "{}", taken.mail);
-    assert!(taken.content.is_ascii(), "{}", taken.content);
+    let content = taken.text();
+    assert!(content.is_ascii(), "{content}");
     let text = "Content-Transfer-Encoding: quoted-printable\r\n\r\ngr=C3=BCn, the colour of the meadows\r\n";
-    assert!(taken.content.contains(text), "{}", taken.content);
+    assert!(content.contains(text), "{content}");
 }

@@ -1,85 +1,11 @@
 //! What the relay finds out about its upstreams, and what they say that is not about one message.
 
-use std::sync::{Arc, Mutex};
-
+use harness::hop::{Act, Hop};
 use harness::provider::Provider;
 use harness::relay::Relay;
 use harness::{eventually, free_port};
 use postroad_config::status::{FailureReason, RelayStatus, UpstreamState, UpstreamStatus};
 use postroad_config::{ListenerName, Upstream, UpstreamTls};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-
-/// What a scripted upstream says to a command instead of yes; with 421, or nothing, it closes.
-type Answer = dyn Fn(&str) -> Option<&'static str> + Send + Sync;
-
-/// An upstream in plaintext that takes everything but what the script says.
-#[derive(Clone)]
-struct Sink {
-    port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
-    answer: Arc<Mutex<Arc<Answer>>>,
-}
-
-impl Sink {
-    async fn start(answer: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let sink = Self {
-            port: listener.local_addr().unwrap().port(),
-            heard: Arc::default(),
-            answer: Arc::new(Mutex::new(Arc::new(answer))),
-        };
-        let serving = sink.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let sink = serving.clone();
-                // A connection that breaks is the relay's to judge.
-                tokio::spawn(async move { sink.serve(stream).await.ok() });
-            }
-        });
-        sink
-    }
-
-    /// Takes everything from now on.
-    fn mend(&self) {
-        *self.answer.lock().unwrap() = Arc::new(|_| None);
-    }
-
-    fn heard(&self) -> Vec<String> {
-        self.heard.lock().unwrap().clone()
-    }
-
-    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        stream.write_all(b"220 sink\r\n").await?;
-        let mut content = false;
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).await? == 0 {
-                return Ok(());
-            }
-            let line = line.trim_end();
-            if content && line != "." {
-                continue;
-            }
-            self.heard.lock().unwrap().push(line.to_owned());
-            let answer = Arc::clone(&self.answer.lock().unwrap());
-            let reply = answer(line).unwrap_or(match line {
-                "DATA" => "354 go",
-                "QUIT" => "221 bye",
-                _ => "250 ok",
-            });
-            if reply.is_empty() {
-                return Ok(());
-            }
-            stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
-            content = reply.starts_with("354");
-            if reply.starts_with("421") || reply.starts_with("221") {
-                return Ok(());
-            }
-        }
-    }
-}
 
 async fn first(relay: &Relay) -> UpstreamStatus {
     relay.status().await.upstreams.remove(0)
@@ -153,7 +79,7 @@ async fn a_server_that_comes_back_shows_without_any_mail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_is_one_connection_without_mail_when_it_starts_and_when_something_changed() {
-    let sink = Sink::start(|_| None).await;
+    let sink = Hop::start(&[], |_, _| None).await;
     let mut relay = Relay::for_port(sink.port);
     relay.start().await;
     becomes(&relay, UpstreamState::Ready).await;
@@ -185,7 +111,11 @@ async fn a_check_is_one_connection_without_mail_when_it_starts_and_when_somethin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn goodbye_before_the_message_was_judged_holds_the_mail_and_costs_no_attempt() {
-    let sink = Sink::start(|line| line.starts_with("MAIL").then_some("421 4.7.0 enough")).await;
+    let sink = Hop::start(&[], |line, _| {
+        line.starts_with("MAIL")
+            .then_some(Act::Say("421 4.7.0 enough"))
+    })
+    .await;
     let mut relay = Relay::for_port(sink.port);
     relay.start().await;
     for _ in 0..5 {
@@ -213,7 +143,10 @@ async fn goodbye_before_the_message_was_judged_holds_the_mail_and_costs_no_attem
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_hangs_up_before_the_message_was_judged_holds_the_mail() {
-    let sink = Sink::start(|line| line.starts_with("RCPT").then_some("")).await;
+    let sink = Hop::start(&[], |line, _| {
+        line.starts_with("RCPT").then_some(Act::Cut(""))
+    })
+    .await;
     let mut relay = Relay::for_port(sink.port);
     relay.start().await;
     for _ in 0..5 {
@@ -239,9 +172,9 @@ async fn an_upstream_that_hangs_up_before_the_message_was_judged_holds_the_mail(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_bring_about_a_hold_are_put_off_and_the_others_go() {
-    let sink = Sink::start(|line| match line {
-        "RCPT TO:<poison@example.org>" => Some("421 4.3.0 ouch"),
-        "MAIL FROM:<stranger@example.com>" => Some("530 5.7.0 who are you"),
+    let sink = Hop::start(&[], |line, _| match line {
+        "RCPT TO:<poison@example.org>" => Some(Act::Say("421 4.3.0 ouch")),
+        "MAIL FROM:<stranger@example.com>" => Some(Act::Say("530 5.7.0 who are you")),
         _ => None,
     })
     .await;
@@ -267,7 +200,11 @@ async fn messages_that_bring_about_a_hold_are_put_off_and_the_others_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_recipient_for_whom_a_login_is_demanded_stops_nobody_elses_mail() {
-    let sink = Sink::start(|line| line.contains("private@").then_some("530 5.7.0 log in")).await;
+    let sink = Hop::start(&[], |line, _| {
+        line.contains("private@")
+            .then_some(Act::Say("530 5.7.0 log in"))
+    })
+    .await;
     let mut relay = Relay::for_port(sink.port);
     relay.start().await;
     send(&relay, &["private@example.org", "b@example.org"]).await;

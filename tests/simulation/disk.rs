@@ -6,8 +6,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use postroad_spool::sim::{Fault, SimDisk};
 use postroad_spool::{File, FileSystem, Space};
@@ -55,10 +55,18 @@ impl Disk {
         self.disk.fill();
     }
 
-    /// Nothing fails any more, everything fits.
+    /// Everything fits again.
+    pub(crate) fn empty(&self) {
+        self.disk.unbound();
+    }
+
+    /// Nothing fails any more.
     pub(crate) fn mend(&self) {
         self.disk.mend();
-        self.disk.unbound();
+    }
+
+    /// No cut is to come any more.
+    pub(crate) fn keep_power(&self) {
         if self.has_power() {
             self.left.store(NEVER, Ordering::Relaxed);
         }

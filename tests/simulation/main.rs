@@ -11,7 +11,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stderr,
+    clippy::panic,
     reason = "test code: a panic is how it says no"
 )]
 
@@ -49,12 +49,16 @@ fn accepted_mail_is_delivered_or_bounced_or_queued() {
     }
     let seeds = number("POSTROAD_SEEDS").unwrap_or(SEEDS);
     let runs = all(seeds);
-    let failed = runs.iter().find_map(|run| Some((run, run.verdict().err()?)));
-    if let Some((run, error)) = failed {
+    let failed: Vec<&Run> = runs.iter().filter(|run| run.verdict().is_err()).collect();
+    if let Some(first) = failed.first() {
+        for error in failed.iter().filter_map(|run| run.verdict().err()) {
+            eprintln!("{error}");
+        }
         panic!(
-            "{error}\n{}\nrun it again: POSTROAD_SEED={} cargo test -p postroad-simulation -- --nocapture",
-            run.story(),
-            run.seed
+            "{} of {seeds} seeds fail; the first:\n{}\nrun it again: POSTROAD_SEED={} cargo test -p postroad-simulation -- --nocapture",
+            failed.len(),
+            first.story(),
+            first.seed
         );
     }
     let sum = |of: fn(&Run) -> usize| runs.iter().map(of).sum::<usize>();
@@ -79,14 +83,18 @@ fn a_seed_is_always_the_same_run() {
 
 #[test]
 fn mail_that_was_not_flushed_is_missed() {
-    let missed = (0..SEEDS_WITHOUT_FLUSHES).find_map(|seed| run(seed, Flushes::None).verdict().err());
+    let missed =
+        (0..SEEDS_WITHOUT_FLUSHES).find_map(|seed| run(seed, Flushes::None).verdict().err());
     let error = missed.expect("nothing of what was not flushed was missed");
     assert!(error.contains("lost"), "{error}");
 }
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
 }
 
 /// Runs seeds on as many threads as there are cores, each run on one; in order of the seeds.
@@ -105,7 +113,10 @@ fn all(seeds: u64) -> Vec<Run> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut runs: Vec<Run> = thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
     });
     runs.sort_by_key(|run| run.seed);
     runs

@@ -48,7 +48,7 @@ pub(crate) struct Event {
 }
 
 /// A run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// In order.
     pub(crate) events: Vec<Event>,

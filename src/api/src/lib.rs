@@ -31,10 +31,10 @@ pub use relay::{
     Access, Amounts, AuthMode, CONNECTION_KIB, Delivery, DestinationSummary, Direct, DirectLimits,
     DirectTls, DirectTlsMode, DomainPattern, Endpoint, EndpointPort, IpFamily, Limits, Listener,
     ListenerTls, Listeners, MEMORY_LIMIT, MEMORY_MIB, MEMORY_TOO_SMALL, MESSAGES_PER_VOLUME, Match,
-    Network, Override, OverrideAction, QueueSummary, Rate, RateUnit, ReplicaState, ReplicaStatus,
-    Resources, Retry, Route, STORAGE_TOO_SMALL, Service, ServiceType, SmtpRelay, SmtpRelaySpec,
-    SmtpRelayStatus, Storage, StorageMode, StorageType, Target, TlsSource, TlsStatus, Upstream,
-    UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode, UserName,
+    Network, Override, OverrideAction, PrivateNetwork, QueueSummary, Rate, RateUnit, ReplicaState,
+    ReplicaStatus, Resources, Retry, Route, STORAGE_TOO_SMALL, Service, ServiceType, SmtpRelay,
+    SmtpRelaySpec, SmtpRelayStatus, Storage, StorageMode, StorageType, Target, TlsSource,
+    TlsStatus, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode, UserName,
 };
 
 /// The API group.

@@ -20,7 +20,7 @@ pub use access::{Access, Limits, Network};
 pub use delivery::{
     Delivery, Retry, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
 };
-pub use direct::{Direct, DirectLimits, DirectTls, DirectTlsMode, IpFamily};
+pub use direct::{Direct, DirectLimits, DirectTls, DirectTlsMode, IpFamily, PrivateNetwork};
 pub use listeners::{AuthMode, Listener, ListenerTls, Listeners};
 pub use rate::{Rate, RateUnit};
 pub use resources::{Amounts, Resources};

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | content of messages on their way in and out | 256 MiB: [`CONTENT_BYTES`] | `limits.memoryBytes`, of which [`usable`] is handed out: 208 MiB |
 //! | the index of the queue and the schedule | 128 MiB: [`INDEX_BYTES`] | `limits.indexBytes`: how much may be queued |
-//! | program, threads, and the buffer in which mail is on its way to the disk | 32 MiB: [`PROGRAM_BYTES`] | what they are |
+//! | program, threads, the buffer in which mail is on its way to the disk, and 4 MiB for remembered answers of the DNS | 32 MiB: [`PROGRAM_BYTES`] | what they are |
 //! | connections of clients | the rest: 96 MiB | `limits.connections`, each with what the API says that one takes at most |
 //!
 //! What a larger pod has beyond what its connections may take is for the index.

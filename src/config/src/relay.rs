@@ -19,7 +19,9 @@ pub use delivery::{
     DELAY_WARNING_SECONDS, Delivery, Retry, UPSTREAMS_MAX, Upstream, UpstreamAuth, UpstreamLimits,
     UpstreamTls,
 };
-pub use direct::{Direct, DirectLimits, DirectTls, IpFamily, NAMESERVERS_MAX};
+pub use direct::{
+    ALLOWED_NETWORKS_MAX, Direct, DirectLimits, DirectTls, IpFamily, NAMESERVERS_MAX,
+};
 pub use listener::{AuthMode, Listener, ListenerName, ListenerTls};
 pub use rate::{RATE_SECONDS_MAX, Rate};
 pub use route::{

@@ -179,6 +179,8 @@ pub enum FailureReason {
     NameNotFound,
     /// No name server gave an answer.
     NameServerFailed,
+    /// The hosts are in networks where this relay is not to connect to.
+    NetworkNotAllowed,
     /// The peer broke the protocol or closed in the middle.
     ProtocolError,
     /// The peer asks for less: 421, 450 or 454 before MAIL FROM, or 421 in a transaction.
@@ -200,6 +202,7 @@ impl FailureReason {
             Self::CredentialsMissing => "CredentialsMissing",
             Self::NameNotFound => "NameNotFound",
             Self::NameServerFailed => "NameServerFailed",
+            Self::NetworkNotAllowed => "NetworkNotAllowed",
             Self::ProtocolError => "ProtocolError",
             Self::Refused => "Refused",
             Self::Throttled => "Throttled",
@@ -235,4 +238,8 @@ pub struct SpoolStatus {
     /// What a 250 promises.
     #[serde(default)]
     pub mode: SpoolMode,
+    /// How long the oldest write that a 250 was given for has been waiting for its sync, in milliseconds: `None` if none does, as always in
+    /// [`SpoolMode::Durable`]. Longer than the mode says: the disk does not keep up, or fails.
+    #[serde(default)]
+    pub unsynced_ms: Option<u64>,
 }

@@ -12,7 +12,8 @@
 //!
 //! # When it cannot be done
 //! [`Unconvertible`] says why. The message fails for good: 554 5.6.3 (RFC 3463 §3.7). Eight-bit headers are among the reasons: what
-//! they mean is known only for SMTPUTF8, and servers that have that have 8BITMIME (RFC 6531 §3.1).
+//! they mean is known only for SMTPUTF8, and servers that have that have 8BITMIME (RFC 6531 §3.1). So are NUL and bare newlines in a
+//! header, which BINARYMIME lets in and no other server reads alike.
 
 mod entity;
 mod parts;
@@ -45,6 +46,9 @@ pub enum Unconvertible {
     /// The header of the message or of a part has octets beyond ASCII.
     #[error("a header has eight-bit octets")]
     EightBitHeader,
+    /// The header of the message or of a part has NUL, or CR or LF alone.
+    #[error("a header has NUL or a bare newline")]
+    BinaryHeader,
     /// A change would break the signature.
     #[error("the content is signed")]
     Signed,
@@ -146,9 +150,7 @@ impl Plan<'_> {
             return Err(Unconvertible::TooLarge);
         }
         let entity = Entity::parse(self.content, at, role)?;
-        if self.to == Width::SevenBit && !self.content[entity.header.clone()].is_ascii() {
-            return Err(Unconvertible::EightBitHeader);
-        }
+        self.check(&self.content[entity.header.clone()])?;
         match &entity.media {
             Media::Multipart { .. } | Media::Message if entity.label.is_encoded() => {
                 self.leaf(&entity, role)
@@ -164,6 +166,18 @@ impl Plan<'_> {
                 Ok(())
             }
             Media::Leaf | Media::Restricted => self.leaf(&entity, role),
+        }
+    }
+
+    /// Whether a header can go out: no encoding is there for it. Lines that are too long for the RFC go as they do in a message
+    /// that nobody converts.
+    fn check(&self, header: &[u8]) -> Result<(), Unconvertible> {
+        if encode::form(header) == Form::Binary {
+            Err(Unconvertible::BinaryHeader)
+        } else if self.to == Width::SevenBit && !header.is_ascii() {
+            Err(Unconvertible::EightBitHeader)
+        } else {
+            Ok(())
         }
     }
 

@@ -72,7 +72,7 @@ impl Args {
         if let Some(Command::Crds) = self.command {
             return print_crds();
         }
-        log::init(self.log_format, &self.log)?;
+        let _log = log::init(self.log_format, &self.log)?;
         app::run(self.settings)
     }
 }

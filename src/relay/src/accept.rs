@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use postroad_message::inspect;
 use postroad_message::received::{self, Trace};
 use postroad_message::submission;
+use postroad_smtp::Reply;
 use postroad_smtp::server::{ReceivedMessage, SessionInfo};
 use postroad_spool::{CommitError, Failure, Message, MessageId, SubmitError};
 
@@ -13,7 +14,8 @@ use crate::clock;
 use crate::context::Context;
 use crate::envelope::{self, TlsRequired};
 use crate::memory::{self, Full, Reservation};
-use crate::queue::AcceptError;
+use crate::passthrough;
+use crate::queue::{AcceptError, Passed};
 use crate::refusal::Refusal;
 
 /// What the session knows about where a message comes from.
@@ -25,6 +27,17 @@ pub struct Origin<'a> {
     pub peer: IpAddr,
     /// Protocol version and cipher, if under TLS.
     pub tls: Option<String>,
+}
+
+/// What became of a message that was received.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Accepted {
+    /// It is kept.
+    Queued(MessageId),
+    /// The next servers have it.
+    PassedOn(MessageId),
+    /// They refused it; the answer for the client.
+    Refused(Reply),
 }
 
 /// Whether it is worth sending a message here: refused at MAIL already, before the content crosses the network.
@@ -40,7 +53,8 @@ pub fn check_room(context: &Context) -> Result<(), Refusal> {
         context.metrics.queue_refusals.inc();
         return Err(Refusal::QueueFull);
     }
-    if queue.spool().is_full() {
+    // What is handed on needs none.
+    if queue.spool().is_full() && !passthrough::is_on(context) {
         return Err(disk_full(context));
     }
     Ok(())
@@ -61,7 +75,7 @@ pub(crate) fn memory_full(context: &Context, why: Full) -> Refusal {
     Refusal::MemoryFull
 }
 
-/// Keeps a message: once this returns `Ok`, the client may be told so.
+/// Keeps a message or hands it on: once this returns `Ok`, the client may be told so.
 ///
 /// # Errors
 /// The refusal to answer with; nothing was kept.
@@ -70,12 +84,13 @@ pub async fn accept(
     received: ReceivedMessage,
     origin: &Origin<'_>,
     reservation: Reservation,
-) -> Result<MessageId, Refusal> {
+) -> Result<Accepted, Refusal> {
     let summary = inspect::headers(&received.content);
     if summary.received_count > inspect::HOPS_MAX {
         return Err(Refusal::Loop);
     }
-    if !context.queue.spool().has_room(size(&received)) {
+    let is_passing = passthrough::is_on(context);
+    if !is_passing && !context.queue.spool().has_room(size(&received)) {
         return Err(disk_full(context));
     }
     let now_ms = clock::now_ms();
@@ -98,15 +113,29 @@ pub async fn accept(
         message.envelope.recipients.len(),
         message.body.len(),
     );
-    match context.queue.accept(message, reservation).await {
-        Ok(()) => {
-            context.metrics.accepted.inc();
-            tracing::info!(%id, sender, recipients, bytes, peer = %origin.peer,
-                user = origin.info.user.as_deref().unwrap_or(""), "accepted");
-            Ok(id)
+    let passed = match is_passing {
+        // Boxed: sessions that do not do this need not have room for it.
+        true => Box::pin(passthrough::pass(context, message, reservation)).await,
+        false => {
+            let accepted = context.queue.accept(message, reservation).await;
+            accepted.map(|()| Passed::Stored)
         }
-        Err(error) => Err(refuse(context, &error)),
-    }
+    };
+    let (accepted, what) = match passed.map_err(|error| refuse(context, &error))? {
+        Passed::Stored => (Accepted::Queued(id), "accepted"),
+        Passed::On => {
+            context.metrics.passed.inc();
+            (Accepted::PassedOn(id), "passed on")
+        }
+        Passed::Refused(reply) => {
+            tracing::info!(%id, sender, recipients, bytes, peer = %origin.peer, %reply, "refused by the next server");
+            return Ok(Accepted::Refused(passthrough::answer(&reply)));
+        }
+    };
+    context.metrics.accepted.inc();
+    tracing::info!(%id, sender, recipients, bytes, peer = %origin.peer,
+        user = origin.info.user.as_deref().unwrap_or(""), "{what}");
+    Ok(accepted)
 }
 
 pub(crate) fn refuse(context: &Context, error: &AcceptError) -> Refusal {

@@ -31,12 +31,8 @@ pub struct Adapted {
 /// # Errors
 /// The reply with which every recipient fails.
 pub fn adapt(message: &Message, takes: impl Fn(BodyKind) -> bool) -> Result<Adapted, Reply> {
-    let declared = match message.envelope.body {
-        BodyType::SevenBit => BodyKind::SevenBit,
-        BodyType::EightBitMime => BodyKind::EightBit,
-        BodyType::BinaryMime => BodyKind::Binary,
-    };
-    if declared == BodyKind::SevenBit || takes(declared) {
+    let declared = declared(message);
+    if is_fit(message, &takes) {
         return Ok(Adapted {
             body: declared,
             content: vec![message.headers.clone(), message.body.clone()],
@@ -49,6 +45,20 @@ pub fn adapt(message: &Message, takes: impl Fn(BodyKind) -> bool) -> Result<Adap
     converted(message, width)
         .map(|content| Adapted { body, content })
         .map_err(|error| refusal(declared, error))
+}
+
+/// Whether the next hop takes it as it is declared.
+pub fn is_fit(message: &Message, takes: impl Fn(BodyKind) -> bool) -> bool {
+    let declared = declared(message);
+    declared == BodyKind::SevenBit || takes(declared)
+}
+
+fn declared(message: &Message) -> BodyKind {
+    match message.envelope.body {
+        BodyType::SevenBit => BodyKind::SevenBit,
+        BodyType::EightBitMime => BodyKind::EightBit,
+        BodyType::BinaryMime => BodyKind::Binary,
+    }
 }
 
 fn converted(message: &Message, width: Width) -> Result<Vec<Bytes>, Unconvertible> {

@@ -169,9 +169,14 @@ impl Admin {
                 corrupt: spool.corrupt,
                 disk_full: spool.disk_full,
                 mode: live.config.spool.mode,
+                unsynced_ms: spool.unsynced.map(milliseconds),
             },
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Moves the phase forward, never back.

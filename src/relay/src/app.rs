@@ -16,15 +16,18 @@ use anyhow::Context as _;
 use postroad_config::SpoolMode;
 use postroad_spool::{Mode, SEGMENT_BYTES, Spool};
 use postroad_telemetry::http;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::admin::{Admin, advance};
+use crate::answers;
 use crate::context::{Context, Phase};
 use crate::delivery::{Delivery, SharedUpstreams};
+use crate::descriptors;
 use crate::listener::{self, Listeners};
 use crate::live::{Files, Live};
 use crate::metrics::Metrics;
@@ -75,6 +78,7 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         live.config.limits.index_bytes,
         Arc::new(Table::new(&live.config.delivery)),
     );
+    queue.limit_connections(descriptors::raise(&live.config));
     if !queue.has_room() {
         tracing::warn!("as much mail is queued as may be: none is accepted until some has gone");
     }
@@ -95,7 +99,8 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
 
 fn spool_mode(mode: SpoolMode) -> Mode {
     match mode {
-        SpoolMode::Durable => Mode::Durable,
+        // What is not handed on is stored as if there were no other way.
+        SpoolMode::Durable | SpoolMode::Passthrough => Mode::Durable,
         SpoolMode::Relaxed { sync_ms } => Mode::Relaxed {
             sync_interval: Duration::from_millis(u64::from(sync_ms)),
         },
@@ -103,6 +108,8 @@ fn spool_mode(mode: SpoolMode) -> Mode {
 }
 
 async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow::Result<()> {
+    let giving = answers::give(queue.spool());
+    let _answers = AbortOnDropHandle::new(tokio::spawn(giving));
     let (publish, live_receiver) = watch::channel(Arc::new(live));
     let (phase, phase_receiver) = watch::channel(Phase::default());
     let phase = Arc::new(phase);
@@ -120,9 +127,11 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
         phase: Arc::clone(&phase),
     };
     let abort = CancellationToken::new();
-    let servers = Servers::open(&context, &admin)?;
+    let sockets = Sockets::bind(&context)?;
     let mut listeners = Listeners::new(context.clone(), &abort);
     listeners.apply(&context.live().config.listeners)?;
+    // Ready is what serves.
+    let servers = Servers::open(sockets, &admin);
     let listeners = SharedListeners::new(Mutex::new(Some(listeners)));
     let broken = CancellationToken::new();
     let delivery = Delivery::new(context.clone(), upstreams, abort.clone());
@@ -165,6 +174,22 @@ fn spawn_vital(
     })
 }
 
+/// Bound before anything serves, so that a port that is taken stops the program before it has promised anything.
+struct Sockets {
+    health: TcpListener,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    fn bind(context: &Context) -> anyhow::Result<Self> {
+        let config = &context.live().config;
+        Ok(Self {
+            health: listener::bind(config.health.listen)?,
+            admin: listener::bind(config.admin.listen)?,
+        })
+    }
+}
+
 /// The HTTP servers: probes, metrics, admin API.
 struct Servers {
     stop: CancellationToken,
@@ -172,16 +197,12 @@ struct Servers {
 }
 
 impl Servers {
-    /// Binds before serving, so that a port that is taken stops the program before it has promised anything.
-    fn open(context: &Context, admin: &Admin) -> anyhow::Result<Self> {
-        let config = &context.live().config;
+    fn open(sockets: Sockets, admin: &Admin) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let health = listener::bind(config.health.listen)?;
-        let admin_socket = listener::bind(config.admin.listen)?;
         let probes = Arc::new(RelayProbes(admin.clone()));
-        tasks.spawn(http::serve(health, probes, stop.clone()));
-        tasks.spawn(admin.clone().serve(admin_socket, stop.clone()));
-        Ok(Self { stop, tasks })
+        tasks.spawn(http::serve(sockets.health, probes, stop.clone()));
+        tasks.spawn(admin.clone().serve(sockets.admin, stop.clone()));
+        Self { stop, tasks }
     }
 
     async fn stop(self) {

@@ -49,7 +49,7 @@ impl Args {
     /// # Errors
     /// What kept it from being done.
     pub fn run(self) -> anyhow::Result<()> {
-        log::init(self.log_format, &self.log)?;
+        let _log = log::init(self.log_format, &self.log)?;
         match (self.command, self.config) {
             (Some(Command::SendTest(args)), _) => send_test::run(&args),
             (Some(Command::Spool(command)), _) => offline::run(&command),

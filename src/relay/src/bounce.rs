@@ -12,6 +12,13 @@ use crate::clock;
 use crate::notify;
 use crate::outcome::{Kind, Notice};
 
+/// Most octets of a message that all reports on it return together, but for the [`LEAST`] of each: whoever forges a sender and names a
+/// thousand recipients shall not have the message come to that sender a thousand times.
+const RETURNED_MAX: usize = 256 << 10;
+
+/// Octets of the headers that any report may return.
+const LEAST: usize = 4 << 10;
+
 /// Writes the report on `message`; `None` if there is nobody to tell, or nothing that the sender wants to hear of. `remote` is who gave
 /// the answers.
 pub fn write(
@@ -35,8 +42,8 @@ pub fn write(
         sender: message.envelope.sender.clone(),
         envid: message.envelope.envid.clone(),
         recipients,
-        returned: returned(&message.envelope),
-        message: vec![message.headers.clone(), message.body.clone()],
+        returned: returned(message),
+        message: original(message),
         id: id.to_string(),
         now: clock::timestamp(now_ms),
     });
@@ -79,12 +86,39 @@ fn reported(message: &Message, notice: &Notice, remote: Option<&str>) -> Option<
 
 /// How much of the message the report may hold. Of one that was not to travel without TLS only what is safe to travel without it, so
 /// that the report arrives wherever the sender's mail is (RFC 8689 §5).
-fn returned(original: &Envelope) -> Returned {
+fn returned(message: &Message) -> Returned {
+    let original = &message.envelope;
     match (original.tls, original.ret) {
         (TlsDemand::Required, _) => Returned::Nothing,
-        (_, Some(Ret::Full)) => Returned::Whole,
-        (_, Some(Ret::Headers) | None) => Returned::Headers,
+        (_, Some(Ret::Full)) if length(message) <= share(original) => Returned::Whole,
+        (_, Some(Ret::Full | Ret::Headers) | None) => Returned::Headers,
     }
+}
+
+/// What each report on a message may return of it, in octets: each recipient may come to have its own.
+fn share(original: &Envelope) -> usize {
+    (RETURNED_MAX / original.recipients.len().max(1)).max(LEAST)
+}
+
+/// The message, or as many of its first lines as a report may return.
+fn original(message: &Message) -> Vec<Bytes> {
+    let share = share(&message.envelope);
+    if length(message) <= share {
+        return vec![message.headers.clone(), message.body.clone()];
+    }
+    let mut left = share;
+    let mut begin = Vec::with_capacity(share);
+    for piece in [&message.headers, &message.body] {
+        begin.extend_from_slice(&piece[..piece.len().min(left)]);
+        left = share - begin.len();
+    }
+    let end = begin.iter().rposition(|octet| *octet == b'\n');
+    begin.truncate(end.map_or(0, |end| end + 1));
+    vec![Bytes::from(begin)]
+}
+
+fn length(message: &Message) -> usize {
+    message.headers.len() + message.body.len()
 }
 
 /// To the sender, from nobody: so that it can never be answered by another report.

@@ -58,8 +58,38 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Uniform in 0..1, for jitter.
+/// Uniform in 0..1, for jitter. Cheap, and no secret: it is drawn for every attempt, and whoever guesses it learns when a mail is tried again.
 #[must_use]
 pub fn random_unit() -> f64 {
-    f64::from(u32::from_le_bytes(random_bytes())) / f64::from(u32::MAX)
+    #[cfg(feature = "simulation")]
+    {
+        let mut bytes = [0; 4];
+        if crate::simulation::fill(&mut bytes) {
+            return f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
+        }
+    }
+    fastrand::f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_spread_over_all_of_its_range() {
+        let mut quarters = [0; 4];
+        for _ in 0..1000 {
+            let random = random_unit();
+            let quarter = quarters.iter_mut().zip([0.25, 0.5, 0.75, 1.0]);
+            for (count, end) in quarter {
+                if random < end {
+                    *count += 1;
+                    break;
+                }
+            }
+        }
+        // Each within five standard deviations of 250.
+        let spread = quarters.iter().all(|count| (180..320).contains(count));
+        assert!(spread, "{quarters:?}");
+    }
 }

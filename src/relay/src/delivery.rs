@@ -7,14 +7,15 @@
 //!
 //! A recipient is taken by one worker at a time. If the process dies with a message under way, the
 //! message is still in the spool; if it dies between the server's 250 and our record of it, that
-//! transaction is repeated: the one window in which mail is delivered twice, and it is as long as one
-//! group commit, because what a transaction came to is recorded before the next begins ([`course`]).
+//! transaction is repeated: the one window in which mail is delivered twice. For each connection it holds the transaction under way and
+//! the one before it, whose record may be on its way to the disk: see [`worker`].
 //!
 //! # Changes of the configuration
 //! Routes, overrides, limits and rates are in force for all mail within moments ([`Queue::review`](crate::queue::Queue::review)); a connection
 //! that was opened under other limits ends with the message under way.
 
 pub(crate) mod connect;
+mod content;
 mod course;
 mod direct;
 mod expiry;
@@ -38,10 +39,13 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::live::{Live, LiveUpstream};
+use crate::passthrough;
 use crate::queue::{Door, Queue};
 use crate::route::{Key, Table};
 use crate::schedule::{Place, SiteLimits, Wake};
 use crate::upstreams::{Change, Reconfigured, Upstreams};
+
+pub(crate) use course::report;
 
 use direct::Opener;
 use holds::Holds;
@@ -139,6 +143,10 @@ impl Delivery {
         loop {
             self.open_connections();
             self.start_checks();
+            if passthrough::is_on(&self.context) {
+                // Clients that wait need not wait for what does not work.
+                self.upstreams.note_failures(&self.context.queue);
+            }
             let nap = self.nap();
             tokio::select! {
                 biased;
@@ -218,14 +226,14 @@ impl Delivery {
         let table = queue.table();
         for (place, key) in queue.wanting() {
             if let Some(target) = table.target(&key) {
-                self.open_upstreams(&live, place, target);
+                self.open_upstreams(&live, place, &key, target);
             } else if let Key::Bounce(name) = key {
                 self.give_back(name, place);
             }
         }
     }
 
-    fn open_upstreams(&self, live: &Live, place: Place, target: &Target) {
+    fn open_upstreams(&self, live: &Live, place: Place, key: &Key, target: &Target) {
         loop {
             let mut upstreams = self.upstreams.lock();
             let chosen = upstreams.choose(target, clock::now_ms());
@@ -239,6 +247,7 @@ impl Delivery {
             drop(upstreams);
             let hop = Hop::Upstream {
                 upstream: self.upstream_hop(upstream),
+                key: key.clone(),
                 target: target.clone(),
             };
             self.spawn(self.worker(hop, door).run());

@@ -11,6 +11,7 @@
 //! [`LookupError::NoSuchName`] and [`LookupError::NoRecords`] are answers: somebody who knows has said no. Everything else (no answer,
 //! SERVFAIL, REFUSED, a server that points elsewhere) is [`LookupError::Temporary`]: it says nothing about the name.
 
+mod cache;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
@@ -18,7 +19,8 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -29,9 +31,12 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RecordType};
 use postroad_config::IpFamily;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use cache::{Cache, Found, Known};
 
 /// For one try of a question. Resolvers have asked a domain's own servers by then, or will have the answer for the next try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,18 +44,16 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a question is asked anew when no answer comes. UDP loses packets, and clusters lose some more.
 const RETRIES: usize = 2;
 
-/// Answers kept. With about 1 KiB each this is 4 MiB; a relay that sends to more domains at a time asks again.
-const CACHE_ANSWERS: u64 = 4096;
+/// Questions under way at once; each has a socket for every server that is asked.
+pub(crate) const QUESTIONS_MAX: usize = 1024;
 
-/// Questions under way at once; each has a socket for every server that is asked. More than there are attempts (see
-/// [`crate::schedule`]), so that domains whose own servers are silent keep no other domain's question waiting.
-const QUESTIONS_MAX: usize = 2048;
+/// Questions under way at once that nobody has been slow about yet: an answer can be large (3 MiB as it is parsed), until what is used of
+/// it is taken out.
+const QUICK_MAX: usize = 16;
 
-/// A record may live for days. An hour is soon enough to notice that it was mended, and rare enough to ask.
-const TTL_MAX: Duration = Duration::from_secs(3600);
-
-/// That something does not exist makes mail bounce: what was forgotten and is added should count soon.
-const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(60);
+/// A question without an answer after this time is slow, and makes room for another: domains whose own servers are silent must not keep
+/// other domains' questions waiting. A thousand of those are past in about a minute.
+const QUICK_TIME: Duration = Duration::from_secs(1);
 
 /// Why there is no answer to work with.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -98,11 +101,13 @@ pub trait Dns: fmt::Debug + Send + Sync {
     fn addresses<'a>(&'a self, host: &'a str, family: IpFamily) -> Answer<'a, IpAddr>;
 }
 
-/// Asks name servers over UDP, and TCP where an answer is too long for it. Remembers answers for as long as they may be, within
-/// bounds.
+/// Asks name servers over UDP, and TCP where an answer is too long for it. Remembers of answers what is used, for as long as they may
+/// be, within bounds.
 pub struct Resolver {
     inner: TokioResolver,
+    cache: Mutex<Cache>,
     questions: Semaphore,
+    quick: Semaphore,
 }
 
 impl Resolver {
@@ -130,41 +135,64 @@ impl Resolver {
         let inner = builder.build().map_err(Error::Setup)?;
         Ok(Self {
             inner,
+            cache: Mutex::default(),
             questions: Semaphore::new(QUESTIONS_MAX),
+            quick: Semaphore::new(QUICK_MAX),
         })
     }
 
-    async fn ask(&self, name: &str, kind: RecordType) -> Result<Lookup, LookupError> {
-        let Ok(mut name) = Name::from_ascii(name) else {
+    async fn ask(&self, name: &str, kind: RecordType) -> Known {
+        let Ok(mut parsed) = Name::from_ascii(name) else {
             return Err(LookupError::NoSuchName);
         };
         // Absolute: nothing is searched.
-        name.set_fqdn(true);
-        // An error means that the semaphore is closed, which it never is.
+        parsed.set_fqdn(true);
+        if let Some(known) = self.cache().get(name, kind, Instant::now()) {
+            return known;
+        }
+        let (known, ttl) = match self.look_up(parsed, kind).await {
+            Ok(lookup) => {
+                let (known, ttl) = cache::trimmed(kind, &lookup);
+                (known, Some(ttl))
+            }
+            Err(error) => (Err(judge(&error)), cache::nothing(&error)),
+        };
+        let lasts = !matches!(known, Err(LookupError::Temporary(_)));
+        if let Some(ttl) = ttl.filter(|_| lasts) {
+            let until = Instant::now() + ttl;
+            self.cache().put(name, kind, &known, until);
+        }
+        known
+    }
+
+    /// Asks, when it is this question's turn.
+    async fn look_up(&self, name: Name, kind: RecordType) -> Result<Lookup, NetError> {
+        // An error means that a semaphore is closed, which neither ever is.
         let _permit = self.questions.acquire().await;
-        self.inner
-            .lookup(name, kind)
-            .await
-            .map_err(|error| judge(&error))
+        let quick = self.quick.acquire().await;
+        let mut lookup = pin!(self.inner.lookup(name, kind));
+        match timeout(QUICK_TIME, &mut lookup).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                drop(quick);
+                lookup.await
+            }
+        }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // Of no consequence if a change was cut short by a panic: what counts is that it is bounded.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Dns for Resolver {
     fn exchanges<'a>(&'a self, domain: &'a str) -> Answer<'a, Exchange> {
         Box::pin(async move {
-            let lookup = self.ask(domain, RecordType::MX).await?;
-            some(
-                lookup
-                    .answers()
-                    .iter()
-                    .filter_map(|record| match &record.data {
-                        RData::MX(mx) => Some(Exchange {
-                            preference: mx.preference,
-                            host: host(&mx.exchange),
-                        }),
-                        _ => None,
-                    }),
-            )
+            match self.ask(domain, RecordType::MX).await? {
+                Found::Exchanges(exchanges) => Ok(exchanges),
+                Found::Addresses(_) => Err(LookupError::NoRecords),
+            }
         })
     }
 
@@ -174,9 +202,10 @@ impl Dns for Resolver {
             IpFamily::Ipv6 => RecordType::AAAA,
         };
         Box::pin(async move {
-            let lookup = self.ask(host, kind).await?;
-            let answers = lookup.answers().iter();
-            some(answers.filter_map(|record| record.data.ip_addr()))
+            match self.ask(host, kind).await? {
+                Found::Addresses(addresses) => Ok(addresses),
+                Found::Exchanges(_) => Err(LookupError::NoRecords),
+            }
         })
     }
 }
@@ -223,9 +252,8 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 fn set_options(options: &mut ResolverOpts, timeout: Duration) {
     options.timeout = timeout;
     options.attempts = RETRIES;
-    options.cache_size = CACHE_ANSWERS;
-    options.positive_max_ttl = Some(TTL_MAX);
-    options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
+    // It would keep answers whole, however large: see `cache`.
+    options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.preserve_intermediates = false;
     // An answer with many exchanges need not come over TCP.

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod adapt;
 pub mod admin;
+pub mod answers;
 pub mod app;
 pub mod args;
 pub mod backoff;
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod connections;
 pub mod context;
 pub mod delivery;
+pub mod descriptors;
 pub mod dns;
 pub mod envelope;
 pub mod guesses;
@@ -29,6 +31,7 @@ pub mod net;
 pub mod notify;
 pub mod offline;
 pub mod outcome;
+pub mod passthrough;
 pub mod patience;
 #[cfg(test)]
 mod pki;

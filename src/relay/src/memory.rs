@@ -13,6 +13,7 @@
 //! waits for the rest of the other one. While it waits, receiving gets nothing more, and content that is coming in is dropped with 452 at
 //! its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them times out.
 
+mod beside;
 mod shares;
 #[cfg(test)]
 mod tests;

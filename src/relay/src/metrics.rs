@@ -59,6 +59,8 @@ pub struct Metrics {
     pub registry: Arc<Registry>,
     /// Messages that got 250.
     pub accepted: Counter,
+    /// Those of them that the next servers had by then, so that they were never stored.
+    pub passed: Counter,
     /// Recipients that an upstream took.
     pub delivered: Counter,
     /// Recipients put off, once per attempt.
@@ -104,6 +106,12 @@ pub struct QueueGauges {
     pub deferred: Gauge,
     /// Those that the disk did not give back when they were last tried.
     pub unreadable: Gauge,
+    /// Pieces that an override holds.
+    pub held: Gauge,
+    /// Connections to other servers, open or being opened.
+    pub connections: Gauge,
+    /// Domains that mail goes to directly and that fail.
+    pub failing_domains: Gauge,
     /// How much of the bound on the queue is used, from 0 to 1.
     pub fill: Gauge<f64, AtomicU64>,
     /// Age of the oldest, in seconds.
@@ -118,6 +126,10 @@ pub struct QueueGauges {
     pub corrupt: Gauge,
     /// Flushes to stable storage since the start.
     pub syncs: Gauge,
+    /// 1 if a 250 means stable storage.
+    pub durable: Gauge,
+    /// How long the oldest write that was answered and is not on stable storage has been waiting for that, in seconds.
+    pub unsynced_age: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -126,6 +138,7 @@ impl Default for Metrics {
         let r = &mut registry;
         Self {
             accepted: counter(r, "messages_accepted", "Count of messages that got 250"),
+            passed: counter(r, "passed_through", "Count of messages never stored"),
             delivered: counter(
                 r,
                 "recipients_delivered",
@@ -206,6 +219,21 @@ impl QueueGauges {
                 "queue_unreadable",
                 "Messages that the disk did not give back when they were last tried",
             ),
+            held: gauge(
+                registry,
+                "queue_held",
+                "Messages at destinations that an override holds",
+            ),
+            connections: gauge(
+                registry,
+                "outgoing_connections_open",
+                "Connections to other servers, open or being opened",
+            ),
+            failing_domains: gauge(
+                registry,
+                "failing_domains",
+                "Domains without a route whose servers do not work",
+            ),
             fill: Gauge::default(),
             oldest_age: Gauge::default(),
             spool_failing: gauge(
@@ -229,31 +257,48 @@ impl QueueGauges {
                 "spool_syncs",
                 "Flushes to stable storage since the start",
             ),
+            durable: gauge(
+                registry,
+                "spool_durable",
+                "Whether a 250 means that the message is on stable storage: 1 or 0",
+            ),
+            unsynced_age: Gauge::default(),
         };
+        queue.register_measures(registry);
+        queue
+    }
+
+    /// Those with a unit, or that are no whole numbers.
+    fn register_measures(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "queue_size",
             "Bytes of the messages accepted and not finished",
             Unit::Bytes,
-            queue.bytes.clone(),
+            self.bytes.clone(),
         );
         registry.register_with_unit(
             "spool_disk_free",
             "Bytes that can still be written",
             Unit::Bytes,
-            queue.disk_free.clone(),
+            self.disk_free.clone(),
+        );
+        registry.register_with_unit(
+            "spool_unsynced_age",
+            "How long the oldest answered write has been waiting to be on stable storage",
+            Unit::Seconds,
+            self.unsynced_age.clone(),
         );
         registry.register(
             "queue_fill_ratio",
             "How much of what may be queued is queued, from 0 to 1",
-            queue.fill.clone(),
+            self.fill.clone(),
         );
         registry.register_with_unit(
             "queue_oldest_age",
             "Age of the oldest message in the queue",
             Unit::Seconds,
-            queue.oldest_age.clone(),
+            self.oldest_age.clone(),
         );
-        queue
     }
 }
 

@@ -12,8 +12,12 @@
 //! | nothing (no answer, SERVFAIL) | [`Verdict::Later`]: nothing is known |
 //! | a host is this relay | it and all that are not preferred to it are left out; 554 5.4.6 if none is left |
 //! | hosts without addresses | others are tried; 550 5.4.4 if none has any, [`Verdict::Later`] if one could not be asked for |
+//! | only addresses in private networks that are not allowed | [`Verdict::Barred`] |
 //!
-//! An address literal names its host itself. Addresses that nobody can have (0.0.0.0, multicast) count as none.
+//! An address literal names its host itself. Addresses that nobody can have (0.0.0.0, multicast), and the machine's own and its link's,
+//! count as none: [`reach`].
+
+pub mod reach;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +27,8 @@ use std::net::IpAddr;
 use postroad_smtp::{EnhancedStatus, Reply};
 
 use crate::dns::{Exchange, LookupError};
+
+use reach::{Judgement, Reach};
 
 /// Hosts of a domain that are asked for: large providers name five. What comes after was never meant to be tried.
 pub const HOSTS_MAX: usize = 8;
@@ -41,6 +47,8 @@ pub enum Verdict {
     Never(Reply),
     /// It is not known now. The text says why.
     Later(String),
+    /// There is something, and the configuration keeps us from it. The text says what could be changed, and no address: strangers read it.
+    Barred(String),
 }
 
 /// How a host came to take mail for a domain.
@@ -163,7 +171,7 @@ fn only(host: &str) -> Exchange {
     }
 }
 
-/// What to connect to, in order. `is_own` says whether a host's name or one of its addresses is this relay's.
+/// What to connect to, in order, as far as it is within reach. `is_own` says whether a host's name or one of its addresses is this relay's.
 ///
 /// # Errors
 /// [`Verdict`] as the module's table says.
@@ -172,6 +180,7 @@ pub fn targets(
     source: Source,
     mut hosts: Vec<Host>,
     is_own: impl Fn(&str, &[IpAddr]) -> bool,
+    reach: &Reach,
     chance: &mut impl Chance,
 ) -> Result<Vec<Target>, Verdict> {
     let own = hosts
@@ -187,11 +196,11 @@ pub fn targets(
     }
     let mut found: Vec<Target> = Vec::new();
     for host in &hosts {
-        found.extend(host.targets(chance));
+        found.extend(host.targets(reach, chance));
     }
     found.truncate(TARGETS_MAX);
     match found.is_empty() {
-        true => Err(unreachable(domain, source, &hosts)),
+        true => Err(unreachable(domain, source, &hosts, reach)),
         false => Ok(found),
     }
 }
@@ -204,11 +213,13 @@ impl Host {
     }
 
     /// Some of the usable ones. Caches give addresses out in the same order every time, so that it is on us to spread the load.
-    fn targets(&self, chance: &mut impl Chance) -> Vec<Target> {
+    fn targets(&self, reach: &Reach, chance: &mut impl Chance) -> Vec<Target> {
         let mut targets = Vec::new();
         for family in self.addresses.iter().flatten() {
-            let usable = family.iter().filter(|address| is_usable(address));
-            let mut usable: Vec<IpAddr> = usable.copied().collect();
+            let family = family.iter().copied();
+            let mut usable: Vec<IpAddr> = family
+                .filter(|address| reach.judge(*address) == Judgement::Open)
+                .collect();
             shuffle(&mut usable, chance);
             let some = usable.into_iter().take(ADDRESSES_PER_FAMILY);
             targets.extend(some.map(|address| Target {
@@ -218,6 +229,11 @@ impl Host {
             }));
         }
         targets
+    }
+
+    fn is_barred(&self, reach: &Reach) -> bool {
+        let mut known = self.addresses.iter().flatten().flatten();
+        known.any(|address| reach.judge(*address) == Judgement::Barred)
     }
 
     fn temporary(&self) -> Option<String> {
@@ -251,9 +267,15 @@ fn null_mx(domain: &str) -> Verdict {
 }
 
 /// RFC 5321 §5.1: exchanges that cannot be used are an error, and the domain's own address is no way around them.
-fn unreachable(domain: &str, source: Source, hosts: &[Host]) -> Verdict {
+fn unreachable(domain: &str, source: Source, hosts: &[Host], reach: &Reach) -> Verdict {
     if let Some(why) = hosts.iter().find_map(Host::temporary) {
         return Verdict::Later(why);
+    }
+    if let Some(host) = hosts.iter().find(|host| host.is_barred(reach)) {
+        let host = &host.exchange.host;
+        return Verdict::Barred(format!(
+            "{host} is in a private network, and no network of delivery.direct.allowedNetworks holds it"
+        ));
     }
     let (status, text) = match source {
         Source::Exchange => (
@@ -270,14 +292,6 @@ fn unreachable(domain: &str, source: Source, hosts: &[Host]) -> Verdict {
         ),
     };
     Verdict::Never(Reply::new(550, status, text))
-}
-
-/// Whether a host can have this address.
-fn is_usable(address: &IpAddr) -> bool {
-    let address = address.to_canonical();
-    let nobody = address.is_unspecified() || address.is_multicast();
-    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    !nobody && !broadcast
 }
 
 /// Keeps the first record for each host, which is the most preferred one.

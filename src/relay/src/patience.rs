@@ -2,7 +2,7 @@
 //!
 //! Every wait has an end that octets do not move: a command must be complete within [`COMMAND_TIME_MAX`] of the reply
 //! before it (RFC 5321 §4.5.3.2.7 asks for five minutes at least), content must come at [`CONTENT_RATE_MIN`] after a head
-//! start of [`CONTENT_TIME_MAX`], with no pause longer than [`PAUSE_MAX`], and a client that has not shown that it may
+//! start of [`CONTENT_TIME_MAX`], with no pause longer than [`PAUSE_MAX`], all chunks of BDAT together, and a client that has not shown that it may
 //! relay has [`STRANGER_TIME_MAX`] in all.
 
 use std::time::Duration;

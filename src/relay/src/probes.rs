@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use postroad_config::SpoolMode;
 use postroad_spool::Failure;
 use postroad_telemetry::http::{Health, Probes};
 use prometheus_client::registry::Registry;
@@ -9,6 +10,7 @@ use prometheus_client::registry::Registry;
 use crate::admin::Admin;
 use crate::clock;
 use crate::context::Phase;
+use crate::metrics::QueueGauges;
 
 /// Answers the kubelet and Prometheus.
 pub struct RelayProbes(pub Admin);
@@ -46,18 +48,30 @@ impl Probes for RelayProbes {
         queue.bytes.set(signed(totals.bytes));
         queue.deferred.set(signed(totals.deferred));
         queue.unreadable.set(signed(totals.unreadable));
+        queue.held.set(signed(totals.held));
+        let delivering = &self.0.context.queue;
+        queue.connections.set(i64::from(delivering.connections()));
+        let domains = delivering.direct_status();
+        queue.failing_domains.set(signed(domains.failing));
         queue.fill.set(self.0.context.queue.fill());
         queue
             .oldest_age
             .set(std::time::Duration::from_millis(age).as_secs_f64());
-        queue.spool_failing.set(i64::from(spool.failure.is_some()));
-        queue.disk_full.set(i64::from(spool.disk_full));
-        queue.disk_free.set(signed(spool.free_bytes));
-        queue.corrupt.set(signed(spool.corrupt));
-        queue.syncs.set(signed(spool.syncs));
+        show_spool(queue, &spool, self.0.context.live().config.spool.mode);
         metrics.set_upstreams(&self.0.upstreams.status());
         Arc::clone(&metrics.registry)
     }
+}
+
+fn show_spool(queue: &QueueGauges, spool: &postroad_spool::Health, mode: SpoolMode) {
+    queue.spool_failing.set(i64::from(spool.failure.is_some()));
+    queue.disk_full.set(i64::from(spool.disk_full));
+    queue.disk_free.set(signed(spool.free_bytes));
+    queue.corrupt.set(signed(spool.corrupt));
+    queue.syncs.set(signed(spool.syncs));
+    queue.durable.set(i64::from(mode.is_durable()));
+    let unsynced = spool.unsynced.unwrap_or_default();
+    queue.unsynced_age.set(unsynced.as_secs_f64());
 }
 
 fn signed(count: u64) -> i64 {
@@ -66,12 +80,15 @@ fn signed(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use postroad_smtp::Reply;
     use postroad_spool::SEGMENT_BYTES;
 
     use super::*;
     use crate::accept;
     use crate::delivery::SharedUpstreams;
+    use crate::metrics::Metrics;
     use crate::refusal::Refusal;
     use crate::rig::Rig;
 
@@ -125,6 +142,27 @@ mod tests {
         spool.measure();
         assert_eq!(accept::check_room(&rig.context), Ok(()));
         assert!(!probes.0.status().spool.disk_full);
+    }
+
+    #[test]
+    fn what_is_answered_and_not_on_stable_storage_shows() {
+        let metrics = Metrics::default();
+        let mut spool = postroad_spool::Health::default();
+        let mut shown = |mode, unsynced| {
+            spool.unsynced = unsynced;
+            show_spool(&metrics.queue, &spool, mode);
+            (
+                metrics.queue.durable.get(),
+                metrics.queue.unsynced_age.get(),
+            )
+        };
+        let (relaxed, waits) = (
+            SpoolMode::Relaxed { sync_ms: 100 },
+            Duration::from_millis(1500),
+        );
+        assert_eq!(shown(relaxed, Some(waits)), (0, 1.5));
+        assert_eq!(shown(relaxed, None), (0, 0.0));
+        assert_eq!(shown(SpoolMode::Durable, None), (1, 0.0));
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! Every change goes to the spool first. The schedule learns of it from the spool's writer, after
 //! the change is on stable storage: so a message whose 250 could not be sent any more (the client
-//! went away, the session was aborted) is nevertheless delivered, and one that was refused is not.
+//! went away, the session was aborted) is nevertheless delivered, and one that was refused is not. The exception is mail that is
+//! handed on while its client waits: see [`passthrough`].
 //!
 //! How much may be queued is bounded: see [`crate::room`]. Only receiving looks at the bound; reports have their room already.
 //!
@@ -11,6 +12,7 @@
 //! could open one. Nothing is woken while all connections are busy.
 
 mod door;
+mod passthrough;
 mod read;
 mod reclaim;
 mod record;
@@ -32,7 +34,8 @@ use crate::route::Table;
 use crate::schedule::{Filed, Place, Reading, Schedule, Ticket};
 
 pub use door::Door;
-pub use read::LoadError;
+pub use passthrough::{Heard, Owed, Passed, Passing, Told};
+pub use read::{Held, LoadError};
 pub use reclaim::ReclaimOnPanic;
 
 /// Why a message was not accepted.
@@ -81,6 +84,8 @@ struct State {
     doors: HashMap<Place, (usize, Arc<Notify>)>,
     /// Destinations for which the manager could not open a connection when it last looked: it is told when that changes.
     blocked: HashSet<Place>,
+    /// Messages that are not stored yet, and whose clients wait.
+    transits: HashMap<MessageId, passthrough::Transit>,
 }
 
 impl Queue {
@@ -104,6 +109,7 @@ impl Queue {
                 finish_settled(&spool, queued.id);
             }
         }
+        schedule.forget_stirred();
         Self {
             shared: Arc::new(Shared {
                 spool,
@@ -113,6 +119,7 @@ impl Queue {
                     schedule,
                     doors: HashMap::new(),
                     blocked: HashSet::new(),
+                    transits: HashMap::new(),
                 }),
                 bytes_max: AtomicU64::new(bytes_max),
                 reserved: AtomicU64::new(0),

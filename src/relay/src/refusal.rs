@@ -32,6 +32,8 @@ pub enum Refusal {
     TooLarge,
     /// The disk is nearly full.
     DiskFull,
+    /// The client has gone while its message was handed on.
+    HungUp,
     /// All connections are in use.
     ConnectionsFull,
     /// This client's connections are in use.
@@ -91,6 +93,7 @@ impl Refusal {
                 (4, 3, 1),
                 "The disk of the queue is full, try again later",
             ),
+            Self::HungUp => (451, (4, 4, 2), "You closed the connection too soon"),
             Self::ConnectionsFull => (421, (4, 7, 0), "Too many connections, try again later"),
             Self::SourceConnectionsFull => (
                 421,
@@ -118,7 +121,7 @@ mod tests {
     #[test]
     fn every_refusal_has_a_code_and_a_status_of_the_same_class() {
         use Refusal::{
-            AuthenticationNeeded, ConnectionsFull, DiskFull, LoginFailed, LoginRevoked,
+            AuthenticationNeeded, ConnectionsFull, DiskFull, HungUp, LoginFailed, LoginRevoked,
             LoginUnavailable, Loop, MemoryFull, QueueFull, RelayingDenied, SourceConnectionsFull,
             StorageFailed, TooLarge,
         };
@@ -134,6 +137,7 @@ mod tests {
             (StorageFailed, "451 4.3.0 "),
             (TooLarge, "552 5.3.4 "),
             (DiskFull, "452 4.3.1 "),
+            (HungUp, "451 4.4.2 "),
             (ConnectionsFull, "421 4.7.0 "),
             (SourceConnectionsFull, "421 4.7.0 "),
         ] {

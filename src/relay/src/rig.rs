@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -189,6 +189,8 @@ fn open(disk: &Disk, directory: &Path) -> (Spool, JoinHandle<()>) {
 pub(crate) struct Disk {
     readable_max: Arc<AtomicUsize>,
     free: Arc<AtomicU64>,
+    /// Whether nothing becomes durable.
+    held: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Default for Disk {
@@ -196,6 +198,7 @@ impl Default for Disk {
         Self {
             readable_max: Arc::new(AtomicUsize::new(usize::MAX)),
             free: Arc::new(AtomicU64::new(u64::MAX)),
+            held: Arc::default(),
         }
     }
 }
@@ -204,6 +207,12 @@ impl Disk {
     /// Reads of more bytes at once than these fail.
     pub(crate) fn fail_reads_beyond(&self, bytes: usize) {
         self.readable_max.store(bytes, Ordering::SeqCst);
+    }
+
+    /// From now on syncs wait, or do so no longer.
+    pub(crate) fn hold(&self, held: bool) {
+        *self.held.0.lock().unwrap() = held;
+        self.held.1.notify_all();
     }
 
     /// Says that no more than so many bytes can be written.
@@ -283,6 +292,12 @@ impl File for DiskFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let (held, changed) = &*self.disk.held;
+        drop(
+            changed
+                .wait_while(held.lock().unwrap(), |held| *held)
+                .unwrap(),
+        );
         self.file.sync_data()
     }
 

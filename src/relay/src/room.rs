@@ -1,7 +1,8 @@
 //! How much mail may be queued: a bound on the memory that the index and the schedule take for it. Pure.
 //!
 //! Content is on disk; what is kept in memory of every message that waits is small, but a client can send as many as the disk
-//! holds. Names and destinations count on top ([`crate::schedule::Schedule::shared_bytes`]). Over the bound new mail gets 452 4.3.1; what is queued already is never refused, not by a start either.
+//! holds. Names and destinations count on top ([`crate::schedule::Schedule::shared_bytes`]). Over the bound new mail gets 452 4.3.1; what
+//! is queued already is never refused, not by a start either.
 //!
 //! A recipient can turn into a message: each that fails in an attempt of its own is owed a bounce of its own, which waits too.
 //! So what counts is recipients that are open, each as if it were a message. Then nothing that happens to mail in the queue makes it
@@ -11,7 +12,7 @@ use std::ops::{Add, AddAssign, SubAssign};
 
 use crate::schedule;
 
-/// Most memory for what is kept of queued mail, in bytes: some 390,000 messages to one recipient each. What else a pod needs
+/// Most memory for what is kept of queued mail, in bytes: some 360,000 messages to one recipient each. What else a pod needs
 /// memory for: [`postroad_config::memory`].
 pub const MEMORY_BYTES_MAX: u64 = postroad_config::memory::INDEX_BYTES;
 
@@ -83,6 +84,6 @@ mod tests {
             let one = Weight::of(recipients, u64::from(recipients));
             MEMORY_BYTES_MAX / one.bytes()
         };
-        assert_eq!((fit(1), fit(100), fit(1000)), (394_758, 3_127, 312));
+        assert_eq!((fit(1), fit(100), fit(1000)), (364_722, 2_911, 290));
     }
 }

@@ -23,6 +23,7 @@ mod overdue;
 mod places;
 mod report;
 mod site;
+mod transit;
 mod work;
 
 use std::collections::BTreeSet;
@@ -40,11 +41,13 @@ use message::{Marks, Message, More, Piece, Run, State};
 use places::Places;
 
 pub use file::Wake;
+use file::each_once;
 pub use message::{MESSAGE_BYTES, SETTLED_BYTES};
 pub use overdue::{Limits as OverdueLimits, Swept};
-pub use places::{CONNECTIONS_MAX, Connections, FAILING_MAX, UNPROVEN_MAX};
+pub use places::{CONNECTIONS_MAX, Connections};
 pub use report::{Destination, Idle, Opening};
 pub use site::{SiteLimits, Standing, Verdict};
+pub use transit::{Handle, Outlook};
 pub use work::Left;
 
 /// A destination's number, for as long as it has mail or a connection.
@@ -142,11 +145,16 @@ pub struct Schedule {
     age: List,
     /// Those with a time by which they should be delivered: when to look at them, at first then.
     deadlines: BTreeSet<(u64, u32)>,
+    /// Whether [`Self::take_overdue`] began with them when it was last asked.
+    deadlines_first: bool,
     /// Where [`Self::take_overdue`] goes on.
     cursor: u32,
     totals: Totals,
     /// Destinations that got work since [`Self::stirred`]; one that got much may stand here often.
     stirred: Vec<u32>,
+    /// How often the table was asked.
+    #[cfg(test)]
+    lookups: std::cell::Cell<usize>,
 }
 
 impl Default for Schedule {
@@ -174,18 +182,29 @@ impl Schedule {
             wheel: Wheel::default(),
             age: List::default(),
             deadlines: BTreeSet::new(),
+            deadlines_first: false,
             cursor: NONE,
             totals: Totals::default(),
             stirred: Vec::new(),
+            #[cfg(test)]
+            lookups: std::cell::Cell::default(),
         }
     }
 
     /// Files a message: one that has been committed, or that a start has found.
     pub fn insert(&mut self, queued: &Queued<'_>, now_ms: u64) -> Filed {
+        match self.file(queued, now_ms) {
+            Some(_) => Filed::Queued,
+            None => Filed::Settled,
+        }
+    }
+
+    /// Gives its index; `None` if nothing is open.
+    fn file(&mut self, queued: &Queued<'_>, now_ms: u64) -> Option<u32> {
         let message = self.message(queued);
         if message.open() == 0 {
             self.forget_names(&message);
-            return Filed::Settled;
+            return None;
         }
         let attempts = u16::try_from(queued.attempts).unwrap_or(u16::MAX);
         let totals = &mut self.totals;
@@ -198,17 +217,29 @@ impl Schedule {
         self.age.push(&mut self.messages, index);
         self.deadlines
             .extend(deliver_by_ms.map(|by_ms| (by_ms, index)));
-        for id in self.wanted(index) {
+        let ways = self.ways(index);
+        for id in each_once(&ways) {
             self.add_piece(index, id, attempts, queued.next_attempt_ms, now_ms);
         }
-        Filed::Queued
+        self.note_places(index, &ways);
+        Some(index)
     }
 
     /// Forgets the message of a piece that is taken, with all its pieces. Nothing happens if it is gone already.
     pub fn finish(&mut self, ticket: Ticket, now_ms: u64) {
-        let Some(index) = self.message_of(ticket) else {
-            return;
-        };
+        if let Some(index) = self.message_of(ticket) {
+            self.remove(index, now_ms);
+        }
+    }
+
+    /// As [`Self::finish`], once the disk has it that the message is done: also if the piece was given back meanwhile.
+    pub fn finish_recorded(&mut self, ticket: Ticket, now_ms: u64) {
+        if let Some(index) = self.known(ticket) {
+            self.remove(index, now_ms);
+        }
+    }
+
+    fn remove(&mut self, index: u32, now_ms: u64) {
         while self.messages[index].pieces != NONE {
             let first = self.messages[index].pieces;
             self.remove_piece(first, now_ms);
@@ -262,6 +293,11 @@ impl Schedule {
         Some(oldest.arrival_ms)
     }
 
+    /// Nobody is waiting for work yet.
+    pub fn forget_stirred(&mut self) {
+        self.stirred = Vec::new();
+    }
+
     /// Destinations that have got work since this was last asked.
     pub fn stirred(&mut self) -> Option<Place> {
         self.stirred.pop().map(Place)
@@ -274,6 +310,7 @@ impl Schedule {
             .map(|run| Run {
                 domain: self.names.get(&run.domain),
                 recipients: run.recipients,
+                place: NONE,
             })
             .collect();
         let domain = runs
@@ -323,6 +360,12 @@ impl Schedule {
         let piece = self.pieces.get(ticket.piece)?;
         let message = self.messages.get(piece.message)?;
         (message.id == ticket.id && piece.state == State::Active).then_some(piece.message)
+    }
+
+    /// As [`Self::message_of`], also if the piece was given back meanwhile: what the disk has taken counts even so.
+    fn known(&self, ticket: Ticket) -> Option<u32> {
+        let index = self.pieces.get(ticket.piece)?.message;
+        (self.messages.get(index)?.id == ticket.id).then_some(index)
     }
 }
 

@@ -4,6 +4,9 @@
 //! session holds nothing that outlives it, and decides from nothing but itself and the configuration in force. What others
 //! do can only slow down its refusals ([`crate::guesses`]), and end it while the client has not shown that it may relay
 //! ([`crate::connections`]).
+//!
+//! Most connections wait most of the time, and there may be many: what is needed only for a handshake or while a message is kept is on the
+//! heap as long as it is ([`Box::pin`]): a test says how small the task of a connection that waits has to be.
 
 mod login;
 mod offer;
@@ -20,12 +23,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::accept::{self, Origin};
+use crate::accept::{self, Accepted, Origin};
 use crate::connections::{Admitted, Standing};
 use crate::context::{Context, Phase};
 use crate::live::Live;
 use crate::memory::{self, Full, Holder, Reservation};
 use crate::net::TcpStream;
+use crate::passthrough;
 use crate::patience::Patience;
 use crate::policy::Relaying;
 use crate::refusal::Refusal;
@@ -82,13 +86,15 @@ async fn run(
     stream.set_nodelay(true)?;
     let live = context.live();
     let stream = match listener.tls {
-        ListenerTls::Implicit => handshake(&live, stream).await?,
+        ListenerTls::Implicit => Box::pin(handshake(&live, stream)).await?,
         ListenerTls::Disabled | ListenerTls::Opportunistic | ListenerTls::Required => {
             Stream::Plain(stream)
         }
     };
     let session = Session::new(offer::server_config(&live, listener));
-    let driver = Driver {
+    // Else the connection would keep a configuration that is no longer in force.
+    drop(live);
+    let mut driver = Driver {
         context,
         listener: listener.clone(),
         peer,
@@ -135,7 +141,7 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    async fn run(mut self) -> Result<(), Error> {
+    async fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.session.step(&mut self.input) {
                 Step::NeedInput => {
@@ -149,7 +155,7 @@ impl Driver<'_> {
                     let verdict = self.decide(request).await;
                     self.session.answer(verdict);
                 }
-                Step::StartTls => self.start_tls().await?,
+                Step::StartTls => Box::pin(self.start_tls()).await?,
                 Step::Close => {
                     self.flush().await?;
                     return self.close().await;
@@ -168,7 +174,10 @@ impl Driver<'_> {
         let Ok(written) = tokio::time::timeout(REPLY_TIME_MAX, written).await else {
             return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         };
-        self.patience.replied(Instant::now());
+        // The answer to a chunk is not the end of the content.
+        if !self.session.is_amid_content() {
+            self.patience.replied(Instant::now());
+        }
         Ok(written?)
     }
 
@@ -282,7 +291,7 @@ impl Driver<'_> {
             }
             Request::Sender(sender) => self.check_sender(&sender),
             Request::Recipient(recipient) => self.check_recipient(&recipient),
-            Request::Message(message) => self.keep(message).await,
+            Request::Message(message) => Box::pin(self.keep(message)).await,
         }
     }
 
@@ -342,10 +351,28 @@ impl Driver<'_> {
             peer: self.peer,
             tls,
         };
-        match accept::accept(&self.context, message, &origin, reservation).await {
-            Ok(id) => Verdict::Queued(format!("Ok: queued as {id}")),
+        let accepted = accept::accept(&self.context, message, &origin, reservation);
+        let accepted = tokio::select! {
+            biased;
+            accepted = accepted => accepted,
+            () = gone(&self.context, &mut self.stream, &mut self.input) => Err(Refusal::HungUp),
+        };
+        match accepted {
+            Ok(Accepted::Queued(id)) => Verdict::Queued(format!("Ok: queued as {id}")),
+            Ok(Accepted::PassedOn(id)) => Verdict::Queued(format!("Ok: passed on as {id}")),
+            Ok(Accepted::Refused(reply)) => Verdict::Refuse(reply),
             Err(refusal) => Verdict::Refuse(refusal.reply()),
         }
+    }
+}
+
+/// Ends when a client has gone that waits for its message to be handed on: it sends the message again, so that what is left of it is better
+/// forgotten than stored.
+async fn gone(context: &Context, stream: &mut Stream, input: &mut BytesMut) {
+    // One that has said its last words already may have closed its side, and listens.
+    let may_be_missed = passthrough::is_on(context) && input.is_empty();
+    if !may_be_missed || matches!(stream.read_some(input).await, Ok(1..)) {
+        std::future::pending().await
     }
 }
 

@@ -14,8 +14,9 @@ use crate::net::TcpStream;
 /// Most that one read takes, on the stack. A pipelined dialogue fits in a fraction; a record of TLS is no longer.
 const READ_BYTES: usize = 16 << 10;
 
-/// A buffer that holds so much more than what is in it is given back while its connection waits.
-const IDLE_BYTES: usize = 1024;
+/// A buffer that holds so much more than what is in it is given back while its connection waits. A reply to a command fits, that to EHLO
+/// does not: it comes once.
+const IDLE_BYTES: usize = 128;
 
 /// TCP, or TLS over it, as client or server.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::outcome::{Kind, Notice, Recorded, is_expired};
 use crate::queue::LoadError;
 use crate::schedule::{Left, Taken, Ticket};
 
-/// Pause before a message that could not be read is tried again.
+/// Pause before a message that could not be read is tried again. Also if reading panicked: it may do so again, at once and for ever.
 const PAUSE_MS: u64 = 60_000;
 
 /// RFC 3463 §3.4: other or undefined mail system status.
@@ -32,7 +32,9 @@ pub async fn settle(context: &Context, taken: Taken, error: LoadError) {
     let (queue, ticket) = (&context.queue, taken.ticket);
     let id = ticket.id;
     match error {
-        LoadError::Closed => queue.release(ticket, clock::now_ms()),
+        LoadError::Closed => wait(context, ticket),
+        // Its client has gone before it was stored, and the message with it.
+        LoadError::Read(ReadError::Unknown) if !queue.is_taken(ticket) => {}
         LoadError::Read(ReadError::Unknown) => {
             tracing::error!(%id, "the schedule knew a message that the spool does not; it is forgotten");
             queue.forget(ticket);
@@ -41,7 +43,7 @@ pub async fn settle(context: &Context, taken: Taken, error: LoadError) {
             tracing::error!(%id, %error, "a message cannot be delivered");
             match queue.load_envelope(id).await {
                 Err(LoadError::Read(error @ ReadError::Io(_))) => put_back(context, ticket, &error),
-                Err(LoadError::Closed) => queue.release(ticket, clock::now_ms()),
+                Err(LoadError::Closed) => wait(context, ticket),
                 Ok(envelope) => give_up(context, taken, Some(envelope)).await,
                 Err(LoadError::Read(_)) => give_up(context, taken, None).await,
             }
@@ -59,6 +61,12 @@ pub async fn settle(context: &Context, taken: Taken, error: LoadError) {
     }
 }
 
+/// Nothing is known of it.
+fn wait(context: &Context, ticket: Ticket) {
+    let due_ms = clock::now_ms().saturating_add(PAUSE_MS);
+    context.queue.release(ticket, due_ms);
+}
+
 fn put_back(context: &Context, ticket: Ticket, error: &ReadError) {
     tracing::error!(id = %ticket.id, %error, "a message cannot be read; it stays in the queue");
     let due_ms = clock::now_ms().saturating_add(PAUSE_MS);
@@ -71,7 +79,7 @@ async fn give_up(context: &Context, taken: Taken, envelope: Option<Message>) {
     let id = ticket.id;
     match queue.set_aside(id).await {
         Ok(()) => {}
-        Err(LoadError::Closed) => return queue.release(ticket, clock::now_ms()),
+        Err(LoadError::Closed) => return wait(context, ticket),
         Err(LoadError::Read(error)) => return put_back(context, ticket, &error),
     }
     let open = queue.orphans(ticket);

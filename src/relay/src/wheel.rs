@@ -78,8 +78,11 @@ impl Wheel {
         }
     }
 
-    /// Takes out what is due at this time, the earliest first. A clock that steps back makes nothing due.
+    /// Takes out what is due at this time, the earliest first. The clock may step back: then what is not due by it any more waits again.
     pub fn pop<T: Timed>(&mut self, slab: &mut Slab<T>, now_ms: u64) -> Option<u32> {
+        if now_ms < self.now_ms {
+            self.step_back(slab, now_ms);
+        }
         if self.due.is_empty() {
             self.advance(slab, now_ms);
         }
@@ -118,6 +121,24 @@ impl Wheel {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
+    /// Places anew what the time between the two has brought where it is. What is on a level above those in which they differ
+    /// stays: it differs from both in the same bits.
+    fn step_back<T: Timed>(&mut self, slab: &mut Slab<T>, now_ms: u64) {
+        let highest = level_of(self.now_ms ^ now_ms);
+        let mut moved = std::mem::take(&mut self.due);
+        for level in &mut self.levels[..=highest] {
+            while level.occupied != 0 {
+                let slot = level.occupied.trailing_zeros() as usize;
+                level.occupied &= level.occupied - 1;
+                moved.append(slab, &mut level.slots[slot]);
+            }
+        }
+        self.now_ms = now_ms;
+        while let Some(index) = moved.pop(slab) {
+            self.insert(slab, index);
+        }
+    }
+
     /// The slot whose time comes next: what is on a lower level comes before all that is above.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let (level, found) = self
@@ -136,14 +157,18 @@ impl Wheel {
         if due_ms <= self.now_ms {
             return Place::Due;
         }
-        let differs = u64::BITS - 1 - (due_ms ^ self.now_ms).leading_zeros();
-        let level = differs / SLOT_BITS;
-        let slot = (due_ms >> (level * SLOT_BITS)) & (SLOTS as u64 - 1);
+        let level = level_of(due_ms ^ self.now_ms);
+        let slot = (due_ms >> (level * SLOT_BITS as usize)) & (SLOTS as u64 - 1);
         Place::Slot {
-            level: level as usize,
+            level,
             slot: usize::try_from(slot).unwrap_or(0),
         }
     }
+}
+
+/// The level of the highest bit in which two times differ, given their differences; not 0.
+fn level_of(differs: u64) -> usize {
+    (differs.ilog2() / SLOT_BITS) as usize
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How many connections a destination bears: found out by trying. Pure.
 //!
-//! Begins with [`BEGIN`], grows with each transaction that was answered while at least half of it is in use, and is halved when the destination asks
-//! for less: at first by one for each answer, which doubles it in a round; once it has been halved, by one for each round, because
-//! what was too much a moment ago most likely still is.
+//! Begins with [`BEGIN`], grows with each transaction that was answered while at least half of it is in use, and is halved when the
+//! destination asks for less: at first by one for each answer, which doubles it in a round; once it has been halved, by one for each
+//! round, because what was too much a moment ago most likely still is.
 
 /// Connections to begin with.
 const BEGIN: u32 = 2;

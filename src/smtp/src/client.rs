@@ -28,13 +28,13 @@
 //!   before TLS is forgotten.
 //! - **Replies** that nobody asked for end the connection: a reply too many would be taken for the
 //!   answer to the next command, and a message would count as delivered that is not.
-//! - **Content** must be canonical (no bare CR or LF); anything else is refused with 554 5.6.0 before
+//! - **Content** must be canonical (no bare CR or LF) and without NUL; anything else is refused with 554 5.6.0 before
 //!   MAIL is sent. A missing final CRLF is added. Binary content needs a server that takes it; see
 //!   [`Peer::takes`]. Eight-bit content goes out as it is even if the server does not offer 8BITMIME: whether to
 //!   convert it is the driver's choice.
 //! - **BDAT** in one chunk takes the place of DATA where CHUNKING is offered: no round trip for 354, no dots. With
 //!   PIPELINING, content of up to 64 KiB goes out together with the envelope: the whole transaction in one
-//!   flight. If everyone is refused, the content was sent for nothing; the server has to read and drop it
+//!   flight. That is for connections on which a transaction was answered reply for reply; the first one takes DATA. If everyone is refused, the content was sent for nothing; the server has to read and drop it
 //!   and to answer 5yz (RFC 3030 §2), and RSET goes before the next MAIL. Larger content waits for the answers to RCPT.
 //! - **What the server cannot be asked for**: a message with REQUIRETLS fails with 5.7.30, one that is not ASCII
 //!   where it has to be with 5.6.7, one with DELIVERBY that is to be returned with 5.3.3, and nothing of it is sent.
@@ -73,7 +73,7 @@ use crate::{MailParameters, Recipient, Reply, ReversePath, address};
 
 pub use config::{Certificate, ClientConfig, ClientTls, Login};
 use connect::Login as LoginStep;
-use exchange::Exchange;
+use exchange::{Exchange, Trust};
 pub use outcome::{
     ConnectFailure, Connection, End, FailureKind, RecipientOutcome, Stage, TransactionOutcome,
 };
@@ -153,6 +153,7 @@ pub struct Client {
     transactions: u32,
     /// Whether the server may still hold a transaction that was not finished.
     needs_reset: bool,
+    trust: Trust,
 }
 
 #[derive(Debug)]
@@ -206,6 +207,7 @@ impl Client {
             certificate,
             transactions: 0,
             needs_reset: false,
+            trust: Trust::Unknown,
         }
     }
 

@@ -268,6 +268,12 @@ impl Session {
         )
     }
 
+    /// Whether the content has begun and not ended: also between two chunks, when a command is next.
+    #[must_use]
+    pub fn is_amid_content(&self) -> bool {
+        self.is_receiving() || matches!(self.state, State::Chunked(..))
+    }
+
     /// What is known of the peer, for `Received:` and logs.
     #[must_use]
     pub fn peer(&self) -> &SessionInfo {

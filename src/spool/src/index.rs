@@ -129,7 +129,8 @@ impl Index {
         };
         known.next_attempt_ms = attempt.next_attempt_ms;
         known.attempts = u16::try_from(attempt.attempts).unwrap_or(u16::MAX);
-        known.delay_notified = attempt.delay_notified;
+        // Whoever was told of it once was told, whatever another part of the message says later.
+        known.delay_notified |= attempt.delay_notified;
         known.attempted = true;
         self.settle(attempt);
         self.progress_bytes += self.progress_bytes_of(attempt.id);
@@ -265,7 +266,7 @@ mod tests {
             id,
             next_attempt_ms: 1000 * u64::from(attempts),
             attempts,
-            delay_notified: attempts == 3,
+            delay_notified: attempts == 2,
             results: results.to_vec(),
         };
         index.merge(&attempt(1, &[(0, RecipientResult::Deferred)]));

@@ -25,6 +25,7 @@
 //!
 //! Times are milliseconds since the epoch and come from the caller; nothing here reads a clock.
 
+mod answers;
 pub mod cost;
 mod disk;
 mod format;
@@ -51,6 +52,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use answers::Answers;
 pub use disk::{RESERVE_SEGMENTS, SEGMENT_BYTES};
 pub use format::Damage;
 pub use id::{IdError, IdGenerator, MessageId};
@@ -270,8 +272,16 @@ impl Spool {
         Ok((Self { shared }, report, writer))
     }
 
-    /// Queues records as one atomic group. `done` is called exactly once, from the writer's thread, after the group is on
-    /// stable storage or has failed, or when the [`Writer`] is dropped; it must neither block nor panic.
+    /// From now on the writer hands over the answers that a batch of several groups owes, instead of giving them itself while the next
+    /// batch waits. `give` is called on the writer's thread and must neither block nor panic; dropping what it gets gives them too. An answer
+    /// that is alone the writer gives. Answers of two batches may so come in another order than the batches. The first call counts.
+    pub fn answer_through(&self, give: impl Fn(Answers) + Send + Sync + 'static) {
+        self.shared.giver.set(Box::new(give));
+    }
+
+    /// Queues records as one atomic group. `done` is called exactly once, from the writer's thread or as
+    /// [`Self::answer_through`] says, after the group is on stable storage or has failed, or when the [`Writer`] is dropped; it must neither
+    /// block nor panic.
     ///
     /// # Errors
     /// [`SubmitError`]: `done` is not called.

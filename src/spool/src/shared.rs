@@ -10,6 +10,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
+use crate::answers::{Answer, Answers, Done, Giver};
 use crate::disk::Room;
 use crate::format::{ENVELOPE_MAX, GROUP_MAX, envelope_bytes, record_bytes};
 use crate::index::{Index, Place};
@@ -21,32 +22,6 @@ use crate::{
     CommitError, Config, Failure, Health, MessageId, Mode, ReadError, Recovery, SubmitError,
     WAITING_BYTES_MAX, WAITING_GROUPS_MAX,
 };
-
-/// What to call once with what became of a group.
-pub(crate) type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
-
-/// Answers a group exactly once: if nothing else does, when it is dropped.
-pub(crate) struct Answer(Option<Done>);
-
-impl Answer {
-    pub(crate) fn new(done: Done) -> Self {
-        Self(Some(done))
-    }
-
-    pub(crate) fn give(mut self, result: Result<(), CommitError>) {
-        if let Some(done) = self.0.take() {
-            done(result);
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            done(Err(CommitError::Write("the writer has ended".to_owned())));
-        }
-    }
-}
 
 /// What every record costs beside its content.
 const RECORD_OVERHEAD: u64 = 256;
@@ -123,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    pub(crate) giver: Giver,
     state: RwLock<State>,
     counts: Mutex<Counts>,
     /// Held for as long as anything of the spool lives.
@@ -151,6 +127,7 @@ impl Shared {
             mode: config.mode,
             waiting: Mutex::default(),
             wake: Condvar::new(),
+            giver: Giver::default(),
             state: RwLock::new(State { index, segments }),
             counts: Mutex::new(Counts {
                 corrupt: report.corrupt,
@@ -185,6 +162,11 @@ impl Shared {
         drop(waiting);
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Tells those who wait for a batch what became of it.
+    pub(crate) fn answer(&self, groups: Vec<Group>, result: Result<(), CommitError>) {
+        self.giver.give(Answers::new(groups, result));
     }
 
     pub(crate) fn close(&self) {

@@ -4,7 +4,7 @@
 //! removed and whose directory was not flushed may be back. A flush that fails drops what it should have kept, as Linux does: a later
 //! flush of the same file succeeds and means nothing for those bytes.
 
-#![cfg_attr(not(test), expect(clippy::unwrap_used, reason = "for tests: a panic is how it says no"))]
+#![expect(clippy::unwrap_used, reason = "for tests: a panic is how it says no")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

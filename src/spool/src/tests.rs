@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::sim::SimDisk;
 
+mod answers;
 mod bounds;
 mod damage;
 mod faults;

@@ -3,10 +3,17 @@
 //! JSON by default, because logs of a pod are read by machines first; `text` for people. Nothing
 //! that a peer sent is logged without going through a field: the formatters escape control
 //! characters there, so that a peer cannot forge lines.
+//!
+//! Logging never waits for whoever reads the log: see the module `lines` for what happens when nobody does.
 
+mod lines;
+
+use std::io;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+
+pub use lines::Guard;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -23,12 +30,15 @@ pub enum Format {
 #[error("unknown log format {0:?}: write json or text")]
 pub struct UnknownFormat(String);
 
-/// The filter of `RUST_LOG`'s syntax could not be read, or logging was set up before.
+/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter is malformed.
     #[error("cannot read the log filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The thread that writes could not be started.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(#[source] io::Error),
     /// A second call.
     #[error("cannot set up logging twice: {0}")]
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -46,14 +56,18 @@ impl FromStr for Format {
     }
 }
 
-/// Sets up logging for the process. `filter` has the syntax of `RUST_LOG`, as in `info,kube=warn`.
+/// Sets up logging for the process, until what it gives is dropped: then the last lines are written, and later ones are not. `filter` has
+/// the syntax of `RUST_LOG`, as in `info,kube=warn`.
 ///
 /// # Errors
-/// [`Error`] if the filter is malformed or logging was set up before.
-pub fn init(format: Format, filter: &str) -> Result<(), Error> {
+/// [`Error`] if the filter is malformed, logging was set up before, or there can be no thread for it.
+pub fn init(format: Format, filter: &str) -> Result<Guard, Error> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let (lines, guard) = lines::start(io::stdout(), report_lost).map_err(Error::Thread)?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().parse(filter)?)
-        .with_target(true);
+        .with_env_filter(filter)
+        .with_target(true)
+        .with_writer(move || lines.clone());
     match format {
         // The list of spans ends with the current one: named by itself too, every line would hold it twice.
         Format::Json => builder
@@ -63,5 +77,10 @@ pub fn init(format: Format, filter: &str) -> Result<(), Error> {
             .try_init(),
         Format::Text => builder.try_init(),
     }
-    .map_err(Error::Twice)
+    .map_err(Error::Twice)?;
+    Ok(guard)
+}
+
+fn report_lost(lines: u64) {
+    tracing::warn!(lines, "log lines were lost: whoever reads them is too slow");
 }

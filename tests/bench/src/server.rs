@@ -1,11 +1,19 @@
 //! The servers under test: a script each, started afresh for every run with an empty queue.
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 use crate::measure::Group;
+
+/// How long a server may take until it listens; Exim looks for a port that is taken again after 30 seconds.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A server in one configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,7 +144,7 @@ impl Running {
             settings,
             group: Group::create("postroad-bench")?,
         };
-        running.script("start")?;
+        running.begin()?;
         Ok(running)
     }
 
@@ -152,7 +160,23 @@ impl Running {
     /// If something survives, or the script fails.
     pub(crate) fn crash_and_restart(&self) -> anyhow::Result<()> {
         self.group.kill()?;
-        self.script("start")
+        self.begin()
+    }
+
+    /// Some scripts end before their server listens.
+    fn begin(&self) -> anyhow::Result<()> {
+        self.script("start")?;
+        let deadline = Instant::now() + LISTEN_TIMEOUT;
+        while self.command.is_some() {
+            match TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports.server)) {
+                Ok(_) => break,
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).context("the server does not listen");
+                }
+                Err(_) => std::thread::park_timeout(LOOK_INTERVAL),
+            }
+        }
+        Ok(())
     }
 
     /// Tells it that the next hop is back.
@@ -188,7 +212,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Err(error) = self.script("stop") {
+        // What outlives its server has the port that the next one needs.
+        if let Err(error) = self.script("stop").and_then(|()| self.group.kill()) {
             crate::say(&format!("{error:#}"));
         }
     }

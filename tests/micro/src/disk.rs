@@ -88,11 +88,13 @@ impl File for Content {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let begin = usize::try_from(offset).map_err(io::Error::other)?;
         let mut octets = self.octets();
-        let end = begin + bytes.len();
-        if octets.len() < end {
-            octets.resize(end, 0);
+        if octets.len() < begin {
+            octets.resize(begin, 0);
         }
-        octets[begin..end].copy_from_slice(bytes);
+        // What lies behind the end is not filled with zeros first: that would be counted too.
+        let (over, behind) = bytes.split_at(bytes.len().min(octets.len() - begin));
+        octets[begin..begin + over.len()].copy_from_slice(over);
+        octets.extend_from_slice(behind);
         Ok(())
     }
 

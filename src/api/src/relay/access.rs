@@ -38,7 +38,7 @@ pub struct Access {
 pub struct Network(pub String);
 
 /// Longest text form of an IPv6 network.
-const NETWORK_MAX: u32 = 49;
+pub(super) const NETWORK_MAX: u32 = 49;
 
 impl JsonSchema for Network {
     fn schema_name() -> Cow<'static, str> {

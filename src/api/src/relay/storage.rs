@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.type == 'Persistent' || !has(self.className)")
         .message("storage.className is for type Persistent: leave it out"),
     validation = Rule::new("!has(self.syncMilliseconds) || has(self.mode) && self.mode == 'Relaxed'")
-        .message("storage.syncMilliseconds is for mode Relaxed, the other needs none: set storage.mode to Relaxed, or leave it out")
+        .message("storage.syncMilliseconds is for mode Relaxed, the others need none: set storage.mode to Relaxed, or leave it out")
 )]
 pub struct Storage {
     /// What holds the queue. `Persistent`: a PersistentVolumeClaim per replica, which outlives pods
@@ -43,8 +43,9 @@ pub struct Storage {
     pub class_name: Option<String>,
 
     /// What a 250 promises. `Durable`, the default: the message is on stable storage. `Relaxed`: it is on its way there; the crash of
-    /// a node takes what came within the last `syncMilliseconds`, and the condition `Durable` says so. Changing it replaces the pods,
-    /// one at a time.
+    /// a node takes what came within the last `syncMilliseconds`, and the condition `Durable` says so. `Passthrough`: the next server
+    /// has the message, or it is on stable storage; it is handed on while its client waits, for 30 seconds at most, and stored only if
+    /// that does not go well. Changing it replaces the pods, one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<StorageMode>,
 
@@ -62,6 +63,8 @@ pub enum StorageMode {
     Durable,
     /// The message is on its way to stable storage: the crash of a node takes what came last.
     Relaxed,
+    /// The next server has the message, or it is on stable storage.
+    Passthrough,
 }
 
 impl Storage {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::rate::Rate;
@@ -9,6 +10,9 @@ use crate::Error;
 
 /// Most name servers: they are asked in turn, and a message does not wait for ever.
 pub const NAMESERVERS_MAX: usize = 3;
+
+/// Most networks that are allowed: each is looked at for each address.
+pub const ALLOWED_NETWORKS_MAX: usize = 64;
 
 /// How mail goes to the mail exchangers of a domain (RFC 5321 §5).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -22,6 +26,11 @@ pub struct Direct {
     pub port: u16,
     /// Name servers to ask; those of the pod (`/etc/resolv.conf`) if there are none here. At most [`NAMESERVERS_MAX`].
     pub nameservers: Vec<SocketAddr>,
+    /// Networks that are not of the internet, and whose hosts may be exchangers all the same: anybody can write their addresses into
+    /// an MX record. Loopback and link-local ones count only if they are named as such, not as a part of a wider network. At
+    /// most [`ALLOWED_NETWORKS_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_networks: Vec<IpNet>,
     /// What each domain is given at most.
     pub limits: DirectLimits,
 }
@@ -69,6 +78,7 @@ impl Default for Direct {
             families: vec![IpFamily::Ipv4, IpFamily::Ipv6],
             port: 25,
             nameservers: Vec::new(),
+            allowed_networks: Vec::new(),
             limits: DirectLimits::default(),
         }
     }
@@ -96,6 +106,7 @@ impl Direct {
             families,
             port,
             nameservers,
+            allowed_networks,
             limits,
         } = self;
         if families.is_empty() {
@@ -116,6 +127,10 @@ impl Direct {
         if nameservers.len() > NAMESERVERS_MAX {
             let problem = format!("has more than {NAMESERVERS_MAX} entries");
             return Err(Error::invalid("delivery.direct.nameservers", problem));
+        }
+        if allowed_networks.len() > ALLOWED_NETWORKS_MAX {
+            let problem = format!("has more than {ALLOWED_NETWORKS_MAX} entries");
+            return Err(Error::invalid("delivery.direct.allowedNetworks", problem));
         }
         let DirectLimits {
             connections,

@@ -41,10 +41,13 @@ pub enum SpoolMode {
         /// Longest time from the 250 to the sync, in milliseconds: 1 to [`SYNC_MS_MAX`].
         sync_ms: u32,
     },
+    /// The next server has the message, or it is on stable storage: it is handed on while its client waits, and stored if that does
+    /// not go well.
+    Passthrough,
 }
 
 impl SpoolMode {
-    /// Whether a 250 outlives everything but the disk.
+    /// Whether a 250 means that the message is on stable storage here.
     #[must_use]
     pub const fn is_durable(&self) -> bool {
         matches!(self, Self::Durable)
@@ -64,7 +67,7 @@ impl Spool {
             SpoolMode::Relaxed { sync_ms } if !(1..=SYNC_MS_MAX).contains(&sync_ms) => Err(
                 Error::invalid("spool.mode", format!("needs 1 <= syncMs <= {SYNC_MS_MAX}")),
             ),
-            SpoolMode::Durable | SpoolMode::Relaxed { .. } => Ok(()),
+            SpoolMode::Durable | SpoolMode::Relaxed { .. } | SpoolMode::Passthrough => Ok(()),
         }
     }
 }

@@ -101,6 +101,7 @@ fn everything() -> RelayConfig {
         families: vec![IpFamily::Ipv6],
         port: 2525,
         nameservers: vec!["127.0.0.1:53".parse().unwrap()],
+        allowed_networks: vec!["10.0.0.0/8".parse().unwrap()],
         limits: DirectLimits {
             rate,
             ..DirectLimits::default()
@@ -129,9 +130,12 @@ fn everything() -> RelayConfig {
 
 #[test]
 fn what_was_added_parses_back_equal_too() {
-    let config = everything();
-    let text = config.render().unwrap();
-    assert_eq!(RelayConfig::parse(&text).unwrap(), config, "{text}");
+    let mut config = everything();
+    for mode in [config.spool.mode, SpoolMode::Passthrough] {
+        config.spool.mode = mode;
+        let text = config.render().unwrap();
+        assert_eq!(RelayConfig::parse(&text).unwrap(), config, "{text}");
+    }
 }
 
 /// A relay of an earlier release refuses what it does not know.
@@ -342,6 +346,10 @@ fn routes_overrides_and_direct_delivery_that_cannot_work_are_refused() {
         ("delivery.direct.nameservers: ", |c| {
             let one = c.delivery.direct.nameservers[0];
             c.delivery.direct.nameservers = vec![one; NAMESERVERS_MAX + 1];
+        }),
+        ("delivery.direct.allowedNetworks: ", |c| {
+            let one = c.delivery.direct.allowed_networks[0];
+            c.delivery.direct.allowed_networks = vec![one; ALLOWED_NETWORKS_MAX + 1];
         }),
         ("delivery.direct.limits: ", |c| {
             c.delivery.direct.limits.connections = 0

@@ -188,6 +188,38 @@ fn what_cannot_be_converted_is_told_apart() {
     }
 }
 
+#[test]
+fn a_header_with_nul_or_a_bare_newline_goes_to_nobody_who_cannot_take_it() {
+    let part = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: a\0b\r\n\r\n--b--\r\n";
+    for content in [
+        "Subject: a\0b\r\n\r\nbody\r\n",
+        "Subject: a\0b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\r\n",
+        "Subject: a\nb\r\n\r\nbody\r\n",
+        "Subject: a\rb\r\n\r\nbody\r\n",
+        part,
+    ] {
+        for width in [Width::SevenBit, Width::EightBit] {
+            let found = convert(content.as_bytes(), width);
+            let found = found.map(|octets| octets.escape_ascii().to_string());
+            assert_eq!(found, Err(Unconvertible::BinaryHeader), "{content:?}");
+        }
+    }
+}
+
+#[test]
+fn long_header_lines_keep_nobody_from_conversion() {
+    let content = format!(
+        "To: {}x\n\nplain text as it comes every day, and \u{fc}\n",
+        "a@b, ".repeat(300)
+    );
+    let content = content.replace('\n', "\r\n");
+    for (width, expected) in [(Width::SevenBit, "=C3=BC"), (Width::EightBit, "\u{fc}")] {
+        let octets = convert(content.as_bytes(), width).unwrap();
+        let text = String::from_utf8(octets.into_owned()).unwrap();
+        assert!(text.ends_with(&format!("and {expected}\r\n")), "{text}");
+    }
+}
+
 /// A tree of MIME parts as somebody could have written it.
 #[derive(Clone, Debug)]
 enum Part {

@@ -115,6 +115,37 @@ fn ret_says_how_much_comes_back() {
 }
 
 #[test]
+fn the_reports_on_a_message_return_little_of_it_together() {
+    const CONTENT_BYTES: usize = 60 << 10;
+    let header = "Subject: hello\r\n".to_owned();
+    let long = header + &"X-Filler: 0123456789\r\n".repeat(CONTENT_BYTES / 22);
+    let body = format!(
+        "Subject: hello\r\n\r\n{}",
+        "the text\r\n".repeat(CONTENT_BYTES / 10)
+    );
+    for content in [long + "\r\n", body] {
+        for (recipients, whole) in [(1, true), (4, true), (5, false), (1_000, false)] {
+            let mut original = message(to(None, None));
+            original.envelope.ret = Some(Ret::Full);
+            let one = original.envelope.recipients[0].clone();
+            original.envelope.recipients = vec![one; recipients];
+            original.body = Bytes::from(content.clone());
+            let report = report(&original, Kind::Failed).unwrap();
+            let text = String::from_utf8(report.body.to_vec()).unwrap();
+            assert_eq!(text.contains(&content), whole, "{recipients}");
+            assert!(text.contains("Subject: hello\r\n"), "{recipients}");
+            assert!(
+                !text.contains("\r\nX-Filler: 0123456789X"),
+                "lines are whole"
+            );
+            let all = recipients * report.body.len();
+            let most = 2 * (RETURNED_MAX + recipients * LEAST);
+            assert!(all <= most, "{recipients}: {all}");
+        }
+    }
+}
+
+#[test]
 fn eight_bit_content_makes_an_eight_bit_report() {
     let mut original = message(to(None, None));
     original.envelope.ret = Some(Ret::Full);

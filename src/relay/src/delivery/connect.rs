@@ -5,7 +5,10 @@
 //! the client says it is ready becomes an [`UpstreamFailure`]: a statement about the server.
 
 mod failure;
+mod pace;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -16,10 +19,11 @@ use postroad_config::UpstreamTls;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_smtp::client::{
     Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End,
-    Login as SmtpLogin, Peer, Phase, Transaction, TransactionOutcome,
+    Login as SmtpLogin, Peer, Transaction, TransactionOutcome,
 };
 use postroad_spool::TlsDemand;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::live::{LiveUpstream, Login};
@@ -29,23 +33,12 @@ use crate::upstreams::failure;
 
 pub(super) use failure::describe;
 use failure::io_failure;
+use pace::{Pace, QUIT_TIMEOUT};
 pub(super) use socket::dial;
-use socket::{dial_host, secure, timed};
+use socket::{by, dial_host, secure};
 
 /// For everything before MAIL together: whoever answers an octet at a time keeps mail from the next upstream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(180);
-/// For the greeting and the commands before MAIL. RFC 5321 §4.5.3.2.1 asks for five minutes, for servers of 1995;
-/// until then a dead upstream would hold its mail unreported.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
-/// For a reply to MAIL, RCPT or DATA. RFC 5321 §4.5.3.2.2 and §4.5.3.2.3: five minutes.
-const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
-/// For a piece of content to be taken. RFC 5321 §4.5.3.2.5: three minutes.
-const CONTENT_TIMEOUT: Duration = Duration::from_secs(180);
-/// For the reply to the final dot. RFC 5321 §4.5.3.2.6: ten minutes. Giving up earlier means sending again what the
-/// peer may have taken.
-const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(600);
-/// For QUIT: a courtesy.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For what a server has said before it closed on us: it is on its way already.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -54,9 +47,13 @@ pub(crate) struct Connection {
     stream: Stream,
     client: Client,
     input: BytesMut,
+    pace: Pace,
     usage: Usage,
     remote: String,
     protection: Protection,
+    rank: Rank,
+    /// What the connection is counted by, if it is.
+    counted: Option<OwnedSemaphorePermit>,
 }
 
 /// Who is at the other end of a socket, and how to speak there.
@@ -91,6 +88,15 @@ pub(crate) enum Protection {
     Unverified,
     /// TLS with a server that has proved its name.
     Verified,
+}
+
+/// Whether mail would rather go elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Rank {
+    /// No.
+    First,
+    /// What is preferred does not work now.
+    Substitute,
 }
 
 /// Whether a connection has been good for something.
@@ -158,9 +164,12 @@ impl Connection {
             stream: Stream::Plain(stream),
             client: Client::new(config),
             input: BytesMut::new(),
+            pace: Pace::new(Instant::now()),
             usage: Usage::Fresh,
             remote: remote.to_owned(),
             protection: Protection::None,
+            rank: Rank::First,
+            counted: None,
         };
         if tls.mode == ClientTls::Active {
             connection.secure(tls).await?;
@@ -198,6 +207,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Leads to a host that stands in for those that are preferred to it.
+    pub(crate) fn substitute(&mut self) {
+        self.rank = Rank::Substitute;
+    }
+
+    /// Whether another host is preferred to this.
+    pub(crate) fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// Keeps this until the connection is closed.
+    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.counted = Some(permit);
+    }
+
     /// The server's name: as the configuration or an MX record calls it.
     pub(crate) fn remote(&self) -> &str {
         &self.remote
@@ -223,6 +247,8 @@ impl Connection {
 
     /// Sends one message.
     pub(crate) async fn send(&mut self, transaction: Transaction) -> Sent {
+        self.pace
+            .begin(transaction.recipients.len(), Instant::now());
         self.client.send(transaction);
         loop {
             match self.advance().await {
@@ -280,19 +306,21 @@ impl Connection {
     async fn advance(&mut self) -> io::Result<Event> {
         loop {
             let step = self.client.step(&mut self.input);
-            let patience = patience(self.client.phase());
+            let deadline = self.pace.deadline(self.client.phase(), Instant::now());
             match step {
                 ClientStep::NeedInput | ClientStep::Flush => {
                     let output = self.client.output();
-                    if let Err(error) = timed(patience, self.stream.write_out(output)).await {
+                    let octets = output.len();
+                    if let Err(error) = by(deadline, self.stream.write_out(output)).await {
                         return self.last_words().await.ok_or(error);
                     }
+                    self.pace.took(octets);
                 }
                 step => return Ok(event(step)),
             }
             if matches!(step, ClientStep::NeedInput) {
                 let read = self.stream.read_some(&mut self.input);
-                if timed(patience, read).await? == 0 {
+                if by(deadline, read).await? == 0 {
                     return Ok(event(self.client.closed()));
                 }
             }
@@ -314,17 +342,6 @@ impl Connection {
                 step => return Some(event(step)),
             }
         }
-    }
-}
-
-/// How long to wait for one read or write.
-fn patience(phase: Phase) -> Duration {
-    match phase {
-        Phase::Connecting => GREETING_TIMEOUT,
-        Phase::Envelope => ENVELOPE_TIMEOUT,
-        Phase::Content => CONTENT_TIMEOUT,
-        Phase::FinalReply => FINAL_REPLY_TIMEOUT,
-        Phase::Idle | Phase::Quitting => QUIT_TIMEOUT,
     }
 }
 

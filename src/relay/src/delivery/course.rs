@@ -1,7 +1,7 @@
 //! One piece in the hands of a worker, from the first transaction to the last.
 //!
-//! What each transaction came to is recorded before the next begins, so that a crash repeats one transaction at most. The
-//! piece is charged with one attempt, however many transactions it takes.
+//! What each transaction came to is recorded before the next of the piece begins. The piece is charged with one attempt, however many
+//! transactions it takes.
 
 use std::time::Duration;
 
@@ -16,12 +16,19 @@ use crate::context::Context;
 use crate::live::Live;
 use crate::notify::{DelayNotices, NextHop};
 use crate::outcome::{self, Charge, Kind, Notice, Recorded, Rules, Tried};
+use crate::queue::{Heard, Held, Owed, Passing, Told};
 use crate::schedule::{Entry, Left, Taken, Ticket};
 
 /// A piece that is taken, with what is known of it by now.
 pub(super) struct Course<'a> {
     context: &'a Context,
     message: &'a Message,
+    progress: Progress,
+}
+
+/// What is known of a piece by now.
+#[derive(Debug)]
+pub(super) struct Progress {
     ticket: Ticket,
     /// As it was at the beginning.
     entry: Entry,
@@ -30,21 +37,43 @@ pub(super) struct Course<'a> {
     /// Recipients without a final outcome by now.
     open: Vec<u32>,
     charge: Charge,
+    /// If the message is not stored yet, and its client waits.
+    passing: Option<Passing>,
 }
 
 impl<'a> Course<'a> {
     /// Nothing has been tried yet.
     pub(super) fn new(context: &'a Context, message: &'a Message, taken: Taken) -> Self {
         let Taken { ticket, entry } = taken;
-        Self {
-            context,
-            message,
+        let progress = Progress {
             ticket,
             attempts: entry.attempts,
             open: entry.open.to_vec(),
             entry,
             charge: Charge::None,
+            passing: None,
+        };
+        Self::resume(context, message, progress)
+    }
+
+    /// With what the message was loaded under.
+    pub(super) fn under(mut self, held: &Held) -> Self {
+        self.progress.passing = held.passing().cloned();
+        self
+    }
+
+    /// Goes on with what [`Self::pause`] gave.
+    pub(super) fn resume(context: &'a Context, message: &'a Message, progress: Progress) -> Self {
+        Self {
+            context,
+            message,
+            progress,
         }
+    }
+
+    /// What is known by now, for [`Self::resume`].
+    pub(super) fn pause(self) -> Progress {
+        self.progress
     }
 
     /// The message.
@@ -54,7 +83,7 @@ impl<'a> Course<'a> {
 
     /// Indexes of the recipients that have no final outcome yet.
     pub(super) fn open_recipients(&self) -> impl Iterator<Item = u32> + '_ {
-        self.open.iter().copied()
+        self.progress.open.iter().copied()
     }
 
     /// Records outcomes with the report that they owe. `hop` and `remote` are who gave them. `None` if nobody is left to deliver to.
@@ -71,28 +100,44 @@ impl<'a> Course<'a> {
         let live = context.live();
         let (now_ms, random) = (clock::now_ms(), clock::random_unit());
         let entry = Entry {
-            attempts: self.attempts,
-            ..self.entry.clone()
+            attempts: self.progress.attempts,
+            ..self.progress.entry.clone()
         };
+        let refusal = refusal(&outcomes).cloned();
         let tried = Tried { outcomes, hop };
         let rules = rules(context, &live);
-        let decision = outcome::decide(message, &entry, self.charge, tried, rules, now_ms, random);
+        let decision = outcome::decide(
+            message,
+            &entry,
+            self.progress.charge,
+            tried,
+            rules,
+            now_ms,
+            random,
+        );
         let metrics = &context.metrics;
         metrics.delivered.inc_by(decision.delivered);
         metrics.deferred.inc_by(decision.deferred);
         metrics.failed.inc_by(decision.failed);
-        let report = report(context, &live, message, &decision.notices, remote);
         let settled = decision.record.settled();
-        (self.charge, self.attempts) = (decision.charge, decision.record.attempts);
-        let left = context
-            .queue
-            .record(self.ticket, decision.record, report)
-            .await;
+        (self.progress.charge, self.progress.attempts) =
+            (decision.charge, decision.record.attempts);
+        let (recorded, notices) = (decision.record, decision.notices);
+        let left = match self.tell_client(&recorded, &notices, remote, refusal).await {
+            Heard::Noted(left) => left,
+            Heard::Gone => return None,
+            Heard::Stored => {
+                let notices = self.claimed(notices);
+                let report = report(context, &live, message, &notices, remote);
+                let ticket = self.progress.ticket;
+                context.queue.record(ticket, recorded, report).await
+            }
+        };
         if left == Left::Nothing {
             return None;
         }
-        self.open.retain(|index| !settled.contains(index));
-        if self.open.is_empty() {
+        self.progress.open.retain(|index| !settled.contains(index));
+        if self.progress.open.is_empty() {
             // Others have the rest of the message.
             self.release();
             return None;
@@ -100,43 +145,93 @@ impl<'a> Course<'a> {
         Some(self)
     }
 
+    /// Without what others have told the sender of meanwhile, who have other parts of the message.
+    fn claimed(&self, mut notices: Vec<Notice>) -> Vec<Notice> {
+        let is_delay = |notice: &Notice| matches!(notice.kind, Kind::Delayed { .. });
+        if notices.iter().any(is_delay)
+            && !self.context.queue.claim_delay_notice(self.progress.ticket)
+        {
+            notices.retain(|notice| !is_delay(notice));
+        }
+        notices
+    }
+
+    /// What came of a transaction while the message is not stored yet.
+    async fn tell_client(
+        &self,
+        recorded: &Recorded,
+        notices: &[Notice],
+        remote: Option<&str>,
+        refusal: Option<Reply>,
+    ) -> Heard {
+        let Some(passing) = &self.progress.passing else {
+            return Heard::Stored;
+        };
+        let told = Told {
+            recorded,
+            owed: Owed {
+                notices: notices.to_vec(),
+                remote: remote.map(str::to_owned),
+            },
+            refusal,
+        };
+        let queue = &self.context.queue;
+        queue.hear(passing, self.progress.ticket, told).await
+    }
+
     /// Tells the sender that nothing can be tried, for this cause, and gives the piece back. Not again for this message, whether it
     /// wanted to know or not.
     pub(super) async fn tell_of_delay(self, cause: &Reply) {
-        if self.entry.delay_notified {
+        // What is not stored yet is not late: its client waits.
+        if self.progress.passing.is_some() {
             return self.release();
         }
         let (context, message) = (self.context, self.message);
+        if self.progress.entry.delay_notified {
+            context.queue.delay_told(self.progress.ticket);
+            return self.release();
+        }
         let live = context.live();
         let now_ms = clock::now_ms();
         let rules = rules(context, &live);
         let notices = outcome::late(message, self.open_recipients(), cause, rules, now_ms);
-        match report(context, &live, message, &notices, None) {
-            None => context.queue.delay_told(self.ticket),
-            report => {
-                let recorded = Recorded {
-                    results: Vec::new(),
-                    attempts: self.attempts,
-                    due_ms: now_ms,
-                    delay_notified: true,
-                };
-                context.queue.record(self.ticket, recorded, report).await;
-            }
+        let notices = self.claimed(notices);
+        let report = report(context, &live, message, &notices, None);
+        if report.is_some() {
+            let recorded = Recorded {
+                results: Vec::new(),
+                attempts: self.progress.attempts,
+                due_ms: now_ms,
+                delay_notified: true,
+            };
+            context
+                .queue
+                .record(self.progress.ticket, recorded, report)
+                .await;
         }
+        context.queue.delay_told(self.progress.ticket);
         self.release();
     }
 
     /// Gives the piece back: due when it was put off to, else at once.
     pub(super) fn release(self) {
-        let due_ms = match self.charge {
+        let due_ms = match self.progress.charge {
             Charge::None => clock::now_ms(),
             Charge::Until(due_ms) => due_ms,
         };
-        self.context.queue.release(self.ticket, due_ms);
+        self.context.queue.release(self.progress.ticket, due_ms);
     }
 }
 
-fn report(
+fn refusal(outcomes: &[(u32, RecipientOutcome)]) -> Option<&Reply> {
+    outcomes.iter().find_map(|(_, outcome)| match outcome {
+        RecipientOutcome::Failed(reply) => Some(reply),
+        RecipientOutcome::Delivered(_) | RecipientOutcome::Deferred(_) => None,
+    })
+}
+
+/// What a message owes its sender, if that wants to be told.
+pub(crate) fn report(
     context: &Context,
     live: &Live,
     message: &Message,

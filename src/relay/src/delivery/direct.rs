@@ -15,10 +15,15 @@
 //! Mail must not come back to us. We know ourselves by name, by address and port, and by what a server calls itself after EHLO:
 //! behind a Service, all replicas of a relay are one host with one name and an address that none of them has.
 //!
+//! # What an attempt is kept from
+//! Anybody can have any address in the DNS. Private ones are dialled only where the configuration allows it ([`mx::reach`]), and one
+//! address has a bounded number of connections, whoever leads there ([`dials`]).
+//!
 //! # What each failure means
 //! [`DirectFailure::Hold`] is a statement about the domain's servers, or the name servers: its mail waits. [`DirectFailure::Final`]
 //! is one about the recipients.
 
+mod dials;
 mod own;
 mod tally;
 #[cfg(test)]
@@ -40,16 +45,22 @@ use tokio::time::{Instant, timeout_at};
 use super::connect::{Connection, Protection, Terms, TlsTerms, dial};
 use crate::clock;
 use crate::dns::{self, Dns, Exchange, Resolver};
+use crate::mx::reach::Reach;
 use crate::mx::{self, Host, Plan, Source, Target, Verdict};
 use crate::tls;
 use crate::upstreams::failure;
 
+use dials::{Closed, Dial, Dials};
 use own::Own;
 use tally::{Lack, Tally};
 
 /// Hosts that are asked for at the same time in one attempt. Most domains have no more, and a name server that is slow about one
 /// must not be asked about eight by every attempt there is.
 const HOSTS_AT_ONCE: usize = 2;
+
+/// How long an attempt waits for a connection to an address that has as many as it may, when nothing else is left to be tried. Most
+/// are done within a second or two.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +83,8 @@ pub(crate) struct Opener {
     hostname: String,
     config: Direct,
     own: Own,
+    reach: Reach,
+    dials: Arc<Dials>,
     means: Result<Means, UpstreamFailure>,
     patience: Patience,
 }
@@ -101,12 +114,22 @@ enum Setback {
     Lacking(Lack),
     /// It is this relay.
     Own,
+    /// There are as many connections to its address as there may be.
+    Busy,
 }
 
 impl Opener {
     /// For a configuration. Keeps what `before` has learned from its name servers if they are the same.
     pub(crate) fn new(config: &RelayConfig, before: Option<&Self>) -> Self {
-        let nameservers = &config.delivery.direct.nameservers;
+        let Direct {
+            nameservers,
+            limits,
+            ..
+        } = &config.delivery.direct;
+        let dials = before
+            .map(|before| &before.dials)
+            .filter(|dials| dials.is_for(limits.connections))
+            .map(Arc::clone);
         let before = before
             .filter(|before| before.config.nameservers == *nameservers)
             .and_then(|before| before.means.as_ref().ok());
@@ -118,20 +141,27 @@ impl Opener {
             },
             None => Err(dns_failure("nothing is configured to go direct".into())),
         };
-        Self::assemble(config, means)
+        Self::assemble(config, means, dials)
     }
 
     /// With answers of a test's own.
     #[cfg(test)]
     pub(crate) fn with_dns(config: &RelayConfig, dns: Arc<dyn Dns>) -> Self {
-        Self::assemble(config, Means::new(dns))
+        Self::assemble(config, Means::new(dns), None)
     }
 
-    fn assemble(config: &RelayConfig, means: Result<Means, UpstreamFailure>) -> Self {
+    fn assemble(
+        config: &RelayConfig,
+        means: Result<Means, UpstreamFailure>,
+        dials: Option<Arc<Dials>>,
+    ) -> Self {
+        let direct = &config.delivery.direct;
         Self {
             hostname: config.hostname.clone(),
-            config: config.delivery.direct.clone(),
+            config: direct.clone(),
             own: Own::new(config),
+            reach: Reach::new(&direct.allowed_networks),
+            dials: dials.unwrap_or_else(|| Arc::new(Dials::new(direct.limits.connections))),
             means,
             patience: PATIENCE,
         }
@@ -171,37 +201,77 @@ impl Opener {
         deadline: Instant,
     ) -> Result<Connection, DirectFailure> {
         let mut tally = Tally::default();
+        let mut busy = None;
+        let best = targets.iter().map(|target| target.preference).min();
+        let connected = |target: &Target, mut connection: Connection| {
+            if Some(target.preference) > best {
+                connection.substitute();
+            }
+            connected(domain, target, connection)
+        };
         for target in targets {
             if !tally.is_worth_a_try(target) || Instant::now() >= deadline {
                 continue;
             }
-            match self.try_one(means, target, demand, deadline).await {
-                Ok(connection) => {
-                    tracing::debug!(domain, host = connection.remote(), address = %target.address,
-                        protection = ?connection.protection(), "connected");
-                    return Ok(connection);
-                }
-                Err(Setback::Failed(failed)) => tally.failed(target, failed),
-                Err(Setback::Lacking(lack)) => tally.lacks(lack),
-                Err(Setback::Own) => tally.is_own(target),
+            match self.enter_one(means, target, demand, deadline).await {
+                Ok(connection) => return Ok(connected(target, connection)),
+                Err(Setback::Busy) => busy = busy.or(Some(target)),
+                Err(setback) => tally.note(target, setback),
+            }
+        }
+        if let Some(target) = busy.filter(|target| tally.is_worth_a_try(target)) {
+            match self.wait_for_one(means, target, demand, deadline).await {
+                Ok(connection) => return Ok(connected(target, connection)),
+                Err(setback) => tally.note(target, setback),
             }
         }
         Err(tally.verdict(domain))
     }
 
-    async fn try_one(
+    /// Tries a target if its address is free and not known to be dead.
+    async fn enter_one(
         &self,
         means: &Means,
         target: &Target,
         demand: TlsDemand,
         deadline: Instant,
     ) -> Result<Connection, Setback> {
+        match self.dials.enter(target.address, Instant::now()) {
+            Ok(dial) => self.try_one(means, target, dial, demand, deadline).await,
+            Err(Closed::Dead(failed)) => Err(Setback::Failed(failed)),
+            Err(Closed::Busy) => Err(Setback::Busy),
+        }
+    }
+
+    async fn wait_for_one(
+        &self,
+        means: &Means,
+        target: &Target,
+        demand: TlsDemand,
+        deadline: Instant,
+    ) -> Result<Connection, Setback> {
+        let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
+        match self.dials.wait(target.address, patience).await {
+            Some(dial) => self.try_one(means, target, dial, demand, deadline).await,
+            None => Err(Setback::Busy),
+        }
+    }
+
+    async fn try_one(
+        &self,
+        means: &Means,
+        target: &Target,
+        dial: Dial,
+        demand: TlsDemand,
+        deadline: Instant,
+    ) -> Result<Connection, Setback> {
         let strict = demand == TlsDemand::Required;
         let reached = self.reach(means, target, demand, deadline).await;
-        let connection = reached.map_err(|failed| match strict && is_tls(&failed) {
+        let mut connection = reached.map_err(|failed| match strict && is_tls(&failed) {
             true => Setback::Lacking(Lack::Tls(failed.message)),
             false => Setback::Failed(failed),
         })?;
+        connection.hold(dial);
         let peer = connection.peer();
         let setback = if peer.name().is_some_and(|name| self.own.is_named(name)) {
             Setback::Own
@@ -249,8 +319,10 @@ impl Opener {
             login: None,
         };
         let deadline = deadline.min(Instant::now() + self.patience.target);
+        let mut dialled = false;
         let reached = timeout_at(deadline, async {
             let stream = dial(SocketAddr::new(*address, self.config.port)).await?;
+            dialled = true;
             Connection::begin(stream, terms).await
         });
         let reached = reached.await.unwrap_or_else(|_| {
@@ -259,7 +331,12 @@ impl Opener {
         });
         reached.map_err(|failed| {
             let text = format!("{host} ({address}): {}", failed.message);
-            failure(failed.reason, text)
+            let failed = failure(failed.reason, text);
+            // What a server says to one domain's mail is about that; silence is not.
+            if !dialled || failed.reason == FailureReason::ConnectionTimedOut {
+                self.dials.died(*address, failed.clone(), Instant::now());
+            }
+            failed
         })
     }
 
@@ -303,7 +380,7 @@ impl Opener {
             let mut addresses = addresses.iter();
             self.own.is_named(name) || addresses.any(|address| self.own.is_at(*address))
         };
-        let targets = mx::targets(domain, source, hosts, is_own, &mut chance)?;
+        let targets = mx::targets(domain, source, hosts, is_own, &self.reach, &mut chance)?;
         Ok((source, targets))
     }
 
@@ -346,8 +423,15 @@ impl From<Verdict> for DirectFailure {
         match verdict {
             Verdict::Never(reply) => Self::Final(reply),
             Verdict::Later(why) => Self::Hold(dns_failure(why)),
+            Verdict::Barred(why) => Self::Hold(failure(FailureReason::NetworkNotAllowed, why)),
         }
     }
+}
+
+fn connected(domain: &str, target: &Target, connection: Connection) -> Connection {
+    tracing::debug!(domain, host = connection.remote(), address = %target.address,
+        protection = ?connection.protection(), "connected");
+    connection
 }
 
 fn is_tls(failed: &UpstreamFailure) -> bool {

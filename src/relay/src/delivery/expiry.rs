@@ -81,9 +81,9 @@ async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> 
         loaded = context.queue.load(&taken) => loaded,
     };
     match loaded {
-        Ok((message, _room)) => {
+        Ok((message, room)) => {
             let lifetime = context.live().config.delivery.retry.lifetime();
-            let course = Course::new(context, &message, taken);
+            let course = Course::new(context, &message, taken).under(&room);
             let cause = cause(failure);
             match give_up_ms(&message, lifetime) <= clock::now_ms() {
                 true => give_up(course, &cause).await,

@@ -6,12 +6,13 @@ use postroad_config::status::UpstreamFailure;
 use postroad_config::{DirectLimits, Target};
 use postroad_spool::TlsDemand;
 
-use super::connect::Connection;
+use super::connect::{Connection, Rank};
 use super::direct::{DirectFailure, Opener};
 use super::{SharedUpstreams, announce};
 use crate::clock::{self, Moment};
 use crate::context::{Context, Phase};
 use crate::live::LiveUpstream;
+use crate::route::Key;
 use crate::schedule::{Place, Standing, Verdict};
 use crate::upstreams::{Backlog, Change, FailedStage};
 
@@ -19,7 +20,8 @@ use crate::upstreams::{Backlog, Change, FailedStage};
 pub(super) enum Hop {
     Upstream {
         upstream: UpstreamHop,
-        /// Whose mail it is.
+        /// Whose mail it is, and over which upstreams that goes.
+        key: Key,
         target: Target,
     },
     Domain(DomainHop),
@@ -81,10 +83,24 @@ impl Hop {
         }
     }
 
+    /// Whether mail goes here only as long as what is preferred does not work. What cannot be sent here may go there.
+    pub(super) fn rank(&self, connection: Option<&Connection>) -> Rank {
+        match self {
+            Self::Upstream {
+                upstream, target, ..
+            } => upstream.rank(target),
+            Self::Domain(_) => connection.map_or(Rank::First, Connection::rank),
+        }
+    }
+
     /// Whether mail may go on over a connection that was opened earlier.
     pub(super) fn is_current(&self) -> bool {
         match self {
-            Self::Upstream { upstream, target } => upstream.is_current(target),
+            Self::Upstream {
+                upstream,
+                key,
+                target,
+            } => upstream.is_current(key, target),
             Self::Domain(domain) => {
                 let live = domain.context.live();
                 live.config.delivery.direct.limits == domain.limits
@@ -236,16 +252,37 @@ impl UpstreamHop {
         &self.upstream.config.name
     }
 
-    /// Whether it is as it was when the connection was opened, and all before it fail.
-    fn is_current(&self, target: &Target) -> bool {
+    fn rank(&self, target: &Target) -> Rank {
+        let live = self.context.live();
+        let all = live.config.delivery.upstreams_of(target);
+        match all.first().is_some_and(|first| first.name != self.name()) {
+            true => Rank::Substitute,
+            false => Rank::First,
+        }
+    }
+
+    /// Whether it and the route are as they were when the connection was opened, and all before it fail.
+    fn is_current(&self, key: &Key, target: &Target) -> bool {
         let LiveUpstream {
             config,
             fingerprint,
             ..
         } = &*self.upstream;
         let live = self.context.live();
+        let delivery = &live.config.delivery;
+        let goes_to = match key {
+            Key::Route(name) => {
+                let mut routes = delivery.routes.iter();
+                routes
+                    .find(|route| *route.name == **name)
+                    .map(|route| &route.to)
+            }
+            _ => Some(&delivery.default_route),
+        };
         let mut upstreams = live.upstreams.iter();
-        upstreams.any(|one| one.fingerprint == *fingerprint && one.config.limits == config.limits)
+        goes_to == Some(target)
+            && upstreams
+                .any(|one| one.fingerprint == *fingerprint && one.config.limits == config.limits)
             && self.upstreams.lock().is_preferred(target, &config.name)
     }
 }

@@ -24,12 +24,13 @@ const STATUS: EnhancedStatus = EnhancedStatus {
 pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) {
     door.connected();
     while context.phase() < Phase::Stopping {
-        let table = context.queue.table();
-        let Some(reason) = table.reason(&name) else {
-            return;
-        };
         let Some(taken) = door.take() else {
             return;
+        };
+        // Taken: filed by the table in force. It may have been replaced in this moment.
+        let table = context.queue.table();
+        let Some(reason) = table.reason(&name) else {
+            return context.queue.release(taken.ticket, clock::now_ms());
         };
         let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
         return_one(&context, taken, reason).await;
@@ -46,8 +47,8 @@ async fn return_one(context: &Context, taken: Taken, reason: &str) {
         loaded = context.queue.load(&taken) => loaded,
     };
     match loaded {
-        Ok((message, _room)) => {
-            let course = Course::new(context, &message, taken);
+        Ok((message, room)) => {
+            let course = Course::new(context, &message, taken).under(&room);
             let reply = Reply::new(554, STATUS, reason);
             let outcomes = course
                 .open_recipients()

@@ -1,3 +1,7 @@
+mod answers;
+mod direct;
+mod routes;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -20,6 +24,8 @@ enum Answer {
     Yes,
     Close,
     Hang,
+    /// This instead of 250 or 354.
+    Say(&'static str),
 }
 
 /// An upstream in plaintext that does what the script says; it is given the command and how many MAIL it has heard over
@@ -31,7 +37,15 @@ struct Sink {
 
 impl Sink {
     async fn start(script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::start_at("127.0.0.1", 0, script).await
+    }
+
+    async fn start_at(
+        address: &str,
+        port: u16,
+        script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mails = Arc::new(AtomicUsize::new(0));
         let (script, all) = (Arc::new(script), Arc::clone(&mails));
@@ -76,6 +90,11 @@ async fn serve(
             Answer::Yes => {}
             Answer::Close => return Ok(()),
             Answer::Hang => std::future::pending().await,
+            Answer::Say(reply) => {
+                content = false;
+                stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+                continue;
+            }
         }
         content = line == "DATA";
         let reply = if content { "354 go" } else { "250 ok" };
@@ -97,7 +116,12 @@ async fn manager(rig: &Rig, sink: &Sink) -> Delivery {
 
 /// One connection, from the lookup to QUIT.
 async fn visit(delivery: &Delivery) {
-    let upstream = Arc::clone(&delivery.context.live().upstreams[0]);
+    visit_over(delivery, 0).await;
+}
+
+/// As [`visit`], to the upstream of this index.
+async fn visit_over(delivery: &Delivery, index: usize) {
+    let upstream = Arc::clone(&delivery.context.live().upstreams[index]);
     let queue = &delivery.context.queue;
     let _ = queue.advance();
     let (place, _) = queue.wanting().pop().expect("nothing waits");
@@ -105,6 +129,7 @@ async fn visit(delivery: &Delivery) {
     delivery.upstreams.lock().opened(&upstream.config.name);
     let hop = Hop::Upstream {
         upstream: delivery.upstream_hop(upstream),
+        key: Key::Default,
         target: Target::default(),
     };
     delivery.worker(hop, door).run().await;
@@ -138,6 +163,37 @@ async fn what_a_transaction_came_to_is_recorded_before_the_next_begins() {
     assert_eq!(queue.spool().health().commits, before + 1);
     assert_eq!(queue.totals().0.weight, Weight::of(2, 1));
     assert_eq!(rig.context.metrics.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn the_next_message_is_sent_while_the_outcome_of_the_last_is_stored_and_no_more() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    for _ in 0..3 {
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+    }
+    let delivery = manager(&rig, &sink).await;
+    let commits = || rig.context.queue.spool().health().commits;
+    let before = commits();
+    rig.disk.hold(true);
+    let mut worker = Box::pin(visit(&delivery));
+    tokio::select! {
+        () = &mut worker => panic!("the disk hangs"),
+        () = until(|| sink.mails() == 2) => {}
+    }
+    for _ in 0..1000 {
+        tokio::select! {
+            biased;
+            () = &mut worker => panic!("the disk hangs"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert_eq!((sink.mails(), commits()), (2, before));
+    assert_eq!(rig.context.queue.totals().0.messages, 3);
+    rig.disk.hold(false);
+    worker.await;
+    assert_eq!((sink.mails(), commits()), (3, before + 3));
+    assert_eq!(rig.context.queue.totals().0.messages, 0);
 }
 
 #[tokio::test]

@@ -3,22 +3,20 @@
 use postroad_smtp::client::{
     ConnectFailure, Connection as Afterwards, End, FailureKind, RecipientOutcome,
 };
-use postroad_smtp::{BodyKind, EnhancedStatus, Extension, ForwardPath, Reply};
+use postroad_smtp::{EnhancedStatus, Extension, ForwardPath, Reply};
 use postroad_spool::{Message, MessageId};
 
-use super::connect::{Connection, Sent, Usage, describe};
-use super::course::Course;
+use super::connect::{Connection, Rank, Sent, Usage, describe};
+use super::content::{self, Takes, Unready};
+use super::course::{Course, Progress};
 use super::holds::Blame;
 use super::worker::{Then, Worker};
-use crate::adapt::{Adapted, adapt};
+use crate::adapt::Adapted;
 use crate::clock;
 use crate::context::Phase;
 use crate::envelope;
-use crate::notify::{NextHop, Offer};
+use crate::notify::NextHop;
 use crate::upstreams::FailedStage;
-
-/// Content that is larger is converted on a thread of its own, in bytes: some milliseconds.
-const CONVERSION_BYTES_MAX: usize = 256 << 10;
 
 /// What a transaction came to.
 struct Transacted {
@@ -29,60 +27,108 @@ struct Transacted {
     then: Then,
 }
 
+/// What is left of a piece after its last transaction.
+pub(super) enum Rest {
+    /// Nothing: it is given back or done.
+    Nothing,
+    /// What its last outcomes lead to.
+    Judged(Progress, Judged),
+}
+
+/// Outcomes to be recorded, and who gave them.
+pub(super) struct Judged {
+    outcomes: Outcomes,
+    hop: NextHop,
+    remote: Option<String>,
+}
+
+impl Judged {
+    /// As [`Course::record`].
+    pub(super) async fn record(self, course: Course<'_>) -> Option<Course<'_>> {
+        let remote = self.remote.as_deref();
+        course.record(self.outcomes, self.hop, remote).await
+    }
+
+    /// Nobody has said anything.
+    pub(super) fn nothing() -> Self {
+        Self {
+            outcomes: Vec::new(),
+            hop: NextHop::default(),
+            remote: None,
+        }
+    }
+}
+
 pub(super) type Outcomes = Vec<(u32, RecipientOutcome)>;
 type Paths = Vec<(u32, ForwardPath)>;
 
 impl Worker {
     /// Sends to all open recipients, in as few transactions as the limits allow, and records what each came
-    /// to before the next begins. Gives what is left of the piece.
-    pub(super) async fn transmit<'a>(
+    /// to before the next begins. What the last came to is left to be recorded.
+    pub(super) async fn transmit(
         &self,
         connection: &mut Connection,
-        course: Course<'a>,
-    ) -> (Option<Course<'a>>, Then) {
+        course: Course<'_>,
+    ) -> (Rest, Then) {
         let message = course.message();
         let (mut paths, outcomes) = parse_recipients(&course);
-        let content = match content(message, connection).await {
+        let takes = Takes::of(connection.peer());
+        let (content, _room) = match content::prepare(&self.context, message, takes).await {
             Ok(content) => content,
-            Err(reply) => {
-                let failed = RecipientOutcome::Failed(reply);
-                return (self.judge_all(course, &failed).await, Then::GoOn);
+            Err(Unready::Unfit(reply)) => {
+                let outcome = unsendable(self.hop.rank(Some(connection)), reply);
+                return (self.judge_all(course, &outcome), Then::GoOn);
+            }
+            Err(Unready::NoRoom(reply)) => {
+                let outcome = RecipientOutcome::Deferred(reply);
+                return (self.judge_all(course, &outcome), Then::GoOn);
+            }
+            Err(Unready::Stopping) => {
+                return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
             }
         };
-        let hop = next_hop(connection);
-        let mut left = self.record(course, outcomes, hop, connection).await;
+        let mut judged = self.judge(outcomes, Some(connection));
+        let mut course = course;
         for transactions in 0_u32.. {
-            let Some(course) = left else {
-                return (None, Then::GoOn);
-            };
             let is_over = paths.is_empty() || self.context.phase() >= Phase::Stopping;
             if is_over || (transactions > 0 && self.hop.permit().is_err()) {
-                return (Some(course), Then::GoOn);
+                break;
             }
+            course = match judged.record(course).await {
+                Some(course) => course,
+                None => return (Rest::Nothing, Then::GoOn),
+            };
             let most = self.recipients_max(connection).min(paths.len());
             let chunk: Paths = paths.drain(..most).collect();
             let done = self.transact(connection, message, &content, chunk).await;
             let is_stuck = done.outcomes.is_empty();
             paths.splice(0..0, done.surplus);
-            left = self.record(course, done.outcomes, hop, connection).await;
+            self.log(message, &done.outcomes);
+            judged = self.judge(done.outcomes, Some(connection));
             if done.then == Then::Stop || is_stuck {
-                return (left, done.then);
+                return (Rest::Judged(course.pause(), judged), done.then);
             }
         }
-        (left, Then::GoOn)
+        (Rest::Judged(course.pause(), judged), Then::GoOn)
     }
 
-    async fn record<'a>(
-        &self,
-        course: Course<'a>,
-        outcomes: Outcomes,
-        hop: NextHop,
-        connection: &Connection,
-    ) -> Option<Course<'a>> {
+    fn judge(&self, outcomes: Outcomes, by: Option<&Connection>) -> Judged {
+        Judged {
+            outcomes,
+            hop: by.map_or_else(NextHop::default, |by| NextHop::of(by.peer())),
+            remote: by.map(|by| by.remote().to_owned()),
+        }
+    }
+
+    /// The same outcome for every open recipient, from nobody.
+    pub(super) fn judge_all(&self, course: Course<'_>, outcome: &RecipientOutcome) -> Rest {
+        let outcomes: Outcomes = course
+            .open_recipients()
+            .map(|index| (index, outcome.clone()))
+            .collect();
         self.log(course.message(), &outcomes);
-        course
-            .record(outcomes, hop, Some(connection.remote()))
-            .await
+        let judged = self.judge(outcomes, None);
+        Rest::Judged(course.pause(), judged)
     }
 
     /// What we allow, and what the peer does (RFC 9422 §4.2).
@@ -122,12 +168,20 @@ impl Worker {
                 Afterwards::Closing => Then::Stop,
             },
         };
-        for ((index, path), judged) in paths.into_iter().zip(outcome.recipients) {
-            match judged.is_surplus() {
-                true => done.surplus.push((index, path)),
-                false => done.outcomes.push((index, judged)),
+        // The server was not asked: what it lacks is known from its greeting.
+        let is_unsendable =
+            outcome.end == End::Unanswered && outcome.connection == Afterwards::Reusable;
+        let takes_utf8 = connection.peer().offers(Extension::SmtpUtf8);
+        let rank = self.hop.rank(Some(connection));
+        let judged = paths.into_iter().zip(outcome.recipients);
+        done.sort(judged.map(|((index, path), judged)| match judged {
+            RecipientOutcome::Failed(reply)
+                if is_unsendable || !(path.is_ascii() || takes_utf8) =>
+            {
+                (index, path, unsendable(rank, reply))
             }
-        }
+            judged => (index, path, judged),
+        }));
         match outcome.end {
             End::Held(failure) => {
                 done.then = Then::Stop;
@@ -181,6 +235,37 @@ impl Transacted {
             then: Then::Stop,
         }
     }
+
+    /// Somebody is surplus only while another is not: a server that says so to each alone puts them off, because a mailbox is full for
+    /// example, and may go on saying so.
+    fn sort(&mut self, judged: impl Iterator<Item = (u32, ForwardPath, RecipientOutcome)>) {
+        let judged: Vec<_> = judged.collect();
+        let is_divided = judged.iter().any(|(_, _, outcome)| !outcome.is_surplus());
+        for (index, path, outcome) in judged {
+            match is_divided && outcome.is_surplus() {
+                true => self.surplus.push((index, path)),
+                false => self.outcomes.push((index, outcome)),
+            }
+        }
+    }
+}
+
+/// What comes of mail that a server can never be sent. One that stands in for another does not decide about it: that other may take it, and if
+/// it does not come back, the mail expires.
+pub(super) fn unsendable(rank: Rank, refusal: Reply) -> RecipientOutcome {
+    match rank {
+        Rank::First => RecipientOutcome::Failed(refusal),
+        Rank::Substitute => {
+            // RFC 3463 §3.4: the system is not capable of selected features.
+            let status = EnhancedStatus {
+                class: 4,
+                subject: 3,
+                detail: 3,
+            };
+            let text = format!("the server that stands in for another cannot take it: {refusal}");
+            RecipientOutcome::Deferred(Reply::new(451, status, text))
+        }
+    }
 }
 
 /// Whether the server has said its last word: what it took or refused stands, whatever else it demands.
@@ -189,44 +274,6 @@ fn is_final(outcome: &RecipientOutcome) -> bool {
         RecipientOutcome::Delivered(_) | RecipientOutcome::Failed(_) => true,
         RecipientOutcome::Deferred(_) => false,
     }
-}
-
-/// What the server promises to see to.
-fn next_hop(connection: &Connection) -> NextHop {
-    let offer = |extension| match connection.peer().offers(extension) {
-        true => Offer::Offered,
-        false => Offer::Missing,
-    };
-    NextHop {
-        dsn: offer(Extension::Dsn),
-        deliver_by: offer(Extension::DeliverBy),
-    }
-}
-
-/// The content as the server takes it.
-async fn content(message: &Message, connection: &Connection) -> Result<Adapted, Reply> {
-    let peer = connection.peer();
-    let eight_bit = peer.takes(BodyKind::EightBit);
-    let binary = peer.takes(BodyKind::Binary);
-    let takes = move |kind| match kind {
-        BodyKind::SevenBit => true,
-        BodyKind::EightBit => eight_bit,
-        BodyKind::Binary => binary,
-    };
-    if message.body.len() <= CONVERSION_BYTES_MAX || (eight_bit && binary) {
-        return adapt(message, takes);
-    }
-    let whole = message.clone();
-    let adapted = tokio::task::spawn_blocking(move || adapt(&whole, takes)).await;
-    adapted.unwrap_or_else(|_| {
-        let status = EnhancedStatus {
-            class: 5,
-            subject: 6,
-            detail: 0,
-        };
-        let text = "the message could not be converted for the next server";
-        Err(Reply::new(554, status, text))
-    })
 }
 
 /// The open recipients, and outcomes for those whose address cannot be read back: they were accepted by the same

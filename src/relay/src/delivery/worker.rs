@@ -3,6 +3,7 @@
 //! A connection to an upstream is opened for whatever comes. One to a domain is opened for the message that is taken first, because a
 //! message may demand more of it than the next ([`TlsDemand`]).
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use postroad_smtp::client::RecipientOutcome;
@@ -11,14 +12,14 @@ use postroad_spool::{Message, TlsDemand};
 
 use super::SharedUpstreams;
 use super::connect::Connection;
-use super::course::Course;
+use super::course::{Course, Progress};
 use super::direct::DirectFailure;
 use super::hop::Hop;
+use super::transmit::{Judged, Rest, unsendable};
 use crate::clock;
 use crate::context::{Context, Phase};
-use crate::notify::NextHop;
 use crate::outcome;
-use crate::queue::Door;
+use crate::queue::{Door, Held, ReclaimOnPanic};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
@@ -39,6 +40,13 @@ pub(super) struct Worker {
 pub(super) enum Then {
     GoOn,
     Stop,
+}
+
+/// Whether the connection had nothing to do before a piece came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    None,
+    Rested,
 }
 
 /// Why there is no connection.
@@ -84,28 +92,47 @@ impl Worker {
         }
     }
 
+    /// What a piece came to is recorded while the next one is sent, and before that one's outcome is: a crash repeats no more than the
+    /// transaction under way and the one before it.
     async fn serve(&self, mut connection: Option<Connection>) {
+        let mut last = Last::default();
         let mut sent = 0;
-        while sent < self.messages_max(connection.as_ref()) {
-            let Some(taken) = self.next_piece().await else {
+        while let Some((unfinished, then)) = last.beside(self.step(&mut connection, sent)).await {
+            last.finish().await;
+            last = unfinished.map_or_else(Last::default, |unfinished| {
+                Last(Some(Box::pin(self.finish(unfinished))))
+            });
+            if then == Then::Stop {
+                connection = None;
                 break;
-            };
-            let _reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
-            if sent > 0
-                && let Some(used) = &mut connection
-                && used.is_stale().await
-            {
-                let queue = &self.context.queue;
-                return queue.release(taken.ticket, clock::now_ms());
-            }
-            if self.deliver(&mut connection, taken).await == Then::Stop {
-                return;
             }
             sent += 1;
         }
+        last.finish().await;
         if let Some(connection) = connection {
             connection.quit().await;
         }
+    }
+
+    /// Sends the next piece; `None` if there is none, or none more for this connection.
+    async fn step(
+        &self,
+        connection: &mut Option<Connection>,
+        sent: u32,
+    ) -> Option<(Option<Unfinished>, Then)> {
+        if sent >= self.messages_max(connection.as_ref()) {
+            return None;
+        }
+        let (taken, pause) = self.next_piece().await?;
+        let reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
+        if pause == Pause::Rested
+            && let Some(rested) = connection
+            && rested.is_stale().await
+        {
+            self.context.queue.release(taken.ticket, clock::now_ms());
+            return Some((None, Then::Stop));
+        }
+        Some(self.deliver(connection, taken, reclaim).await)
     }
 
     /// What we allow, and what the peer does (RFC 9422 §4.1).
@@ -114,7 +141,17 @@ impl Worker {
         self.hop.messages_max().min(theirs.unwrap_or(u32::MAX))
     }
 
-    async fn next_piece(&self) -> Option<Taken> {
+    async fn next_piece(&self) -> Option<(Taken, Pause)> {
+        if self.context.phase() >= Phase::Stopping {
+            return None;
+        }
+        // What is there is not worth the waiting for two things.
+        if self.hop.is_current() && self.hop.permit().is_ok() {
+            if let Some(taken) = self.door.take() {
+                return Some((taken, Pause::None));
+            }
+            self.hop.give_back();
+        }
         tokio::select! {
             biased;
             () = self.context.reached(Phase::Stopping) => None,
@@ -123,13 +160,13 @@ impl Worker {
     }
 
     /// The next piece, once the rate lets it go; `None` if none has come for so long that the connection is not worth keeping.
-    async fn wait_for_piece(&self) -> Option<Taken> {
+    async fn wait_for_piece(&self) -> Option<(Taken, Pause)> {
+        let mut pause = Pause::None;
         while self.hop.is_current() {
             match self.hop.permit() {
                 Ok(()) => {
-                    let taken = self.door.take();
-                    if taken.is_some() {
-                        return taken;
+                    if let Some(taken) = self.door.take() {
+                        return Some((taken, pause));
                     }
                     self.hop.give_back();
                     if !self.door.wait(IDLE_TIMEOUT).await {
@@ -137,43 +174,74 @@ impl Worker {
                     }
                 }
                 Err(at_ms) => {
-                    let pause = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
-                    if pause > IDLE_TIMEOUT {
+                    let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
+                    if wait > IDLE_TIMEOUT {
                         return None;
                     }
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(wait).await;
                 }
             }
+            pause = Pause::Rested;
         }
         None
     }
 
-    async fn deliver(&self, connection: &mut Option<Connection>, taken: Taken) -> Then {
-        let ticket = taken.ticket;
-        let (message, _room) = match self.context.queue.load(&taken).await {
+    async fn deliver(
+        &self,
+        connection: &mut Option<Connection>,
+        taken: Taken,
+        reclaim: ReclaimOnPanic,
+    ) -> (Option<Unfinished>, Then) {
+        let id = taken.ticket.id;
+        let (message, room) = match self.context.queue.load(&taken).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 unreadable::settle(&self.context, taken, error).await;
-                return Then::GoOn;
+                return (None, Then::GoOn);
             }
         };
-        let course = Course::new(&self.context, &message, taken);
-        let (left, then) = self.attempt(connection, course).await;
-        match left {
-            Some(left) => left.release(),
-            None => self.upstreams.lock_holds().forget(ticket.id),
-        }
-        then
+        let course = Course::new(&self.context, &message, taken).under(&room);
+        let (rest, then) = self.attempt(connection, course).await;
+        let unfinished = match rest {
+            Rest::Nothing => {
+                self.upstreams.lock_holds().forget(id);
+                None
+            }
+            Rest::Judged(progress, judged) => Some(Unfinished {
+                message,
+                _room: room,
+                _reclaim: reclaim,
+                progress,
+                judged,
+            }),
+        };
+        (unfinished, then)
     }
 
-    async fn attempt<'a>(
+    /// Records what the last transaction of a piece came to, and gives back what is left of it.
+    async fn finish(&self, unfinished: Unfinished) {
+        let Unfinished {
+            message,
+            _room,
+            _reclaim,
+            progress,
+            judged,
+        } = unfinished;
+        let course = Course::resume(&self.context, &message, progress);
+        match judged.record(course).await {
+            Some(left) => left.release(),
+            None => self.upstreams.lock_holds().forget(message.id),
+        }
+    }
+
+    async fn attempt(
         &self,
         connection: &mut Option<Connection>,
-        course: Course<'a>,
-    ) -> (Option<Course<'a>>, Then) {
+        course: Course<'_>,
+    ) -> (Rest, Then) {
         let message = course.message();
-        if let Some(reply) = self.objection(message) {
-            return (self.judge_all(course, &reply).await, Then::GoOn);
+        if let Some(outcome) = self.objection(message) {
+            return (self.judge_all(course, &outcome), Then::GoOn);
         }
         let demand = message.envelope.tls;
         if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
@@ -182,16 +250,16 @@ impl Worker {
         if connection.is_none() {
             match self.open(demand).await {
                 Ok(opened) => *connection = Some(opened),
-                Err(Closed::Failed | Closed::Stopping) => return (Some(course), Then::Stop),
+                Err(Closed::Failed | Closed::Stopping) => {}
                 Err(Closed::Never(reply)) => {
                     let outcome = RecipientOutcome::Failed(reply);
-                    return (self.judge_all(course, &outcome).await, Then::GoOn);
+                    return (self.judge_all(course, &outcome), Then::GoOn);
                 }
             }
         }
         match connection {
             Some(open) => self.transmit(open, course).await,
-            None => (Some(course), Then::Stop),
+            None => (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop),
         }
     }
 
@@ -205,7 +273,8 @@ impl Worker {
                 detail: 4,
             };
             let text = "larger than the next server takes";
-            return Some(RecipientOutcome::Failed(Reply::new(552, status, text)));
+            let refusal = Reply::new(552, status, text);
+            return Some(unsendable(self.hop.rank(None), refusal));
         }
         let is_late = outcome::return_by_ms(message).is_some_and(|by| by <= clock::now_ms());
         is_late.then(|| {
@@ -218,18 +287,40 @@ impl Worker {
             RecipientOutcome::Deferred(Reply::new(451, status, "not tried any more"))
         })
     }
+}
 
-    /// Records the same outcome for every open recipient.
-    pub(super) async fn judge_all<'a>(
-        &self,
-        course: Course<'a>,
-        outcome: &RecipientOutcome,
-    ) -> Option<Course<'a>> {
-        let outcomes: Vec<_> = course
-            .open_recipients()
-            .map(|index| (index, outcome.clone()))
-            .collect();
-        self.log(course.message(), &outcomes);
-        course.record(outcomes, NextHop::default(), None).await
+/// A piece after its last transaction, with all that it holds until that is recorded.
+struct Unfinished {
+    message: Message,
+    _room: Held,
+    _reclaim: ReclaimOnPanic,
+    progress: Progress,
+    judged: Judged,
+}
+
+/// What the last piece came to, on its way to the disk.
+#[derive(Default)]
+struct Last<'a>(Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>);
+
+impl Last<'_> {
+    /// Goes on with it while something else is done.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Some(last) = &mut self.0 {
+            tokio::select! {
+                biased;
+                () = last => {}
+                result = &mut work => return result,
+            }
+            self.0 = None;
+        }
+        work.await
+    }
+
+    /// Until it is there.
+    async fn finish(&mut self) {
+        if let Some(last) = self.0.take() {
+            last.await;
+        }
     }
 }

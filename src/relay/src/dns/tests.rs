@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_resolver::proto::op::{Message, MessageType};
-use hickory_resolver::proto::rr::Record;
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA};
+use hickory_resolver::proto::rr::{RData, Record};
 use tokio::net::UdpSocket;
 
 use super::*;

@@ -35,6 +35,17 @@ impl Memory {
     }
 }
 
+impl Reservation {
+    /// What it takes of both parts, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let more = self
+            ._more
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        (self.permit.num_permits() + more) * 1024
+    }
+}
+
 fn message(ids: &IdGenerator) -> Message {
     Message {
         id: ids.next(0),

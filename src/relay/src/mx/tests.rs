@@ -40,7 +40,7 @@ fn planned(records: &[(u16, &str)], chance: &mut impl Chance) -> Result<Vec<Stri
 fn refusal(verdict: &Verdict) -> Option<String> {
     match verdict {
         Verdict::Never(reply) => Some(format!("{} {}", reply.code(), reply.status().unwrap())),
-        Verdict::Later(_) => None,
+        Verdict::Later(_) | Verdict::Barred(_) => None,
     }
 }
 
@@ -160,7 +160,8 @@ fn found(
 ) -> Result<Vec<String>, Verdict> {
     let own: IpAddr = "203.0.113.9".parse().unwrap();
     let is_own = |name: &str, addresses: &[IpAddr]| name == "me" || addresses.contains(&own);
-    let targets = targets("example.org", source, hosts, is_own, chance)?;
+    let reach = Reach::new(&["10.1.0.0/16".parse().unwrap()]);
+    let targets = targets("example.org", source, hosts, is_own, &reach, chance)?;
     Ok(targets
         .iter()
         .map(|target| format!("{} {}", target.host, target.address))
@@ -248,6 +249,55 @@ fn that_no_host_has_an_address_is_final_only_if_it_is_known() {
             "{hosts:?}: {verdict:?}"
         );
     }
+}
+
+#[test]
+fn what_only_the_configuration_keeps_out_is_told_without_its_address() {
+    for (source, hosts, is_barred) in [
+        (
+            Source::Exchange,
+            vec![host(1, "a", Ok(&["10.2.0.1"]), NONE)],
+            true,
+        ),
+        (
+            Source::Exchange,
+            vec![
+                host(1, "b", gone(), gone()),
+                host(2, "a", Ok(&["127.0.0.1"]), Ok(&["fd00::1"])),
+            ],
+            true,
+        ),
+        (
+            Source::Literal,
+            vec![host(0, "a", Ok(&["192.168.0.1"]), NONE)],
+            true,
+        ),
+        (
+            Source::Exchange,
+            vec![host(1, "a", Ok(&["127.0.0.1"]), Ok(&["fe80::1", "::1"]))],
+            false,
+        ),
+        (
+            Source::Exchange,
+            vec![host(1, "a", Ok(&["10.2.0.1"]), broken())],
+            false,
+        ),
+    ] {
+        let verdict = found(source, hosts.clone(), &mut still).unwrap_err();
+        let expected =
+            "a is in a private network, and no network of delivery.direct.allowedNetworks holds it";
+        let barred = Verdict::Barred(expected.to_owned());
+        assert_eq!(verdict == barred, is_barred, "{hosts:?}: {verdict:?}");
+    }
+    let mixed = vec![
+        host(1, "a", Ok(&["10.2.0.1", "10.1.0.1"]), NONE),
+        host(2, "b", Ok(&["192.168.0.1", "192.0.2.1"]), NONE),
+    ];
+    let expected = ["a 10.1.0.1", "b 192.0.2.1"];
+    assert_eq!(
+        found(Source::Exchange, mixed, &mut still).unwrap(),
+        expected
+    );
 }
 
 #[test]

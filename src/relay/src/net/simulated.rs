@@ -25,8 +25,8 @@ pub enum TcpListener {
 pub enum TcpStream {
     /// The system's.
     System(tokio::net::TcpStream),
-    /// A simulated host's.
-    Simulated(turmoil::net::TcpStream),
+    /// A simulated host's. Boxed: it is larger than the system's, and the tests know how large a connection is.
+    Simulated(Box<turmoil::net::TcpStream>),
 }
 
 /// Connects to an address.
@@ -36,7 +36,7 @@ pub enum TcpStream {
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     if simulation::is_running() {
         let stream = turmoil::net::TcpStream::connect(address).await?;
-        return Ok(TcpStream::Simulated(stream));
+        return Ok(TcpStream::Simulated(Box::new(stream)));
     }
     TcpStream::connect(address).await
 }
@@ -63,7 +63,9 @@ impl TcpListener {
     /// # Errors
     /// What the system says; so for all of these.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        tokio::net::TcpListener::bind(address).await.map(Self::System)
+        tokio::net::TcpListener::bind(address)
+            .await
+            .map(Self::System)
     }
 
     /// The next connection.
@@ -75,7 +77,7 @@ impl TcpListener {
             }
             Self::Simulated(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((TcpStream::Simulated(stream), peer))
+                Ok((TcpStream::Simulated(Box::new(stream)), peer))
             }
         }
     }
@@ -95,7 +97,9 @@ impl TcpStream {
     /// # Errors
     /// What the system says; so for all of these.
     pub async fn connect(address: impl ToSocketAddrs) -> io::Result<Self> {
-        tokio::net::TcpStream::connect(address).await.map(Self::System)
+        tokio::net::TcpStream::connect(address)
+            .await
+            .map(Self::System)
     }
 
     /// As `TCP_NODELAY`.

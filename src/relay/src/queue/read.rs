@@ -2,7 +2,7 @@
 
 use postroad_spool::{Message, MessageId, ReadError, Spool};
 
-use super::Queue;
+use super::{Passing, Queue};
 use crate::blocking;
 use crate::memory::{self, Reservation};
 use crate::schedule::Taken;
@@ -13,9 +13,29 @@ pub enum LoadError {
     /// The disk did not give it back.
     #[error(transparent)]
     Read(ReadError),
-    /// The process is ending.
+    /// The process is ending, or reading panicked.
     #[error("the queue is closed")]
     Closed,
+}
+
+/// The room of a message that is loaded; given back when dropped.
+#[derive(Debug)]
+pub enum Held {
+    /// Its own.
+    Own(Reservation),
+    /// That of its client, which waits.
+    Passing(Passing),
+}
+
+impl Held {
+    /// The message is not stored yet.
+    #[must_use]
+    pub fn passing(&self) -> Option<&Passing> {
+        match self {
+            Self::Own(_) => None,
+            Self::Passing(passing) => Some(passing),
+        }
+    }
 }
 
 impl Queue {
@@ -23,18 +43,21 @@ impl Queue {
     ///
     /// # Errors
     /// [`LoadError`]: the message stays in the queue, and taken; [`crate::unreadable`] knows what to do.
-    pub async fn load(&self, taken: &Taken) -> Result<(Message, Reservation), LoadError> {
+    pub async fn load(&self, taken: &Taken) -> Result<(Message, Held), LoadError> {
         let Taken { ticket, entry } = taken;
         let id = ticket.id;
-        if let Some(kept) = self.shared.memory.take(id) {
-            return Ok(kept);
+        if let Some((message, room)) = self.shared.memory.take(id) {
+            return Ok((message, Held::Own(room)));
+        }
+        if let Some((message, passing)) = self.load_passing(id) {
+            return Ok((message, Held::Passing(passing)));
         }
         let recipients = usize::try_from(entry.recipients).unwrap_or(usize::MAX);
         let bytes = memory::footprint(entry.bytes, recipients);
         let reservation = self.shared.memory.reserve(bytes).await;
         let reservation = reservation.ok_or(LoadError::Closed)?;
         let message = self.ask_spool(move |spool| spool.read(id)).await?;
-        Ok((message, reservation))
+        Ok((message, Held::Own(reservation)))
     }
 
     /// Only the envelope, from disk: headers and body are empty.

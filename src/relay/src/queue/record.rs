@@ -30,33 +30,30 @@ impl Queue {
             let is_last = schedule.is_last(ticket, &settled);
             (schedule.is_taken(ticket), is_last)
         });
+        let noted = Noted {
+            ticket,
+            settled,
+            attempts: recorded.attempts,
+            delay_notified: recorded.delay_notified,
+            is_last,
+            report: report.clone(),
+        };
         let mut records = Vec::with_capacity(2);
-        records.extend(report.clone().map(Record::Message));
+        let owes_report = report.is_some();
+        records.extend(report.map(Record::Message));
         match (is_taken, is_last) {
             (true, true) => records.push(Record::Done(ticket.id)),
             (true, false) => records.push(Record::Attempt(attempt(ticket, &recorded))),
             // Somebody has given up the whole message meanwhile.
             (false, _) => {}
         }
-        if !self.is_kept_in_memory(&recorded, report.is_some()) {
-            self.write(records).await;
-        }
-        if let Some(report) = report {
-            self.scheduled(report, None);
-        }
-        let left = self.change(|schedule, _| {
-            let Recorded {
-                attempts,
-                delay_notified,
-                ..
-            } = recorded;
-            schedule.settle(ticket, &settled, attempts, delay_notified)
-        });
-        if left == Left::Nothing {
-            if !is_last {
-                self.write(vec![Record::Done(ticket.id)]).await;
-            }
-            self.forget(ticket);
+        let left = match self.is_kept_in_memory(&recorded, owes_report) {
+            true => noted.apply(self),
+            false => self.write(records, noted).await,
+        };
+        if left == Left::Nothing && is_taken && !is_last {
+            let done = Noted::done(ticket);
+            self.write(vec![Record::Done(ticket.id)], done).await;
         }
         left
     }
@@ -70,29 +67,77 @@ impl Queue {
     }
 
     /// Until the disk has taken it.
-    async fn write(&self, records: Vec<Record>) {
-        while !self.try_write(&records).await {
+    async fn write(&self, records: Vec<Record>, noted: Noted) -> Left {
+        loop {
+            if let Some(left) = self.try_write(&records, noted.clone()).await {
+                return left;
+            }
             tokio::time::sleep(SPOOL_RETRY).await;
         }
     }
 
-    async fn try_write(&self, records: &[Record]) -> bool {
+    async fn try_write(&self, records: &[Record], noted: Noted) -> Option<Left> {
         let (answer, committed) = oneshot::channel();
+        let queue = self.clone();
         let done = move |result: Result<(), CommitError>| {
-            let _ = answer.send(result);
+            // A worker that has panicked meanwhile no longer cares; the schedule does.
+            let _ = answer.send(result.map(|()| noted.apply(&queue)));
         };
         if let Err(error) = self.shared.spool.submit(records.to_vec(), done) {
             tracing::warn!(%error, "the spool did not take an outcome, trying again");
-            return false;
+            return None;
         }
         match committed.await {
-            Ok(Ok(())) => true,
+            Ok(Ok(left)) => Some(left),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "an outcome could not be stored, trying again");
-                false
+                None
             }
-            Err(_) => false,
+            Err(_) => None,
         }
+    }
+}
+
+/// What the schedule learns once a record is on the disk.
+#[derive(Clone)]
+struct Noted {
+    ticket: Ticket,
+    settled: Vec<u32>,
+    attempts: u32,
+    delay_notified: bool,
+    is_last: bool,
+    report: Option<Message>,
+}
+
+impl Noted {
+    /// Nothing but that the message is done.
+    fn done(ticket: Ticket) -> Self {
+        Self {
+            ticket,
+            settled: Vec::new(),
+            attempts: 0,
+            delay_notified: false,
+            is_last: true,
+            report: None,
+        }
+    }
+
+    fn apply(self, queue: &Queue) -> Left {
+        if let Some(report) = self.report {
+            queue.scheduled(report, None);
+        }
+        if self.is_last {
+            queue.change(|schedule, now_ms| schedule.finish_recorded(self.ticket, now_ms));
+            return Left::Nothing;
+        }
+        queue.change(|schedule, _| {
+            schedule.settle(
+                self.ticket,
+                &self.settled,
+                self.attempts,
+                self.delay_notified,
+            )
+        })
     }
 }
 

@@ -41,6 +41,11 @@ impl Queue {
         self.nudge();
     }
 
+    /// At most so many connections to other servers at once.
+    pub fn limit_connections(&self, most: u32) {
+        self.state().schedule.set_connections_max(most);
+    }
+
     /// Makes ready what is due. Says when the next is due, or a domain may be tried again.
     #[must_use]
     pub fn advance(&self) -> Option<u64> {
@@ -104,10 +109,16 @@ impl Queue {
         self.change(|schedule, _| schedule.delay_told(ticket));
     }
 
+    /// As [`crate::schedule::Schedule::claim_delay_notice`].
+    #[must_use]
+    pub fn claim_delay_notice(&self, ticket: Ticket) -> bool {
+        self.change(|schedule, _| schedule.claim_delay_notice(ticket))
+    }
+
     /// As [`crate::schedule::Schedule::orphans`].
     #[must_use]
     pub fn orphans(&self, ticket: Ticket) -> Box<[u32]> {
-        self.change(|schedule, _| schedule.orphans(ticket))
+        self.change(|schedule, now_ms| schedule.orphans(ticket, now_ms))
     }
 
     /// As [`crate::schedule::Schedule::answered`].

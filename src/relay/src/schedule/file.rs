@@ -51,7 +51,7 @@ impl Schedule {
             if self.messages.get(index).is_none() {
                 continue;
             }
-            self.file_anew(index, now_ms);
+            self.file_anew(index, NONE, now_ms);
             if wake == Wake::All || self.is_flushed(index, before) {
                 self.wake(index, now_ms);
             }
@@ -59,19 +59,28 @@ impl Schedule {
         (end < self.messages.end()).then_some(end)
     }
 
-    /// The destinations that the open recipients of a message have, each once.
-    pub(super) fn wanted(&self, index: u32) -> Vec<Id> {
+    /// The destination of each run of a message by the table in force, which is asked here and nowhere else; `None` if nobody in the run
+    /// is open.
+    pub(super) fn ways(&self, index: u32) -> Vec<Option<Id>> {
         let runs = self.messages[index].open_runs();
-        let mut wanted: Vec<_> = runs
-            .filter_map(|(domain, mut open)| open.next().map(|_| self.id(index, domain)))
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
+        runs.map(|(run, mut open)| open.next().map(|_| self.id(index, run.domain)))
+            .collect()
+    }
+
+    /// Lets every run know its piece, by its destination: until the message is filed anew, whatever the table says by then.
+    pub(super) fn note_places(&mut self, index: u32, ways: &[Option<Id>]) {
+        let Some(more) = &mut self.messages[index].more else {
+            return;
+        };
+        for (run, way) in more.runs.iter_mut().zip(ways) {
+            run.place = way.and_then(|id| self.places.find(id)).unwrap_or(NONE);
+        }
     }
 
     /// The destination of the recipients of a message at a domain.
-    pub(super) fn id(&self, index: u32, domain: Name) -> Id {
+    fn id(&self, index: u32, domain: Name) -> Id {
+        #[cfg(test)]
+        self.lookups.set(self.lookups.get() + 1);
         let way = |arrival_ms, subject| self.table.way(&subject, arrival_ms);
         match way(self.messages[index].arrival_ms, self.subject(index, domain)) {
             Way::Domain => (Kind::Domain, domain),
@@ -82,13 +91,15 @@ impl Schedule {
         }
     }
 
-    /// Files a message anew if it was filed by another table, unless somebody has a piece of it.
-    pub(super) fn file_anew(&mut self, index: u32, now_ms: u64) {
-        if self.messages[index].generation == self.generation || self.has_active(index) {
+    /// Files a message anew if it was filed by another table, unless somebody has a piece of it. The piece `mine` is the caller's, and active:
+    /// it stays so, or is gone.
+    pub(super) fn file_anew(&mut self, index: u32, mine: u32, now_ms: u64) {
+        if self.messages[index].generation == self.generation || self.has_active(index, mine) {
             return;
         }
         self.messages[index].generation = self.generation;
-        let mut missing = self.wanted(index);
+        let ways = self.ways(index);
+        let mut missing = each_once(&ways);
         let (mut due_ms, mut attempts) = (None, 0);
         let mut next = self.messages[index].pieces;
         while next != NONE {
@@ -113,17 +124,22 @@ impl Schedule {
         for id in missing {
             self.add_piece(index, id, attempts, due_ms.unwrap_or(now_ms), now_ms);
         }
+        self.note_places(index, &ways);
     }
 
-    /// Whether somebody has a piece of a message.
-    pub(super) fn has_active(&self, index: u32) -> bool {
-        let first = self.messages[index].pieces;
-        let mut pieces = std::iter::successors(self.pieces.get(first), |piece| {
-            self.pieces.get(piece.sibling)
-        });
-        pieces.any(|piece| piece.state == State::Active)
+    /// Whether somebody has another piece of a message than this.
+    fn has_active(&self, index: u32, mine: u32) -> bool {
+        let mut next = self.messages[index].pieces;
+        while let Some(piece) = self.pieces.get(next) {
+            if next != mine && piece.state == State::Active {
+                return true;
+            }
+            next = piece.sibling;
+        }
+        false
     }
 
+    /// What is to be returned is due at once, however long it was to wait.
     pub(super) fn add_piece(
         &mut self,
         index: u32,
@@ -149,6 +165,10 @@ impl Schedule {
         destination.deferred += u32::from(attempts > 0);
         destination.oldest_ms = destination.oldest_ms.min(message.arrival_ms);
         self.totals.held += u64::from(id.0 == Kind::Hold);
+        let due_ms = match id.0 {
+            Kind::Bounce => now_ms,
+            Kind::Default | Kind::Route | Kind::Domain | Kind::Hold => due_ms,
+        };
         self.enqueue(piece, due_ms, now_ms);
     }
 
@@ -169,7 +189,8 @@ impl Schedule {
         self.places.update(&mut self.names, removed.place, now_ms);
     }
 
-    /// Puts a piece that is in no list where its due time says. What has to be delivered by a time is due then.
+    /// Puts a piece that is in no list where its due time says. What has to be delivered by a time is due then. What must not be sent
+    /// before a time never is due earlier, except to be returned.
     pub(super) fn enqueue(&mut self, piece: u32, due_ms: u64, now_ms: u64) {
         let (index, place) = (self.pieces[piece].message, self.pieces[piece].place);
         let message = &self.messages[index];
@@ -177,6 +198,12 @@ impl Schedule {
         let due_ms = match message.deliver_by_ms() {
             Some(by_ms) if by_ms > now_ms => due_ms.min(by_ms),
             _ => due_ms,
+        };
+        let due_ms = match self.places.all[place].id.0 {
+            Kind::Bounce => due_ms,
+            Kind::Default | Kind::Route | Kind::Domain | Kind::Hold => {
+                due_ms.max(message.not_before_ms())
+            }
         };
         let is_due = due_ms <= now_ms;
         let found = &mut self.pieces[piece];
@@ -255,4 +282,12 @@ impl Schedule {
             credential: self.names.text(message.credential),
         }
     }
+}
+
+/// The destinations of a message, each once, in order.
+pub(super) fn each_once(ways: &[Option<Id>]) -> Vec<Id> {
+    let mut wanted: Vec<_> = ways.iter().copied().flatten().collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
 }

@@ -1,8 +1,9 @@
-//! What is ready for a destination, in the order in which it goes: by priority, then each tenant in turn, then first come, first
+//! What is ready for a destination, in the order in which it goes: each tenant in turn, of a tenant's by priority, then first come, first
 //! served.
 //!
-//! A tenant is a login, or the domain of the sender where there was none: one that sends a hundred thousand messages delays nobody else's.
-//! Of three classes of priority (RFC 6710) the higher goes first most of the time, and the lower never waits for ever: see [`WEIGHTS`].
+//! A tenant is a login. All mail that came without one is one tenant's together, because its senders are what they say they are; so are
+//! reports. Whoever sends a hundred thousand messages, or gives each the highest priority, delays nobody else's. Of three classes of
+//! priority (RFC 6710) the higher goes first most of the time, and the lower never waits for ever: see [`WEIGHTS`].
 
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use super::message::Piece;
 use crate::names::Name;
 use crate::slab::{Link, Linked, List, Slab};
 
-/// Of so many pieces in a row that go to a destination, so many are of each class, if there are any.
+/// Of so many pieces of a tenant in a row that go to a destination, so many are of each class, if there are any.
 pub(super) const WEIGHTS: [u8; 3] = [16, 4, 1];
 
 /// How urgent something is; the index of its weight.
@@ -32,31 +33,30 @@ impl Class {
     }
 }
 
-/// Whose piece it is and how urgent.
+/// Whose turn it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Tenant {
+    /// Who has this login.
+    Login(Name),
+    /// All who have none.
+    Network,
+    /// Nobody: reports.
+    Report,
+}
+
+/// Whose piece it is and how urgent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Label {
-    pub(super) tenant: Name,
+    pub(super) tenant: Tenant,
     pub(super) class: Class,
 }
 
 /// What is ready for one destination.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ready {
-    /// Lanes of each class; the first is next.
-    classes: [List; 3],
-    /// How many more of each class go before the others have their turn.
-    credit: [u8; 3],
+    /// The tenants' lanes; the first is next.
+    lanes: List,
     count: u32,
-}
-
-impl Default for Ready {
-    fn default() -> Self {
-        Self {
-            classes: [List::default(); 3],
-            credit: WEIGHTS,
-            count: 0,
-        }
-    }
 }
 
 impl Ready {
@@ -64,29 +64,16 @@ impl Ready {
     pub(super) fn count(&self) -> u32 {
         self.count
     }
-
-    /// The class whose turn it is.
-    fn turn(&mut self) -> Option<usize> {
-        if self.count == 0 {
-            return None;
-        }
-        let has_turn = |ready: &Self, class: &usize| {
-            !ready.classes[*class].is_empty() && ready.credit[*class] > 0
-        };
-        let turn = (0..3).find(|class| has_turn(self, class));
-        turn.or_else(|| {
-            self.credit = WEIGHTS;
-            (0..3).find(|class| has_turn(self, class))
-        })
-    }
 }
 
-/// The pieces of one tenant in one class that are ready for one destination. Never empty.
+/// The pieces of one tenant that are ready for one destination. Never empty.
 #[derive(Debug)]
 pub(super) struct Lane {
     link: Link,
-    pieces: List,
-    tenant: Name,
+    tenant: Tenant,
+    classes: [List; 3],
+    /// How many more of each class go before the others have their turn.
+    credit: [u8; 3],
 }
 
 impl Linked for Lane {
@@ -95,17 +82,38 @@ impl Linked for Lane {
     }
 }
 
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.classes.iter().all(|class| class.is_empty())
+    }
+
+    /// Takes the piece whose turn it is.
+    fn pop(&mut self, pieces: &mut Slab<Piece>) -> Option<u32> {
+        let class = self.turn().or_else(|| {
+            self.credit = WEIGHTS;
+            self.turn()
+        })?;
+        self.credit[class] -= 1;
+        self.classes[class].pop(pieces)
+    }
+
+    /// The highest class that has a piece and credit.
+    fn turn(&self) -> Option<usize> {
+        (0..3).find(|class| !self.classes[*class].is_empty() && self.credit[*class] > 0)
+    }
+}
+
 /// The lanes of all destinations.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: Slab<Lane>,
-    numbers: HashMap<(u32, Label), u32>,
+    numbers: HashMap<(u32, Tenant), u32>,
 }
 
 impl Lanes {
     /// Most memory for a lane, in bytes; the map is half empty at times.
     pub(super) const LANE_BYTES: u64 =
-        Slab::<Lane>::ENTRY_BYTES + 2 * (size_of::<((u32, Label), u32)>() + 1) as u64;
+        Slab::<Lane>::ENTRY_BYTES + 2 * (size_of::<((u32, Tenant), u32)>() + 1) as u64;
 
     /// Adds a piece that is in no list.
     pub(super) fn push(
@@ -115,16 +123,18 @@ impl Lanes {
         label: Label,
         piece: u32,
     ) {
-        let lane = *self.numbers.entry((place, label)).or_insert_with(|| {
+        let Label { tenant, class } = label;
+        let lane = *self.numbers.entry((place, tenant)).or_insert_with(|| {
             let lane = self.lanes.insert(Lane {
                 link: Link::default(),
-                pieces: List::default(),
-                tenant: label.tenant,
+                tenant,
+                classes: [List::default(); 3],
+                credit: WEIGHTS,
             });
-            ready.classes[label.class as usize].push(&mut self.lanes, lane);
+            ready.lanes.push(&mut self.lanes, lane);
             lane
         });
-        self.lanes[lane].pieces.push(pieces, piece);
+        self.lanes[lane].classes[class as usize].push(pieces, piece);
         ready.count += 1;
     }
 
@@ -134,21 +144,17 @@ impl Lanes {
         pieces: &mut Slab<Piece>,
         (place, ready): (u32, &mut Ready),
     ) -> Option<u32> {
-        let class = ready.turn()?;
-        let lane = ready.classes[class].pop(&mut self.lanes)?;
-        let piece = self.lanes[lane].pieces.pop(pieces);
-        ready.credit[class] -= 1;
+        let number = ready.lanes.pop(&mut self.lanes)?;
+        let lane = &mut self.lanes[number];
+        let piece = lane.pop(pieces);
         ready.count -= 1;
-        if self.lanes[lane].pieces.is_empty() {
-            let label = Label {
-                tenant: self.lanes[lane].tenant,
-                class: [Class::High, Class::Normal, Class::Low][class],
-            };
-            self.lanes.remove(lane);
-            self.numbers.remove(&(place, label));
+        if lane.is_empty() {
+            let tenant = lane.tenant;
+            self.lanes.remove(number);
+            self.numbers.remove(&(place, tenant));
         } else {
             // Behind the other tenants.
-            ready.classes[class].push(&mut self.lanes, lane);
+            ready.lanes.push(&mut self.lanes, number);
         }
         piece
     }
@@ -161,15 +167,17 @@ impl Lanes {
         label: Label,
         piece: u32,
     ) {
-        let Some(&lane) = self.numbers.get(&(place, label)) else {
+        let Label { tenant, class } = label;
+        let Some(&number) = self.numbers.get(&(place, tenant)) else {
             return;
         };
-        self.lanes[lane].pieces.remove(pieces, piece);
+        let lane = &mut self.lanes[number];
+        lane.classes[class as usize].remove(pieces, piece);
         ready.count -= 1;
-        if self.lanes[lane].pieces.is_empty() {
-            ready.classes[label.class as usize].remove(&mut self.lanes, lane);
-            self.lanes.remove(lane);
-            self.numbers.remove(&(place, label));
+        if lane.is_empty() {
+            ready.lanes.remove(&mut self.lanes, number);
+            self.lanes.remove(number);
+            self.numbers.remove(&(place, tenant));
         }
     }
 }

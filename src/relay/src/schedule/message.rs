@@ -5,9 +5,9 @@ use std::mem::size_of;
 use postroad_spool::MessageId;
 use postroad_spool::cost::allocated;
 
-use super::lanes::{Class, Label, Lanes};
+use super::lanes::{Class, Label, Lanes, Tenant};
 use crate::names::Name;
-use crate::slab::{Link, Linked, Slab};
+use crate::slab::{Link, Linked, NONE, Slab};
 use crate::wheel::Timed;
 
 /// Most memory that the schedule takes for a message with one open recipient, and for each further open recipient, in bytes; names and
@@ -89,6 +89,8 @@ impl More {
 pub(super) struct Run {
     pub(super) domain: Name,
     pub(super) recipients: u32,
+    /// The destination under which they were filed, and so their piece, if the message has several runs.
+    pub(super) place: u32,
 }
 
 /// The recipients of a message that go to one destination.
@@ -134,12 +136,13 @@ impl Timed for Piece {
 }
 
 impl Message {
-    /// Whose it is, for the turns at a destination: the login, or the sender's domain where there was none.
+    /// Whose it is, for the turns at a destination.
     pub(super) fn label(&self, nobody: Name) -> Label {
         Label {
-            tenant: match self.credential == nobody {
-                true => self.sender,
-                false => self.credential,
+            tenant: match (self.credential == nobody, self.sender == nobody) {
+                (false, _) => Tenant::Login(self.credential),
+                (true, false) => Tenant::Network,
+                (true, true) => Tenant::Report,
             },
             class: Class::of(self.priority),
         }
@@ -162,20 +165,26 @@ impl Message {
         let only = more.is_empty().then_some(Run {
             domain: self.domain,
             recipients: self.recipients,
+            place: NONE,
         });
         only.into_iter().chain(more.iter().copied())
     }
 
-    /// The open recipients by their domains.
-    pub(super) fn open_runs(&self) -> impl Iterator<Item = (Name, impl Iterator<Item = u32> + '_)> {
+    /// The open recipients by their runs.
+    pub(super) fn open_runs(&self) -> impl Iterator<Item = (Run, impl Iterator<Item = u32> + '_)> {
         let settled = self.settled();
         let mut begin = 0_u32;
         self.runs().map(move |run| {
             let range = begin..begin.saturating_add(run.recipients);
             begin = range.end;
             let open = range.filter(move |index| settled.binary_search(index).is_err());
-            (run.domain, open)
+            (run, open)
         })
+    }
+
+    /// Since when it could have been delivered.
+    pub(super) fn waiting_since_ms(&self) -> u64 {
+        self.arrival_ms.max(self.not_before_ms())
     }
 
     /// Before this it must not be sent.

@@ -13,7 +13,8 @@ use crate::slab::NONE;
 /// Messages that one look passes by, so that no look takes long.
 const VISITS_MAX: u32 = 1_000;
 
-/// Pause between two looks at a message that should have been delivered by now, in milliseconds: where its destination works it has its attempts.
+/// Pause between two looks at a message that should have been delivered by now, in milliseconds: where its destination works it has its
+/// attempts.
 const LOOK_PAUSE_MS: u64 = 60_000;
 
 /// What has waited for too long.
@@ -40,9 +41,21 @@ impl Schedule {
     /// Takes a piece that has waited for too long behind a destination that does not work, due or not, unless the disk did not give it
     /// back: then it is tried again when it is due.
     pub fn take_overdue(&mut self, limits: Limits, now_ms: u64) -> Swept {
-        if let Some(taken) = self.take_past_deadline(now_ms) {
+        // By turns, so that neither keeps the other waiting.
+        self.deadlines_first = !self.deadlines_first;
+        if self.deadlines_first
+            && let Some(taken) = self.take_past_deadline(now_ms)
+        {
             return taken;
         }
+        match self.take_old(limits, now_ms) {
+            taken @ Swept::Taken(..) => taken,
+            swept if self.deadlines_first => swept,
+            swept => self.take_past_deadline(now_ms).unwrap_or(swept),
+        }
+    }
+
+    fn take_old(&mut self, limits: Limits, now_ms: u64) -> Swept {
         let oldest_ms = limits.expired_before_ms.max(limits.late_before_ms);
         if self.cursor == NONE {
             self.cursor = self.age.first();
@@ -55,8 +68,9 @@ impl Schedule {
                 self.cursor = NONE;
                 break;
             }
-            let is_overdue =
-                message.arrival_ms < limits.expired_before_ms || !message.marks.delay_notified;
+            let since_ms = message.waiting_since_ms();
+            let is_overdue = since_ms < limits.expired_before_ms
+                || (since_ms < limits.late_before_ms && !message.marks.delay_notified);
             let index = std::mem::replace(&mut self.cursor, message.age.next());
             if is_overdue && let Some(taken) = self.take_stuck(index, now_ms) {
                 return taken;
@@ -75,11 +89,29 @@ impl Schedule {
         }
     }
 
-    /// The sender knows of the delay, or need not.
+    /// The sender of what [`Self::take_overdue`] gave knows of the delay, or need not. If the time by which it should have been delivered is
+    /// past, nothing more follows from that.
     pub fn delay_told(&mut self, ticket: super::Ticket) {
-        if let Some(index) = self.message_of(ticket) {
-            self.messages[index].marks.delay_notified = true;
+        let Some(index) = self.message_of(ticket) else {
+            return;
+        };
+        let message = &mut self.messages[index];
+        message.marks.delay_notified = true;
+        if let Some(more) = &message.more
+            && more.look_ms > more.deliver_by_ms
+        {
+            self.deadlines.remove(&(more.look_ms, index));
         }
+    }
+
+    /// Whether the holder of this piece is the one to tell the sender of the delay: the first who asks.
+    #[must_use]
+    pub fn claim_delay_notice(&mut self, ticket: super::Ticket) -> bool {
+        let Some(index) = self.known(ticket) else {
+            return false;
+        };
+        let marks = &mut self.messages[index].marks;
+        !std::mem::replace(&mut marks.delay_notified, true)
     }
 
     fn take_past_deadline(&mut self, now_ms: u64) -> Option<Swept> {
@@ -100,9 +132,13 @@ impl Schedule {
         None
     }
 
-    /// Takes a piece of a message whose destination does not work.
+    /// Takes a piece of a message whose destination does not work, unless it would not be sent yet if it did.
     fn take_stuck(&mut self, index: u32, now_ms: u64) -> Option<Swept> {
-        let unreadable = self.messages[index].marks.unreadable;
+        let message = &self.messages[index];
+        if message.not_before_ms() > now_ms {
+            return None;
+        }
+        let unreadable = message.marks.unreadable;
         let mut next = self.messages[index].pieces;
         while next != NONE {
             let (this, piece) = (next, &self.pieces[next]);

@@ -16,15 +16,16 @@ use crate::route::Key;
 use crate::slab::{Link, Linked, List, Slab};
 use crate::wheel::{Timed, Wheel};
 
-/// Most connections to other servers at once, all destinations together: a quarter of what a process may have open in a container as
-/// most are set up (1,048,576) would be far more; this many cost some 40 MiB, and keep a busy relay's links full.
+/// Most connections to other servers at once, all destinations together, where the system sets no lower bound: they cost some 40 MiB,
+/// and keep a busy relay's links full.
 pub const CONNECTIONS_MAX: u32 = 2_000;
 
-/// Most of them to domains that have not shown that they work: what hangs leaves the others half of all.
-pub const UNPROVEN_MAX: u32 = CONNECTIONS_MAX / 2;
+/// Of so many parts of them one may be to domains that have not shown that they work: what hangs leaves the others half of all.
+const UNPROVEN_PARTS: u32 = 2;
 
-/// Most of them to domains that failed when they were last tried: what is tried for the first time is not kept waiting by them.
-pub const FAILING_MAX: u32 = CONNECTIONS_MAX / 8;
+/// Of so many parts of them one may be to domains that failed when they were last tried: what is tried for the first time is not kept
+/// waiting by them.
+const FAILING_PARTS: u32 = 8;
 
 /// How long a domain is remembered for which nothing waits, in milliseconds.
 const REMEMBERED_MS: u64 = 3_600_000;
@@ -100,11 +101,21 @@ impl Destination {
     }
 }
 
-/// How many connections there are.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// How many connections there are, and may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Connections {
     /// By [`Standing`].
     by_standing: [u32; 3],
+    most: u32,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            by_standing: [0; 3],
+            most: CONNECTIONS_MAX,
+        }
+    }
 }
 
 impl Connections {
@@ -120,14 +131,31 @@ impl Connections {
         self.by_standing[1] + self.by_standing[2]
     }
 
-    /// Whether one more may be opened to a domain of this standing.
-    fn allows(&self, standing: Standing) -> bool {
-        let unproven = self.unproven() < UNPROVEN_MAX;
-        self.total() < CONNECTIONS_MAX
+    /// Most of those to domains that have not shown that they work.
+    #[must_use]
+    pub fn unproven_max(&self) -> u32 {
+        (self.most / UNPROVEN_PARTS).max(1)
+    }
+
+    /// Most of those to domains that failed when they were last tried.
+    #[must_use]
+    pub fn failing_max(&self) -> u32 {
+        (self.most / FAILING_PARTS).max(1)
+    }
+
+    /// At most so many, and one at least.
+    pub(super) fn set_most(&mut self, most: u32) {
+        self.most = most.clamp(1, CONNECTIONS_MAX);
+    }
+
+    /// Whether one more may be opened to a destination of this standing.
+    pub(super) fn allows(&self, standing: Standing) -> bool {
+        let unproven = self.unproven() < self.unproven_max();
+        self.total() < self.most
             && match standing {
                 Standing::Proven => true,
                 Standing::Fresh => unproven,
-                Standing::Failing => unproven && self.by_standing[2] < FAILING_MAX,
+                Standing::Failing => unproven && self.by_standing[2] < self.failing_max(),
             }
     }
 }
@@ -181,6 +209,11 @@ impl Places {
             Kind::Default | Kind::Route | Kind::Hold | Kind::Bounce => self.special.push(place),
         }
         place
+    }
+
+    /// The destination of this identity, if there is one.
+    pub(super) fn find(&self, id: Id) -> Option<u32> {
+        self.numbers.get(&id).copied()
     }
 
     /// How the destination is called outside.
@@ -269,7 +302,7 @@ impl Places {
         self.all[place].alarm_ms = 0;
     }
 
-    /// Brings those to their rings whose time has come.
+    /// Brings those to their rings whose time has come. Ends, because nothing is put into the wheel that is due.
     pub(super) fn advance(&mut self, names: &mut Names, now_ms: u64) {
         while let Some(place) = self.wheel.pop(&mut self.all, now_ms) {
             let destination = &mut self.all[place];

@@ -30,7 +30,12 @@ pub struct Destination {
 }
 
 impl Schedule {
-    /// What each domain is given from now on. What fails is worth a try at once if `anew`.
+    /// At most so many connections to other servers at once, and never more than [`CONNECTIONS_MAX`](super::CONNECTIONS_MAX).
+    pub fn set_connections_max(&mut self, most: u32) {
+        self.places.connections.set_most(most);
+    }
+
+    /// What each domain is given from now on.
     pub fn set_limits(&mut self, limits: SiteLimits) {
         self.places.limits = limits;
     }
@@ -74,7 +79,7 @@ impl Schedule {
     /// Whether another connection may be opened at all.
     #[must_use]
     pub fn allows_connection(&self) -> bool {
-        self.places.connections.total() < super::CONNECTIONS_MAX
+        self.places.connections.allows(Standing::Proven)
     }
 
     /// Whether a domain may have another connection.

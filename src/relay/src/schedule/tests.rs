@@ -2,6 +2,7 @@ mod fairness;
 mod hanging;
 mod model;
 mod overdue;
+mod steps;
 mod tables;
 
 use std::borrow::Cow;
@@ -208,6 +209,27 @@ fn a_message_to_many_domains_is_one_piece_for_each_and_done_when_the_last_is() {
 }
 
 #[test]
+fn the_table_is_asked_once_for_each_domain_of_a_message() {
+    for count in [10, 100, 1000] {
+        let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
+        let domains: Vec<_> = (0..count)
+            .map(|number| format!("d{number}.example"))
+            .collect();
+        let runs: Vec<_> = domains.iter().map(|domain| (domain.as_str(), 1)).collect();
+        schedule.insert(&mail.to(&runs, 1), 1);
+        for now_ms in [1, 2] {
+            let all: Vec<_> = std::iter::from_fn(|| schedule.take_any(now_ms)).collect();
+            assert_eq!(all.len(), count);
+            for taken in all {
+                assert_eq!(taken.entry.open.len(), 1);
+                schedule.release(taken.ticket, now_ms + 1, Reading::Fine, now_ms);
+            }
+        }
+        assert_eq!(schedule.lookups.get(), count);
+    }
+}
+
+#[test]
 fn pieces_of_a_message_have_due_times_and_attempts_of_their_own() {
     let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
     schedule.insert(&mail.to(&[("a.example", 1), ("b.example", 1)], 1), 1);
@@ -272,6 +294,24 @@ fn a_time_to_deliver_by_makes_a_message_due() {
     let taken = schedule.take_any(400).unwrap();
     schedule.release(taken.ticket, 900, Reading::Fine, 400);
     assert_eq!(schedule.take_any(899), None, "once");
+}
+
+#[test]
+fn what_must_not_be_sent_yet_is_not_whoever_gives_it_back_and_however_soon() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let held = Queued {
+        not_before_ms: 900,
+        next_attempt_ms: 900,
+        deliver_by_ms: Some(400),
+        ..mail.to(&[("a.example", 1)], 1)
+    };
+    schedule.insert(&held, 1);
+    assert_eq!(schedule.take_any(899), None, "nor for its deadline");
+    let taken = schedule.take_any(900).unwrap();
+    // The clock has stepped back meanwhile.
+    schedule.release(taken.ticket, 500, Reading::Fine, 500);
+    assert_eq!(schedule.take_any(899), None);
+    assert!(schedule.take_any(900).is_some());
 }
 
 #[test]
@@ -364,7 +404,7 @@ fn a_failure_and_its_bounce_weigh_no_more_than_the_recipient_did() {
 fn a_message_costs_this_much_memory() {
     let waiting = Slab::<Message>::ENTRY_BYTES + Slab::<Piece>::ENTRY_BYTES;
     assert_eq!(waiting, 104, "one that waits, to one recipient");
-    assert_eq!((MESSAGE_BYTES, SETTLED_BYTES), (258, 16));
+    assert_eq!((MESSAGE_BYTES, SETTLED_BYTES), (286, 20));
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::slab::NONE;
 /// Pieces that become ready in one go; what else is due does so at the next.
 const ADVANCE_MAX: usize = 1_000;
 
+/// Pieces that one call passes by that turn out to be somebody else's.
+const PASSED_MAX: usize = 100;
+
 /// Pause before a message is looked at again that was filed by another table and that somebody still has a piece of, in milliseconds.
 const STALE_PAUSE_MS: u64 = 1_000;
 
@@ -20,11 +23,12 @@ pub enum Left {
 }
 
 impl Schedule {
-    /// Takes the piece whose turn it is at a destination; it is active until released or finished.
+    /// Takes the piece whose turn it is at a destination; it is active until released or finished. After a change of the table there
+    /// may be more although it gives none: [`Self::has_ready`] tells.
     pub fn take(&mut self, Place(place): Place, now_ms: u64) -> Option<Taken> {
         self.advance(now_ms);
         let id = self.places.all.get(place)?.id;
-        loop {
+        for _ in 0..PASSED_MAX {
             // What is filed anew may have been its last.
             let destination = self.places.all.get_mut(place)?;
             if destination.id != id {
@@ -38,6 +42,7 @@ impl Schedule {
                 return Some(taken);
             }
         }
+        None
     }
 
     /// Makes ready what is due; when more is due than goes at once, [`Self::next_due_ms`] is past.
@@ -71,7 +76,7 @@ impl Schedule {
         u32::try_from(new).unwrap_or(u32::MAX) >= message.open()
     }
 
-    /// Notes what has been recorded of a piece that is taken: recipients with a final outcome, its attempts, whether the sender has been told
+    /// Notes what has been recorded of a piece that is, or was, taken: recipients with a final outcome, its attempts, whether the sender has been told
     /// of the delay. It stays taken.
     pub fn settle(
         &mut self,
@@ -80,8 +85,8 @@ impl Schedule {
         attempts: u32,
         delay_notified: bool,
     ) -> Left {
-        let Some(index) = self.message_of(ticket) else {
-            return Left::Open;
+        let Some(index) = self.known(ticket) else {
+            return Left::Nothing;
         };
         self.charge(ticket.piece, attempts);
         let message = &mut self.messages[index];
@@ -117,26 +122,30 @@ impl Schedule {
             self.enqueue(ticket.piece, due_ms, now_ms);
         }
         if self.messages[index].generation != self.generation {
-            self.file_anew(index, now_ms);
+            self.file_anew(index, NONE, now_ms);
         }
     }
 
-    /// The open recipients of a message that nobody else has: those of the piece, and of all that are not taken.
+    /// The open recipients of a message that nobody else has: those of the piece, and of all that are not taken. From now on nobody can take
+    /// these: whoever asks has to settle them.
     #[must_use]
-    pub fn orphans(&self, ticket: Ticket) -> Box<[u32]> {
+    pub fn orphans(&mut self, ticket: Ticket, now_ms: u64) -> Box<[u32]> {
         let Some(index) = self.message_of(ticket) else {
             return Box::default();
         };
-        let message = &self.messages[index];
         let mut taken = Vec::new();
-        let mut next = message.pieces;
+        let mut next = self.messages[index].pieces;
         while let Some(piece) = self.pieces.get(next) {
-            if piece.state == State::Active && next != ticket.piece {
-                taken.extend(self.open(next));
-            }
+            let (this, state) = (next, piece.state);
             next = piece.sibling;
+            match state {
+                _ if this == ticket.piece => {}
+                State::Active => taken.extend(self.open(this)),
+                State::Ready | State::Waiting => self.remove_piece(this, now_ms),
+            }
         }
         taken.sort_unstable();
+        let message = &self.messages[index];
         let open = message.open_runs().flat_map(|(_, open)| open);
         open.filter(|index| taken.binary_search(index).is_err())
             .collect()
@@ -152,13 +161,19 @@ impl Schedule {
     pub(super) fn hand_out(&mut self, piece: u32, now_ms: u64) -> Option<Taken> {
         let index = self.pieces[piece].message;
         if self.messages[index].generation != self.generation {
-            // For a moment it is nobody's.
-            self.enqueue(piece, now_ms.saturating_add(STALE_PAUSE_MS), now_ms);
-            self.file_anew(index, now_ms);
-            if self.messages[index].generation == self.generation {
-                self.wake(index, now_ms);
+            self.file_anew(index, piece, now_ms);
+            if self.messages[index].generation != self.generation {
+                self.enqueue(piece, now_ms.saturating_add(STALE_PAUSE_MS), now_ms);
+                return None;
             }
-            return None;
+            // Its number may be that of another piece by now, which nobody has.
+            if self
+                .pieces
+                .get(piece)
+                .is_none_or(|found| found.state != State::Active)
+            {
+                return None;
+            }
         }
         let open = self.open(piece);
         if open.is_empty() {
@@ -187,12 +202,10 @@ impl Schedule {
         let Some(piece) = self.pieces.get(piece) else {
             return Box::default();
         };
-        let (index, id) = (piece.message, self.places.all[piece.place].id);
-        let message = &self.messages[index];
+        let message = &self.messages[piece.message];
         let only = message.pieces != NONE && self.pieces[message.pieces].sibling == NONE;
         let runs = message.open_runs();
-        // Alone it has all, whatever the table says by now.
-        let runs = runs.filter(|(domain, _)| only || self.id(index, *domain) == id);
+        let runs = runs.filter(|(run, _)| only || run.place == piece.place);
         runs.flat_map(|(_, open)| open).collect()
     }
 

@@ -205,6 +205,42 @@ async fn content_cannot_continue_our_trace_header() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn chunks_that_drip_are_not_waited_for() {
+    let talk = Talk::new();
+    let mut client = talk.greet(Standing::Known).await;
+    client.ask("EHLO client.example.org", "250 ").await;
+    client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+    client.ask("RCPT TO:<b@example.net>", "250 ").await;
+    let begun = Instant::now();
+    let last = loop {
+        client.say("BDAT 1\r\nx").await;
+        let reply = client.drip("").await;
+        if !reply.starts_with("250 ") || begun.elapsed() > 2 * CONTENT_TIME_MAX {
+            break reply;
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    };
+    assert!(last.starts_with("421 4.4.2 "), "{last}");
+    let minute = Duration::from_secs(60);
+    assert!(begun.elapsed() < CONTENT_TIME_MAX + minute);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_the_last_chunk_a_command_has_its_own_time() {
+    let talk = Talk::new();
+    let mut client = talk.greet(Standing::Known).await;
+    client.ask("EHLO client.example.org", "250 ").await;
+    client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+    client.ask("RCPT TO:<b@example.net>", "250 ").await;
+    client.ask("BDAT 3\r\nx", "250 ").await;
+    client.ask("RSET", "250 ").await;
+    for _ in 0..4 {
+        tokio::time::sleep(COMMAND_TIME_MAX - Duration::from_secs(1)).await;
+        client.ask("NOOP", "250 ").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_password_is_answered_late_and_a_right_one_at_once() {
     let (mut talk, pki) = (Talk::new(), Pki::new());
     talk.serve_tls(&pki);
@@ -226,4 +262,24 @@ async fn a_wrong_password_is_answered_late_and_a_right_one_at_once() {
     let begun = Instant::now();
     client.ask("AUTH PLAIN AGFwcAByaWdodA==", "235 ").await;
     assert_eq!(begun.elapsed().as_secs(), 0);
+}
+
+/// Most that the task of a connection takes, in bytes; its buffers, those of TLS and the kernel's come on top. With 10,000 connections each KiB
+/// is 10 MiB.
+const TASK_BYTES_MAX: usize = 5 << 9;
+
+#[tokio::test]
+async fn the_task_of_a_connection_that_waits_is_small() {
+    let talk = Talk::new();
+    let (context, live) = (talk.rig.context.clone(), talk.rig.context.live());
+    let listener = live.config.listeners[0].clone();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = socket.local_addr().unwrap();
+    let stream = TcpStream::connect(peer).await.unwrap();
+    let admitted = talk
+        .connections
+        .admit(peer.ip(), Standing::Known, &talk.limits);
+    let admitted = admitted.unwrap();
+    let bytes = size_of_val(&serve(context, listener, stream, peer, &admitted));
+    assert!(bytes <= TASK_BYTES_MAX, "{bytes} bytes");
 }

@@ -163,3 +163,13 @@ async fn a_message_that_the_spool_does_not_know_is_forgotten() {
     try_to_load(&rig).await;
     assert_eq!(counts(&rig), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn a_message_at_which_reading_panics_is_not_read_again_at_once() {
+    let rig = Rig::new(ENOUGH);
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    let taken = rig.context.queue.take().unwrap();
+    settle(&rig.context, taken, LoadError::Closed).await;
+    assert!(rig.context.queue.take().is_none());
+    assert_eq!(counts(&rig), (1, 0, 0));
+}

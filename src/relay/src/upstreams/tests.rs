@@ -1,3 +1,4 @@
+use postroad_config::status::UpstreamState;
 use postroad_config::{UpstreamLimits, UpstreamTls};
 
 use super::*;

@@ -6,6 +6,7 @@ use super::{
     DOMAIN_MAX, Error, ForwardPath, LABEL_MAX, LOCAL_PART_MAX, Mailbox, PATH_MAX, POSTMASTER,
     ReversePath,
 };
+use crate::reply::is_hostile;
 
 /// `Reverse-path = Path / "<>"`.
 pub(crate) fn reverse_path(text: &str) -> Result<(ReversePath, &str), Error> {
@@ -163,9 +164,10 @@ fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_non_ascii_text(c)
 }
 
-/// `UTF8-non-ascii`, less the C1 controls and the separators: those are line breaks to some readers.
+/// `UTF8-non-ascii`, less the C1 controls and the separators, which are line breaks to some readers, and the marks that
+/// make an address look like another one wherever it is shown.
 fn is_non_ascii_text(c: char) -> bool {
-    !c.is_ascii() && !c.is_control() && !c.is_whitespace()
+    !c.is_ascii() && !is_hostile(c) && !c.is_whitespace()
 }
 
 /// Non-ASCII that may stand in a label. The three dots that IDNA maps to `.` are refused, because

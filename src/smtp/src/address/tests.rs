@@ -146,6 +146,21 @@ fn hosts_are_domains_or_literals() {
     }
 }
 
+#[test]
+fn marks_that_reorder_text_on_a_screen_stand_in_no_address() {
+    for mark in [
+        '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}',
+    ] {
+        for (text, expected) in [
+            (format!("a{mark}b@example.com"), Error::MissingDomain),
+            (format!("\"a{mark}b\"@example.com"), Error::LocalPart),
+            (format!("a@exa{mark}mple.com"), Error::Trailing),
+        ] {
+            assert_eq!(mailbox(&text), Err(expected), "{}", text.escape_unicode());
+        }
+    }
+}
+
 fn some_address() -> impl Strategy<Value = String> {
     let local = prop_oneof![
         "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[a-z0-9]{1,10}){0,2}",

@@ -6,6 +6,10 @@
 //! is refused by RCPT stays refused whatever BDAT is answered, and the answer to BDAT counts for those
 //! who were accepted. If nobody was, an answer that claims otherwise counts for nobody. After a BDAT that was refused
 //! the server's state is not defined by the RFC, so RSET goes before the next MAIL.
+//!
+//! With a server that says more than it is asked, a 250 that belongs to RCPT would be taken for the answer to the chunk. So the
+//! first transaction of a connection asks with DATA, whose 354 nothing else looks like; only when that was answered
+//! reply for reply is the next one written at once. And a reply behind the last one breaks the transaction before that counts.
 
 mod replies;
 
@@ -107,6 +111,15 @@ enum Transport {
     CutShort,
 }
 
+/// Whether the replies of this server may be counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trust {
+    /// It may say more than it is asked.
+    Unknown,
+    /// It has given one reply to each command of a whole transaction on this connection.
+    Counted,
+}
+
 /// What a reply led to.
 pub(super) enum Progress {
     Going,
@@ -121,6 +134,7 @@ impl Exchange {
         peer: &Peer,
         certificate: Certificate,
         posture: Posture,
+        trust: Trust,
     ) -> Self {
         let Transaction {
             sender,
@@ -133,7 +147,7 @@ impl Exchange {
         parameters.smtputf8 |= !sender.is_ascii() || !recipients.iter().all(ascii);
         let size = wire_size(&content, parameters.body);
         let mut exchange = Self {
-            transfer: transfer(peer, size),
+            transfer: transfer(peer, size, parameters.body, trust),
             dropped: dropped(peer, &parameters, &recipients),
             sender,
             parameters,
@@ -175,15 +189,23 @@ impl Exchange {
         self.transport == Transport::CutShort
     }
 
+    /// Once all of the content has been written the server may have taken the message, even if it still owes the reply to MAIL.
     pub(super) fn phase(&self) -> Phase {
-        match self.awaiting.front() {
-            _ if self.encoder.is_some() => Phase::Content,
-            Some(Awaited::Final | Awaited::Nothing) => match self.transport {
-                Transport::Whole => Phase::FinalReply,
-                Transport::CutShort => Phase::Content,
-            },
-            _ => Phase::Envelope,
+        if self.encoder.is_some() {
+            return Phase::Content;
         }
+        let is_end = |one: &Awaited| matches!(one, Awaited::Final | Awaited::Nothing);
+        match self.awaiting.iter().any(is_end) {
+            true if self.transport == Transport::Whole => Phase::FinalReply,
+            true => Phase::Content,
+            false => Phase::Envelope,
+        }
+    }
+
+    /// Whether the next reply is the answer to the message.
+    fn is_at_final_reply(&self) -> bool {
+        let next = self.awaiting.front();
+        self.phase() == Phase::FinalReply && matches!(next, Some(Awaited::Final | Awaited::Nothing))
     }
 
     /// A write has failed.
@@ -354,12 +376,14 @@ impl Exchange {
     }
 }
 
-fn transfer(peer: &Peer, size: u64) -> Transfer {
-    let pipelining = peer.offers(Extension::Pipelining);
-    match peer.offers(Extension::Chunking) {
-        false => Transfer::Data,
-        true if pipelining && size <= UNASKED_MAX => Transfer::ChunkAtOnce,
-        true => Transfer::ChunkAfterReplies,
+/// With a reply too many in front of it, the answer to RCPT would pass for that to a chunk; none but 354 passes for that to DATA.
+fn transfer(peer: &Peer, size: u64, body: BodyKind, trust: Trust) -> Transfer {
+    let at_once = peer.offers(Extension::Pipelining) && size <= UNASKED_MAX;
+    match (peer.offers(Extension::Chunking), trust) {
+        (false, _) => Transfer::Data,
+        (true, Trust::Counted) if at_once => Transfer::ChunkAtOnce,
+        (true, Trust::Unknown) if at_once && body != BodyKind::Binary => Transfer::Data,
+        (true, _) => Transfer::ChunkAfterReplies,
     }
 }
 

@@ -257,8 +257,23 @@ fn a_bad_ehlo_name_becomes_localhost() {
     }
 }
 
-/// Ready for a server that offers these.
+/// Ready for a server that offers these, and that has answered a transaction reply for reply.
 fn ready_for(offered: &str) -> Client {
+    let mut client = ready_at_first(offered);
+    if offered.contains("PIPELINING") {
+        client.send(transaction(1, b"x\r\n"));
+        let mut input = BytesMut::from("250 Ok\r\n250 Ok\r\n354 Go\r\n");
+        assert!(matches!(client.step(&mut input), ClientStep::NeedInput));
+        input.extend_from_slice(b"250 Ok\r\n");
+        finished(client.step(&mut input));
+        assert!(matches!(client.step(&mut input), ClientStep::Ready));
+        client.output().clear();
+    }
+    client
+}
+
+/// Ready for a server that offers these.
+fn ready_at_first(offered: &str) -> Client {
     let mut client = client(ClientTls::None);
     let mut input = BytesMut::from("220 x\r\n");
     client.step(&mut input);
@@ -294,6 +309,54 @@ fn small_content_goes_out_at_once_and_large_content_waits_for_the_replies() {
             outcome.recipients[0],
             RecipientOutcome::Delivered(_)
         ));
+    }
+}
+
+#[test]
+fn a_reply_too_many_never_makes_a_refused_chunk_delivered() {
+    let shifted =
+        ["250 Ok", "250 What?", "250 Ok", "554 5.7.1 Spam"].map(|one| format!("{one}\r\n"));
+    let offered = "250-PIPELINING\r\n250-CHUNKING\r\n";
+    let whole = vec![shifted.concat()];
+    // A connection that has carried nothing yet knows nothing of the server: there the reads may be split.
+    let cases = [
+        (ready_for(offered), whole.clone()),
+        (ready_at_first(offered), whole),
+        (ready_at_first(offered), shifted.to_vec()),
+    ];
+    for (mut client, reads) in cases {
+        client.send(transaction(1, b"x\r\n"));
+        let mut input = BytesMut::new();
+        let mut step = client.step(&mut input);
+        for read in &reads {
+            if matches!(step, ClientStep::NeedInput) {
+                input.extend_from_slice(read.as_bytes());
+                step = client.step(&mut input);
+            }
+        }
+        let outcome = finished(step);
+        let [RecipientOutcome::Deferred(_)] = &outcome.recipients[..] else {
+            panic!("{reads:?}: {outcome:?}");
+        };
+        assert_eq!(outcome.connection, Connection::Closing);
+    }
+}
+
+#[test]
+fn a_server_that_has_the_whole_flight_may_have_taken_the_message() {
+    for said in ["", "250 Ok\r\n", "250 Ok\r\n250 Ok\r\n"] {
+        for end in [Client::closed, Client::timed_out] {
+            let mut client = ready_for("250-PIPELINING\r\n250-CHUNKING\r\n");
+            client.send(transaction(1, b"x\r\n"));
+            client.step(&mut BytesMut::from(said));
+            assert_eq!(client.phase(), Phase::FinalReply, "{said:?}");
+            let outcome = finished(end(&mut client));
+            assert_eq!(outcome.end, End::Unanswered, "{said:?}");
+            assert!(matches!(
+                outcome.recipients[..],
+                [RecipientOutcome::Deferred(_)]
+            ));
+        }
     }
 }
 
@@ -388,6 +451,34 @@ fn only_too_many_recipients_are_a_surplus() {
             .map(|(class, subject, detail)| crate::EnhancedStatus::new(class, subject, detail));
         let outcome = RecipientOutcome::Deferred(Reply::new(code, status, "x"));
         assert_eq!(outcome.is_surplus(), expected, "{outcome:?}");
+    }
+}
+
+#[test]
+fn nul_goes_only_where_binary_content_is_taken() {
+    let everything = "250-CHUNKING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-PIPELINING\r\n";
+    for (body, offered, expected) in [
+        (BodyKind::SevenBit, everything, Some("5.6.0")),
+        (BodyKind::EightBit, everything, Some("5.6.0")),
+        (BodyKind::Binary, "250-CHUNKING\r\n", Some("5.6.3")),
+        (BodyKind::Binary, everything, None),
+    ] {
+        let mut client = ready_for(offered);
+        let mut transaction = transaction(1, b"Subject: x\r\n\r\na\0b\r\n");
+        transaction.parameters.body = body;
+        client.send(transaction);
+        match (client.step(&mut BytesMut::new()), expected) {
+            (ClientStep::Finished(outcome), Some(expected)) => {
+                let shown = format!("{:?}", outcome.recipients);
+                let RecipientOutcome::Failed(reply) = &outcome.recipients[0] else {
+                    panic!("{shown}")
+                };
+                assert!(reply.to_string().contains(expected), "{shown}");
+                assert!(client.output().is_empty());
+            }
+            (ClientStep::NeedInput, None) => assert!(client.output().contains(&0)),
+            (step, _) => panic!("{body:?} {offered:?}: {step:?}"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::mem;
 
 use bytes::BytesMut;
 
-use super::exchange::{Exchange, Progress};
+use super::exchange::{Exchange, Progress, Trust};
 use super::judge::Posture;
 use super::recipient::local;
 use super::{
@@ -19,7 +19,13 @@ impl Client {
     /// Starts a transaction, or settles it if it cannot be sent at all.
     pub(super) fn begin(&mut self, transaction: Transaction) -> State {
         let posture = self.posture();
-        let mut exchange = Exchange::new(transaction, &self.peer, self.certificate, posture);
+        let mut exchange = Exchange::new(
+            transaction,
+            &self.peer,
+            self.certificate,
+            posture,
+            self.trust,
+        );
         if exchange.is_settled() {
             return State::Settled(exchange.outcome(Connection::Reusable));
         }
@@ -69,6 +75,9 @@ impl Client {
                 // Replies too many: none of them can be told from the next answer.
                 let sound = input.is_empty() && !exchange.is_cut_short();
                 let most = self.peer.messages_max();
+                if sound {
+                    self.trust = Trust::Counted;
+                }
                 let connection = match sound && most.is_none_or(|most| self.transactions < most) {
                     true => Connection::Reusable,
                     false => Connection::Closing,

@@ -1,7 +1,7 @@
 //! What a server can never be sent: told without asking it.
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 use super::Certificate;
 use super::RecipientOutcome;
@@ -54,12 +54,20 @@ fn content(message: &Message<'_>, peer: &Peer) -> Option<Reply> {
         _ if body != BodyKind::Binary && !is_canonical(content) => {
             Some(local(554, 5, 6, 0, "The message holds a bare CR or LF"))
         }
+        // RFC 5321 §4.5.2 has servers cut or change such content in ways of their own.
+        _ if body != BodyKind::Binary && has_nul(content) => {
+            Some(local(554, 5, 6, 0, "The message holds NUL"))
+        }
         Size::Limit(limit) if *size > limit => {
             let text = format!("The message has {size} bytes, the server takes {limit}");
             Some(local(552, 5, 3, 4, &text))
         }
         _ => None,
     }
+}
+
+fn has_nul(content: &[Bytes]) -> bool {
+    content.iter().any(|piece| memchr(0, piece).is_some())
 }
 
 /// RFC 6531 §3.2: what needs SMTPUTF8 is not for a server without it. A message that was submitted with SMTPUTF8 and turns

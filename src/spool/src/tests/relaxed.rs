@@ -64,6 +64,22 @@ fn an_orderly_end_flushes() {
 }
 
 #[test]
+fn an_orderly_end_on_a_failing_disk_takes_nothing_that_was_answered() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::relaxed(&disk);
+    assert!(rig.store(vec![put(1)]));
+    rig.writer.flush();
+    assert!(rig.store(vec![put(2)]));
+    rig.spool.close();
+    // The flush, and whatever is tried instead: that of the header of a fresh segment.
+    disk.fail(Fault::Sync, 2);
+    rig.writer.run();
+    drop(rig.spool);
+    disk.mend();
+    assert_eq!(Rig::on(&disk).queued(), [1, 2]);
+}
+
+#[test]
 fn a_late_flush_that_fails_is_told_and_what_it_was_about_is_written_anew() {
     let disk = SimDisk::default();
     let mut rig = Rig::relaxed(&disk);

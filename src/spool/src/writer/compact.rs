@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::Writer;
 use crate::MessageId;
+use crate::answers::Answer;
 use crate::format::Mark;
 use crate::index::{Live, Place};
 use crate::read::read_message;
 use crate::record::Record;
 use crate::scan::{Found, Piece, Scanner};
-use crate::shared::{Answer, Group, State};
+use crate::shared::{Group, State};
 use crate::sys::File;
 
 /// Bytes of messages moved by one step: short enough that mail that comes meanwhile hardly waits.

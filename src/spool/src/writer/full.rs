@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::compact::Slice;
 use super::segment::{Active, Blank, Purpose, begin};
-use super::{Writer, answer, group_bytes, wide};
+use super::{Writer, group_bytes, wide};
 use crate::disk::OUTCOME_BYTES_MIN;
 use crate::format::SEGMENT_HEADER;
 use crate::record::Record;
@@ -185,7 +185,7 @@ impl Writer {
         }
         refused.append(&mut late);
         let all = refused.is_empty();
-        answer(refused, &Err(CommitError::DiskFull));
+        self.shared.answer(refused, Err(CommitError::DiskFull));
         if fitting.is_empty() {
             return all;
         }
@@ -199,8 +199,9 @@ impl Writer {
             self.count(groups.len());
         }
         let result = result.map_err(|error| self.fail(&error));
-        answer(groups, &result);
-        result.is_ok()
+        let is_stored = result.is_ok();
+        self.shared.answer(groups, result);
+        is_stored
     }
 
     /// Those that fit into the active segment, in their order, and the others. A large bounce must not hold up the rest.

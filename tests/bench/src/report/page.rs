@@ -31,6 +31,8 @@ const METHOD: &str = "## How it is measured
 - Durability is what a 250 means: `durable`, on the disk before it is sent; `relaxed`, synced within a second; `none`,
   never synced. Postfix and Exim sync as Debian ships them. OpenSMTPD does not sync at all, and times its
   deliveries by timers.
+- Instructions of the hot paths, which hardly change from run to run, are counted by `make bench-micro` and compared with
+  `instructions.csv`.
 - `postfix-tuned` has the limits lifted that hold it back under such a load; nothing that it promises is touched. What each server is
   told stands in `tests/bench/servers`.
 ";

@@ -27,6 +27,7 @@ fn status() -> RelayStatus {
             corrupt: 0,
             disk_full: false,
             mode: SpoolMode::Durable,
+            unsynced_ms: None,
         },
     }
 }

@@ -302,7 +302,9 @@ fn durable(validated: &Validated, voices: &Voices<'_>) -> Verdict {
         Storage::Ephemeral { .. } => true,
     };
     match voices.weakest_mode(validated.mode) {
-        SpoolMode::Durable | SpoolMode::Relaxed { .. } if is_lost_with_pod => {
+        SpoolMode::Durable | SpoolMode::Relaxed { .. } | SpoolMode::Passthrough
+            if is_lost_with_pod =>
+        {
             let message = "mail that waits is lost with its pod: storage.type is Ephemeral";
             Verdict::new(Some(false), "Ephemeral", message)
         }
@@ -311,6 +313,10 @@ fn durable(validated: &Validated, voices: &Voices<'_>) -> Verdict {
                 "mail of the last {sync_ms} milliseconds is lost when a node crashes: storage.mode is Relaxed"
             );
             Verdict::new(Some(false), "Relaxed", message)
+        }
+        SpoolMode::Passthrough => {
+            let message = "mail that waits outlives its pod; what the next server takes while its client waits is never stored here: storage.mode is Passthrough";
+            Verdict::new(Some(true), "PassedThrough", message)
         }
         SpoolMode::Durable => {
             Verdict::new(Some(true), "Persistent", "mail that waits outlives its pod")

@@ -70,6 +70,7 @@ fn says(states: &str) -> RelayStatus {
             corrupt: 0,
             disk_full: false,
             mode: SpoolMode::Durable,
+            unsynced_ms: None,
         },
     }
 }

@@ -104,8 +104,10 @@ impl<'a> Voices<'a> {
     pub(super) fn weakest_mode(&self, wanted: SpoolMode) -> SpoolMode {
         let modes = self.heard.iter().map(|(_, status)| status.spool.mode);
         let strength = |mode: &SpoolMode| match mode {
-            SpoolMode::Relaxed { sync_ms } => u32::MAX - sync_ms,
-            SpoolMode::Durable => u32::MAX,
+            SpoolMode::Relaxed { sync_ms } => (0, u32::MAX - sync_ms),
+            // Another server's promise.
+            SpoolMode::Passthrough => (1, 0),
+            SpoolMode::Durable => (2, 0),
         };
         modes.chain([wanted]).min_by_key(strength).unwrap_or(wanted)
     }

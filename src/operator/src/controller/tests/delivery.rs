@@ -176,6 +176,9 @@ fn another_promise_replaces_the_pods() {
     let (relaxed, mode) = inputs(Some(StorageMode::Relaxed));
     assert_eq!(mode, SpoolMode::Relaxed { sync_ms: 100 });
     assert_ne!(relaxed, usual);
+    let (passing, mode) = inputs(Some(StorageMode::Passthrough));
+    assert_eq!(mode, SpoolMode::Passthrough);
+    assert_ne!(passing, usual);
 }
 
 #[test]

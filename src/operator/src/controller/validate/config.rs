@@ -96,6 +96,7 @@ pub(super) fn spool_mode(storage: &api::Storage) -> config::SpoolMode {
         api::StorageMode::Relaxed => config::SpoolMode::Relaxed {
             sync_ms: storage.sync_milliseconds.unwrap_or(SYNC_MS),
         },
+        api::StorageMode::Passthrough => config::SpoolMode::Passthrough,
     }
 }
 

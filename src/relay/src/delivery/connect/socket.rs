@@ -8,6 +8,7 @@ use std::time::Duration;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use rustls_pki_types::ServerName;
 use tokio::net::lookup_host;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::failure::io_failure;
@@ -55,7 +56,7 @@ pub(super) async fn dial_host(host: &str, port: u16) -> Result<TcpStream, Upstre
 
 /// Connects to one address.
 pub(in crate::delivery) async fn dial(address: SocketAddr) -> Result<TcpStream, UpstreamFailure> {
-    let stream = timed(CONNECT_TIMEOUT, net::connect(address))
+    let stream = by(Instant::now() + CONNECT_TIMEOUT, net::connect(address))
         .await
         .map_err(|error| io_failure(&error))?;
     // Latency matters more than packets: replies are small and waited for.
@@ -78,18 +79,21 @@ pub(super) async fn secure(
     let name = ServerName::try_from(bare.to_owned())
         .map_err(|_| refuse(format!("{host} cannot stand in a certificate")))?;
     let connector = TlsConnector::from(Arc::clone(tls));
-    let stream = timed(HANDSHAKE_TIMEOUT, connector.connect(name, stream))
-        .await
-        .map_err(|error| refuse(format!("TLS with {host}: {error}")))?;
+    let stream = by(
+        Instant::now() + HANDSHAKE_TIMEOUT,
+        connector.connect(name, stream),
+    )
+    .await
+    .map_err(|error| refuse(format!("TLS with {host}: {error}")))?;
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 
 /// Ends an action that takes too long with [`io::ErrorKind::TimedOut`].
-pub(super) async fn timed<T>(
-    patience: Duration,
+pub(super) async fn by<T>(
+    deadline: Instant,
     action: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
-    match tokio::time::timeout(patience, action).await {
+    match tokio::time::timeout_at(deadline, action).await {
         Ok(result) => result,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }

@@ -9,7 +9,7 @@
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_smtp::{EnhancedStatus, Reply};
 
-use super::DirectFailure;
+use super::{DirectFailure, Setback};
 use crate::mx::{self, Target};
 use crate::upstreams::failure;
 
@@ -42,8 +42,21 @@ impl Tally {
         !is_cut_off && self.refusing.as_ref() != Some(&target.host)
     }
 
+    /// A target did not do.
+    pub(super) fn note(&mut self, target: &Target, setback: Setback) {
+        match setback {
+            Setback::Failed(failed) => self.failed(target, failed),
+            Setback::Lacking(lack) => self.lacks(lack),
+            Setback::Own => self.is_own(target),
+            Setback::Busy => {
+                let text = format!("{}: as many connections are open as may be", target.host);
+                self.failed(target, failure(FailureReason::ConnectionTimedOut, text));
+            }
+        }
+    }
+
     /// No connection came about.
-    pub(super) fn failed(&mut self, target: &Target, failed: UpstreamFailure) {
+    fn failed(&mut self, target: &Target, failed: UpstreamFailure) {
         if has_answered(failed.reason) {
             self.refusing = Some(target.host.clone());
         }
@@ -54,12 +67,12 @@ impl Tally {
     }
 
     /// A host does not offer what the message demands.
-    pub(super) fn lacks(&mut self, lack: Lack) {
+    fn lacks(&mut self, lack: Lack) {
         self.lack.get_or_insert(lack);
     }
 
     /// The target is this relay.
-    pub(super) fn is_own(&mut self, target: &Target) {
+    fn is_own(&mut self, target: &Target) {
         let own = self.own.unwrap_or(target.preference);
         self.own = Some(own.min(target.preference));
     }

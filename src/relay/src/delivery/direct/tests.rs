@@ -111,8 +111,15 @@ fn opener_with(zone: Zone, port: u16, change: impl FnOnce(&mut RelayConfig)) -> 
     let mut config = Rig::new(1 << 20).context.live().config.clone();
     config.hostname = "relay.example.com".into();
     config.delivery.direct.port = port;
+    config.delivery.direct.allowed_networks = loopback();
     change(&mut config);
     Opener::with_dns(&config, Arc::new(zone))
+}
+
+fn loopback() -> Vec<ipnet::IpNet> {
+    ["127.0.0.0/8", "::1/128"]
+        .map(|text| text.parse().unwrap())
+        .into()
 }
 
 /// What an attempt came to: the host that let us in and how it is protected, or why none did.
@@ -157,6 +164,23 @@ fn two() -> Zone {
 }
 
 #[tokio::test]
+async fn a_host_that_stands_in_for_a_better_one_is_known_to_do_so() {
+    use crate::delivery::connect::Rank;
+    let (_, port) = Exchanger::start("127.0.0.3", 0, Manner::Greets("220 mx")).await;
+    for (zone, rank) in [
+        (two(), Rank::Substitute),
+        (two().address("first.example.net", "127.0.0.3"), Rank::First),
+    ] {
+        let opener = opener(zone, port);
+        let opened = opener.open("example.org", TlsDemand::Default).await;
+        let connection = opened.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let best = connection.remote() == "first.example.net";
+        assert_eq!((connection.rank(), best), (rank, rank == Rank::First));
+        connection.quit().await;
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_refuses_the_connection_is_passed_over() {
     let (_, port) = Exchanger::start("127.0.0.3", 0, Manner::Greets("220 mx")).await;
     let result = attempt(&opener(two(), port), TlsDemand::Default).await;
@@ -195,9 +219,75 @@ async fn a_silent_host_does_not_take_the_time_of_the_next() {
     opener.patience.target = Duration::from_millis(300);
     let result = attempt(&opener, TlsDemand::Default).await;
     assert_eq!(result.unwrap().0, "second.example.net");
+    // What has learned nothing of the first one yet.
+    let mut opener = self::opener(two(), port);
     opener.patience.attempt = Duration::from_millis(100);
     let failed = held(attempt(&opener, TlsDemand::Default).await);
     assert_eq!(failed.reason, FailureReason::ConnectionTimedOut);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_left_alone_by_other_domains() {
+    let (silent, port) = Exchanger::start("127.0.0.2", 0, Manner::Silent).await;
+    let zone = Zone::default()
+        .mx("example.org", 10, "first.example.net")
+        .mx("other.example.org", 10, "first.example.net")
+        .address("first.example.net", "127.0.0.2");
+    let mut opener = opener(zone, port);
+    opener.patience.target = Duration::from_millis(100);
+    for domain in ["example.org", "other.example.org"] {
+        let Err(DirectFailure::Hold(failed)) = opener.open(domain, TlsDemand::Default).await else {
+            panic!("let in")
+        };
+        assert_eq!(failed.reason, FailureReason::ConnectionTimedOut);
+    }
+    assert_eq!(silent.dialogues().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_domains_at_one_address_have_twenty_connections() {
+    let (exchanger, port) = Exchanger::start("127.0.0.2", 0, Manner::Silent).await;
+    let mut zone = Zone::default().address("victim.example.net", "127.0.0.2");
+    for number in 0..100 {
+        zone = zone.mx(&format!("d{number}.example.org"), 10, "victim.example.net");
+    }
+    let opener = opener(zone, port);
+    let domains: Vec<String> = (0..100)
+        .map(|number| format!("d{number}.example.org"))
+        .collect();
+    let attempts = domains
+        .iter()
+        .map(|domain| opener.open(domain, TlsDemand::Default));
+    // The host says nothing for longer than that, and nobody hangs up.
+    let second = Duration::from_secs(1);
+    let attempts = tokio::time::timeout(second, join_all(attempts)).await;
+    assert!(attempts.is_err());
+    assert_eq!(exchanger.dialogues().len(), dials::DIALS_MAX);
+}
+
+#[tokio::test]
+async fn a_private_network_is_reached_only_if_it_is_allowed() {
+    let (exchanger, port) = Exchanger::start("127.0.0.2", 0, Manner::Greets("220 mx")).await;
+    let zone = || {
+        Zone::default()
+            .mx("example.org", 10, "inside.example.net")
+            .address("inside.example.net", "10.1.2.3")
+    };
+    let failed = held(attempt(&opener(zone(), port), TlsDemand::Default).await);
+    assert_eq!(failed.reason, FailureReason::NetworkNotAllowed);
+    let message = failed.message;
+    assert!(
+        message.contains("delivery.direct.allowedNetworks"),
+        "{message}"
+    );
+    assert!(!message.contains("10.1.2.3"), "{message}");
+    // This machine is nobody's exchanger.
+    let opener = opener_with(two(), port, |config| {
+        config.delivery.direct.allowed_networks = vec!["0.0.0.0/0".parse().unwrap()];
+    });
+    let result = attempt(&opener, TlsDemand::Default).await;
+    assert_eq!(status(result), "550 5.4.4");
+    assert!(exchanger.dialogues().is_empty());
 }
 
 #[tokio::test]

@@ -122,10 +122,10 @@ async fn senders_of_what_waits_for_long_are_told_once_if_they_want_to_know() {
 
 #[tokio::test]
 async fn who_has_been_told_is_not_told_again() {
-    let rig = Rig::new(MEMORY);
-    rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
-    rig.accept(&rig.message(1, 60)).await.unwrap();
     for (delay_notified, messages) in [(true, 1), (false, 2)] {
+        let rig = Rig::new(MEMORY);
+        rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+        rig.accept(&rig.message(1, 60)).await.unwrap();
         let mut taken = rig.context.queue.take().unwrap();
         taken.entry.delay_notified = delay_notified;
         let (message, _room) = rig.context.queue.load(&taken).await.unwrap();
@@ -133,5 +133,37 @@ async fn who_has_been_told_is_not_told_again() {
         course.tell_of_delay(&Reply::new(451, None, "x")).await;
         let (totals, _) = rig.context.queue.totals();
         assert_eq!(totals.messages, messages, "{delay_notified}");
+    }
+}
+
+#[tokio::test]
+async fn two_parts_of_a_message_that_are_late_at_once_make_one_notice() {
+    for first_is_tried in [true, false] {
+        let rig = Rig::new(MEMORY);
+        rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+        let queue = &rig.context.queue;
+        let direct = std::sync::Arc::new(crate::route::Table::new(&postroad_config::Delivery {
+            default_route: postroad_config::Target::Direct,
+            ..postroad_config::Delivery::default()
+        }));
+        queue.configure(direct, crate::schedule::SiteLimits::default(), u64::MAX);
+        let mut late = rig.message(2, 60);
+        late.envelope.recipients[1].address = "r@elsewhere.example".into();
+        rig.accept(&late).await.unwrap();
+        let both = [queue.take().unwrap(), queue.take().unwrap()];
+        let cause = Reply::new(451, None, "x");
+        for (taken, is_tried) in both.into_iter().zip([first_is_tried, !first_is_tried]) {
+            let (message, _room) = queue.load(&taken).await.unwrap();
+            let course = Course::new(&rig.context, &message, taken);
+            match is_tried {
+                true => give_up(course, &cause).await,
+                false => course.tell_of_delay(&cause).await,
+            }
+        }
+        assert_eq!(
+            queue.totals().0.messages,
+            2,
+            "the message and one notice, {first_is_tried}"
+        );
     }
 }

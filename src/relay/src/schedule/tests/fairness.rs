@@ -42,27 +42,75 @@ fn within_a_tenant_it_is_first_come_first_served() {
 }
 
 #[test]
-fn what_is_urgent_goes_first_and_the_rest_is_not_forgotten() {
+fn who_has_no_login_shares_a_turn_with_all_who_have_none() {
     let (mail, mut schedule) = (Mail::new(), Schedule::default());
-    let with = |priority, name| Queued {
-        priority,
-        ..mail.from(name, "a.example")
-    };
     let mut all = Vec::new();
-    for _ in 0..100 {
-        all.extend([with(-9, "low"), with(0, "normal"), with(4, "high")]);
+    for number in 0..100 {
+        // One of them forges a login's name.
+        let sender = match number {
+            0 => "shop.mail".to_owned(),
+            _ => format!("d{number}.example"),
+        };
+        all.push(Queued {
+            sender_domain: sender.into(),
+            ..mail.from("", "a.example")
+        });
+        all.push(Queued {
+            sender_domain: "".into(),
+            ..mail.from("", "a.example")
+        });
+        all.push(mail.from("shop.mail", "a.example"));
     }
     all.iter()
         .for_each(|queued| assert_eq!(schedule.insert(queued, 1), Filed::Queued));
     let place = schedule.place(&Key::Default).unwrap();
-    let order = order(&mut schedule, place, &all);
+    let turns = std::iter::from_fn(|| schedule.take(place, 1)).map(|taken| {
+        let position = all.iter().position(|queued| queued.id == taken.ticket.id);
+        position.unwrap() % 3
+    });
+    assert_eq!(turns.collect::<Vec<_>>(), [0, 1, 2].repeat(100));
+}
+
+#[test]
+fn what_is_urgent_goes_first_of_its_tenant_and_the_rest_is_not_forgotten() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let with = |priority| Queued {
+        priority,
+        ..mail.from("shop", "a.example")
+    };
+    let classes = [4, 0, -9];
+    let all: Vec<_> = (0..300).map(|number| with(classes[number % 3])).collect();
+    all.iter()
+        .for_each(|queued| assert_eq!(schedule.insert(queued, 1), Filed::Queued));
+    let order: Vec<_> = std::iter::from_fn(|| schedule.take_any(1))
+        .map(|taken| {
+            let found = all.iter().find(|queued| queued.id == taken.ticket.id);
+            found.unwrap().priority
+        })
+        .collect();
     let round = usize::from(WEIGHTS.iter().sum::<u8>());
-    for (class, weight) in ["high", "normal", "low"].iter().zip(WEIGHTS) {
-        let count = order[..round].iter().filter(|name| name == class).count();
+    for (class, weight) in classes.iter().zip(WEIGHTS) {
+        let count = order[..round].iter().filter(|one| *one == class).count();
         assert_eq!(count, usize::from(weight), "{class}");
     }
-    assert!(order[..16].iter().all(|name| name == "high"));
+    assert!(order[..16].iter().all(|class| *class == 4));
     assert_eq!(order.len(), 300);
+}
+
+#[test]
+fn who_calls_everything_urgent_has_no_more_turns() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let urgent = |_| Queued {
+        priority: 9,
+        ..mail.from("news", "a.example")
+    };
+    let mut all: Vec<_> = (0..100).map(urgent).collect();
+    all.extend((0..3).map(|_| mail.from("shop", "a.example")));
+    all.iter()
+        .for_each(|queued| assert_eq!(schedule.insert(queued, 1), Filed::Queued));
+    let place = schedule.place(&Key::Default).unwrap();
+    let order = order(&mut schedule, place, &all);
+    assert_eq!(order[..6], ["news", "shop", "news", "shop", "news", "shop"]);
 }
 
 #[test]

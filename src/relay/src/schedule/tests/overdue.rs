@@ -102,6 +102,79 @@ fn a_deadline_that_is_past_is_looked_at_however_young_the_message() {
 }
 
 #[test]
+fn what_must_not_be_sent_yet_has_not_waited() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let held = Queued {
+        not_before_ms: 9_000,
+        next_attempt_ms: 9_000,
+        deliver_by_ms: Some(4_000),
+        ..mail.to(&[("a.example", 1)], 1)
+    };
+    schedule.insert(&held, 5_000);
+    failing(&mut schedule, Some(failure()));
+    let limits = |now_ms| OverdueLimits {
+        expired_before_ms: 0,
+        late_before_ms: now_ms - 1_000,
+    };
+    for now_ms in [5_000, 8_999, 70_000] {
+        for _ in 0..2 {
+            let found = taken(schedule.take_overdue(limits(now_ms), now_ms));
+            assert_eq!(found.is_some(), now_ms == 70_000, "{now_ms}");
+            if let Some(found) = found {
+                schedule.put_back(found.ticket, now_ms);
+            }
+        }
+        if now_ms < 9_000 {
+            assert_eq!(schedule.take_any(now_ms), None);
+        }
+    }
+}
+
+#[test]
+fn what_nothing_more_is_to_be_told_of_leaves_the_deadlines() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let by = |deadline_ms| Queued {
+        deliver_by_ms: Some(deadline_ms),
+        ..mail.to(&[("a.example", 1)], 5_000)
+    };
+    schedule.insert(&by(6_000), 5_000);
+    failing(&mut schedule, Some(failure()));
+    let first = taken(schedule.take_overdue(LIMITS, 6_000)).unwrap();
+    schedule.put_back(first.ticket, 6_000);
+    assert_eq!(taken(schedule.take_overdue(LIMITS, 65_999)), None);
+    let again = taken(schedule.take_overdue(LIMITS, 66_000)).expect("nobody was told");
+    schedule.delay_told(again.ticket);
+    schedule.put_back(again.ticket, 66_000);
+    assert_eq!(taken(schedule.take_overdue(LIMITS, 999_000)), None);
+    // Told before its time: that is still to be looked at.
+    schedule.insert(&by(1_000_000), 5_000);
+    let mut both =
+        [schedule.take_any(999_000), schedule.take_any(999_000)].map(|taken| taken.unwrap().ticket);
+    both.sort_unstable_by_key(|ticket| ticket.id);
+    schedule.delay_told(both[1]);
+    schedule.put_back(both[1], 999_000);
+    let found = taken(schedule.take_overdue(LIMITS, 1_000_000)).unwrap();
+    assert_eq!(found.ticket, both[1]);
+}
+
+#[test]
+fn what_has_expired_does_not_wait_for_what_is_past_its_deadline() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let old = mail.to(&[("a.example", 1)], 1);
+    schedule.insert(&old, 5_000);
+    for _ in 0..300 {
+        let urgent = Queued {
+            deliver_by_ms: Some(6_000),
+            ..mail.to(&[("a.example", 1)], 5_000)
+        };
+        schedule.insert(&urgent, 5_000);
+    }
+    failing(&mut schedule, Some(failure()));
+    let mut found = (0..2).map(|_| taken(schedule.take_overdue(LIMITS, 6_000)).unwrap());
+    assert!(found.any(|taken| taken.ticket.id == old.id));
+}
+
+#[test]
 fn what_is_held_does_not_expire_and_what_cannot_be_read_waits_for_its_turn() {
     let (mail, mut schedule) = (
         Mail::new(),

@@ -102,6 +102,10 @@ fn what_is_taken_before_the_review_has_come_to_it_is_filed_anew_first() {
     let (mail, mut schedule) = (Mail::new(), Schedule::default());
     schedule.insert(&mail.to(&[("a.example", 1), ("b.example", 1)], 1), 1);
     let place = schedule.place(&Key::Default).unwrap();
+    schedule.set_table(routing("c.example"));
+    let taken = schedule.take(place, 1).unwrap();
+    assert_eq!(&*taken.entry.open, [0, 1], "its destination is the same");
+    schedule.put_back(taken.ticket, 1);
     schedule.set_table(direct());
     assert_eq!(schedule.take(place, 1), None);
     assert_eq!(filed(&schedule).len(), 2);
@@ -173,4 +177,50 @@ fn what_is_to_be_returned_goes_to_a_destination_of_its_own() {
     assert_eq!(key, Key::Bounce("one".into()));
     assert_eq!(&*schedule.take(place, 1).unwrap().entry.open, [0]);
     assert_eq!(&*schedule.take_any(1).unwrap().entry.open, [1]);
+}
+
+#[test]
+fn what_is_to_be_returned_is_at_once_however_long_it_was_to_wait() {
+    let reason = "no longer wanted".to_owned();
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    for not_before_ms in [0, 900] {
+        let queued = Queued {
+            next_attempt_ms: 900,
+            not_before_ms,
+            ..mail.to(&[("a.example", 1)], 1)
+        };
+        schedule.insert(&queued, 1);
+    }
+    change(
+        &mut schedule,
+        overriding("a.example", Action::Bounce { reason }),
+        1,
+    );
+    let later = Queued {
+        next_attempt_ms: 900,
+        ..mail.to(&[("a.example", 1)], 1)
+    };
+    schedule.insert(&later, 1);
+    assert_eq!(std::iter::from_fn(|| schedule.take_any(1)).count(), 3);
+}
+
+#[test]
+fn a_piece_keeps_its_recipients_and_its_pause_while_another_is_taken() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::new(routing("a.example")));
+    schedule.insert(&mail.to(&[("a.example", 1), ("b.example", 1)], 1), 1);
+    let (one, other) = (schedule.take_any(1).unwrap(), schedule.take_any(1).unwrap());
+    change(&mut schedule, direct(), 1);
+    schedule.settle(one.ticket, &[], 1, false);
+    schedule.release(one.ticket, 500, Reading::Fine, 1);
+    assert_eq!(
+        schedule.settle(other.ticket, &other.entry.open, 0, false),
+        Left::Open
+    );
+    schedule.release(other.ticket, 1, Reading::Fine, 1);
+    assert_eq!(schedule.take_any(499), None);
+    let again = schedule.take_any(500).unwrap();
+    assert_eq!(
+        (again.entry.open, again.entry.attempts),
+        (one.entry.open, 1)
+    );
 }

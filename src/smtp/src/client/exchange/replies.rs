@@ -6,9 +6,9 @@ use bytes::BytesMut;
 
 use super::{Awaited, Exchange, Mail, Next, Progress, Transfer, Transport};
 use crate::Reply;
+use crate::client::RecipientOutcome;
 use crate::client::peer::Peer;
 use crate::client::recipient::{Standing, local};
-use crate::client::{Phase, RecipientOutcome};
 use crate::content::{Encoder, Framing};
 
 impl Exchange {
@@ -23,13 +23,17 @@ impl Exchange {
             self.goodbye(&reply);
             return Progress::Broken(reply);
         }
+        // One of those in front may have been nobody's: then this one is not the answer to the chunk.
+        let ends_chunk = self.transfer != Transfer::Data && self.is_at_final_reply();
+        if ends_chunk && !nothing_behind {
+            return Progress::Broken(one_too_many());
+        }
         if !self.take(&reply, output) {
             return Progress::Broken(out_of_place(&reply));
         }
         // A reply too many would be taken for the answer to what is sent next.
         if !nothing_behind && self.awaiting.is_empty() && !self.is_over() {
-            let text = "The server broke the protocol: a reply too many";
-            return Progress::Broken(local(451, 4, 5, 0, text));
+            return Progress::Broken(one_too_many());
         }
         if self.has_content() {
             return Progress::Going;
@@ -45,8 +49,7 @@ impl Exchange {
     /// RFC 5321 §3.8: with 421 the server closes, whatever it was asked. As the answer to the message, or when
     /// everyone has an answer, it ends the connection only; before that it is a word about the server.
     fn goodbye(&mut self, reply: &Reply) {
-        let is_final = self.phase() == Phase::FinalReply;
-        match is_final || self.is_settled() {
+        match self.is_at_final_reply() || self.is_settled() {
             true => self.judge.answered(),
             false => self.judge.goodbye(reply),
         }
@@ -174,6 +177,11 @@ impl Exchange {
             _ => {}
         }
     }
+}
+
+fn one_too_many() -> Reply {
+    let text = "The server broke the protocol: a reply too many";
+    local(451, 4, 5, 0, text)
 }
 
 fn out_of_place(reply: &Reply) -> Reply {

@@ -99,6 +99,31 @@ fn durable_says_what_a_250_promises_in_every_replica() {
             "False Relaxed",
         ),
         (
+            Some(StorageMode::Passthrough),
+            SpoolMode::Passthrough,
+            "minimal",
+            "True PassedThrough",
+        ),
+        // One replica has not taken up yet what is wanted.
+        (
+            Some(StorageMode::Passthrough),
+            SpoolMode::Durable,
+            "minimal",
+            "True PassedThrough",
+        ),
+        (
+            Some(StorageMode::Passthrough),
+            relaxed,
+            "minimal",
+            "False Relaxed",
+        ),
+        (
+            Some(StorageMode::Passthrough),
+            SpoolMode::Passthrough,
+            "ephemeral",
+            "False Ephemeral",
+        ),
+        (
             Some(StorageMode::Relaxed),
             relaxed,
             "ephemeral",

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use postroad_api as api;
 use postroad_config as config;
@@ -31,9 +32,10 @@ pub(super) fn render(delivery: &api::Delivery, replicas: u32) -> Result<config::
         upstreams: each(upstreams, |found| upstream(found, replicas))?,
         routes: each(routes, route)?,
         default_route,
-        direct: direct
-            .as_ref()
-            .map_or_else(config::Direct::default, |found| directly(found, replicas)),
+        direct: direct.as_ref().map_or_else(
+            || Ok(config::Direct::default()),
+            |found| directly(found, replicas),
+        )?,
         overrides: each(overrides, treated_apart)?,
         retry: again(retry),
     })
@@ -101,10 +103,11 @@ fn part(rate: api::Rate, replicas: u32) -> config::Rate {
     all.divided(replicas)
 }
 
-fn directly(direct: &api::Direct, replicas: u32) -> config::Direct {
+fn directly(direct: &api::Direct, replicas: u32) -> Result<config::Direct, Refusal> {
     let api::Direct {
         tls,
         ip_families,
+        allowed_networks,
         limits,
     } = direct;
     let default = config::Direct::default();
@@ -116,7 +119,7 @@ fn directly(direct: &api::Direct, replicas: u32) -> config::Direct {
         };
         families.iter().map(family).collect()
     });
-    config::Direct {
+    Ok(config::Direct {
         tls: mode.map_or(default.tls, |mode| match mode {
             api::DirectTlsMode::Opportunistic => config::DirectTls::Opportunistic,
             api::DirectTlsMode::Disabled => config::DirectTls::Disabled,
@@ -126,7 +129,17 @@ fn directly(direct: &api::Direct, replicas: u32) -> config::Direct {
         limits: direct_limits(limits.as_ref(), replicas),
         port: default.port,
         nameservers: default.nameservers,
-    }
+        allowed_networks: each(allowed_networks, private_network)?,
+    })
+}
+
+fn private_network(network: &api::PrivateNetwork) -> Result<IpNet, Refusal> {
+    let api::PrivateNetwork(text) = network;
+    text.parse().map_err(|_| {
+        invalid(format!(
+            "delivery.direct.allowedNetworks: {text:?} is no network in CIDR notation such as 10.1.0.0/16"
+        ))
+    })
 }
 
 fn direct_limits(written: Option<&api::DirectLimits>, replicas: u32) -> config::DirectLimits {

@@ -1,0 +1,115 @@
+//! What servers say of mail, and what becomes of it.
+
+use bytes::Bytes;
+use postroad_config::status::UpstreamFailure;
+
+use super::*;
+use crate::clock::Moment;
+use crate::rig::LIFETIME_SECONDS;
+use crate::schedule::Wake;
+use crate::upstreams::FailedStage;
+
+/// A sink that says this to every command that begins so.
+async fn saying(begin: &'static str, reply: &'static str) -> Sink {
+    Sink::start(move |line, _| match line.starts_with(begin) {
+        true => Answer::Say(reply),
+        false => Answer::Yes,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_has_room_for_nobody_puts_mail_off_until_it_expires() {
+    for begin in ["RCPT", "."] {
+        for (age_seconds, deferred, bounced) in [(0, 1, 0), (LIFETIME_SECONDS, 0, 1)] {
+            let sink = saying(begin, "452 4.5.3 mailbox full").await;
+            let rig = Rig::new(MEMORY);
+            rig.accept(&rig.message(2, age_seconds)).await.unwrap();
+            let delivery = manager(&rig, &sink).await;
+            rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
+            // A bounce follows over the same connection.
+            visit(&delivery).await;
+            let case = (begin, age_seconds);
+            assert_eq!(rig.context.metrics.bounced.get(), bounced, "{case:?}");
+            let (totals, _) = rig.context.queue.totals();
+            assert_eq!(totals.messages, 1, "{case:?}");
+            assert_eq!(sink.mails() as u64, 1 + bounced, "{case:?}");
+            assert_eq!(totals.deferred, deferred + bounced, "{case:?}");
+            assert!(rig.context.queue.take().is_none(), "it has its pause");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_fit_is_sent_to_at_once_as_long_as_another_did() {
+    let sink = Sink::start(|line, mails| match line {
+        "RCPT TO:<r1@example.org>" if mails == 1 => Answer::Say("452 4.5.3 too many"),
+        _ => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    rig.accept(&rig.message(2, 0)).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
+    visit(&delivery).await;
+    let (totals, _) = rig.context.queue.totals();
+    assert_eq!((totals.messages, sink.mails()), (0, 2));
+}
+
+/// A rig with an upstream that takes everything and has just failed, and one that stands in for it and takes little.
+async fn with_substitute() -> (Rig, Delivery, [Sink; 2]) {
+    let first = Sink::start(|_, _| Answer::Yes).await;
+    let second = saying("EHLO", "250-sink\r\n250 SIZE 1000").await;
+    let rig = Rig::new(MEMORY);
+    let delivery = manager(&rig, &first).await;
+    rig.change_delivery(|delivery| {
+        let mut other = delivery.upstreams[0].clone();
+        (other.name, other.port) = ("other".into(), second.port);
+        delivery.upstreams.push(other);
+    });
+    let live = rig.context.live();
+    delivery.configure(&live).await;
+    let failure = UpstreamFailure {
+        reason: FailureReason::ConnectionRefused,
+        message: "nothing listens".into(),
+    };
+    let (fingerprint, stage) = (&live.upstreams[0].fingerprint, FailedStage::Connecting);
+    let mut upstreams = delivery.upstreams.lock();
+    upstreams.failed("provider", fingerprint, stage, failure, Moment::now());
+    drop(upstreams);
+    (rig, delivery, [first, second])
+}
+
+#[tokio::test]
+async fn what_only_the_preferred_server_takes_waits_for_it() {
+    for bytes_max in [None, Some(1000)] {
+        let (rig, delivery, [first, second]) = with_substitute().await;
+        rig.change_delivery(|delivery| delivery.upstreams[1].limits.message_bytes = bytes_max);
+        let mut message = rig.message(1, 0);
+        message.body = Bytes::from("0123456789\r\n".repeat(400));
+        rig.accept(&message).await.unwrap();
+        visit_over(&delivery, 1).await;
+        let (queue, metrics) = (&rig.context.queue, &rig.context.metrics);
+        let (totals, _) = queue.totals();
+        assert_eq!(
+            (totals.messages, totals.deferred, metrics.failed.get()),
+            (1, 1, 0)
+        );
+        assert_eq!(second.mails(), 0, "it is not even asked");
+        queue.review(&queue.table(), Wake::All).await;
+        visit_over(&delivery, 0).await;
+        assert_eq!((first.mails(), queue.totals().0.messages), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_the_preferred_server_does_not_take_is_returned() {
+    let sink = saying("EHLO", "250-sink\r\n250 SIZE 1000").await;
+    let rig = Rig::new(MEMORY);
+    let delivery = manager(&rig, &sink).await;
+    let mut message = rig.message(1, 0);
+    message.body = Bytes::from("0123456789\r\n".repeat(400));
+    rig.accept(&message).await.unwrap();
+    visit(&delivery).await;
+    assert_eq!(rig.context.metrics.bounced.get(), 1);
+}

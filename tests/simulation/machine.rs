@@ -1,0 +1,249 @@
+//! The relay's machine: what outlives a process, and the process.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postroad_config::{Delivery as DeliveryConfig, Match, Pattern, RelayConfig, Route, Target};
+use postroad_relay::answers;
+use postroad_relay::context::{Context, Phase};
+use postroad_relay::delivery::{Delivery, SharedUpstreams};
+use postroad_relay::listener::Listeners;
+use postroad_relay::live::{Files, Live, resolve};
+use postroad_relay::metrics::Metrics;
+use postroad_relay::queue::Queue;
+use postroad_relay::route::Table;
+use postroad_spool::{Config, Mode, Recovery, Spool, Writer};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::ledger::Ledger;
+use crate::plan::Plan;
+
+/// Domains of the recipients: the first goes to the first hop, the second to the second, the third to whichever works.
+pub(crate) const DOMAINS: [&str; 3] = ["a.example", "b.example", "c.example"];
+
+/// How often a machine starts a process that could not begin, as a kubelet would but sooner.
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// The writer looks after its disk so often when nobody wants anything of it.
+const TENDING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Steps of the writer between two looks at the clock. A disk that fails gives it work without end.
+const STEPS_MAX: usize = 8;
+
+/// For an orderly end of the sessions, and then of the deliveries.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What outlives a process.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) disk: Disk,
+    ledger: Ledger,
+    dice: Dice,
+    live: Arc<Live>,
+    segment_bytes: u64,
+    /// Of the process that runs.
+    queue: RefCell<Option<QueueHandle>>,
+    terminate: RefCell<CancellationToken>,
+    corrupt: Cell<u64>,
+}
+
+struct QueueHandle(Queue);
+
+impl std::fmt::Debug for QueueHandle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Queue")
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(disk: Disk, plan: &Plan, ledger: Ledger, dice: Dice) -> Self {
+        Self {
+            disk,
+            ledger,
+            dice,
+            live: Arc::new(live(plan)),
+            segment_bytes: plan.segment_bytes,
+            queue: RefCell::default(),
+            terminate: RefCell::default(),
+            corrupt: Cell::new(0),
+        }
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.terminate.borrow().cancel();
+    }
+
+    /// Messages in the queue; `None` while no process has begun.
+    pub(crate) fn queued(&self) -> Option<u64> {
+        let queue = self.queue.borrow();
+        queue.as_ref().map(|queue| queue.0.totals().0.messages)
+    }
+
+    /// The process is gone.
+    pub(crate) fn ended(&self) {
+        self.queue.take();
+    }
+
+    /// Damaged pieces that a start has found.
+    pub(crate) fn corrupt(&self) -> u64 {
+        self.corrupt.get()
+    }
+
+    /// Opens the spool.
+    pub(crate) fn open(&self) -> Result<(Spool, Recovery, Writer), postroad_spool::Error> {
+        let config = Config {
+            directory: "/spool".into(),
+            segment_bytes: self.segment_bytes,
+            bytes_max: None,
+            mode: Mode::Durable,
+        };
+        let opened = Spool::open_on(Arc::new(self.disk.clone()), config)?;
+        self.corrupt.set(self.corrupt.get().max(opened.1.corrupt));
+        Ok(opened)
+    }
+
+    fn tell(&self, what: &str) {
+        self.ledger
+            .tell(turmoil::sim_elapsed().unwrap_or_default(), what);
+    }
+}
+
+/// The process: as `postroad_relay::app` puts it together, without signals, files and HTTP, and with the spool's writer as a task.
+pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
+    let terminate = CancellationToken::new();
+    machine.terminate.replace(terminate.clone());
+    let (spool, recovery, writer) = loop {
+        match machine.open() {
+            Ok(opened) => break opened,
+            Err(error) => machine.tell(&format!("the relay cannot begin: {error}")),
+        }
+        sleep(START_PAUSE).await;
+    };
+    machine.tell(&format!(
+        "the relay begins with {} messages",
+        recovery.queued.len()
+    ));
+    let limits = &machine.live.config.limits;
+    let table = Table::new(&machine.live.config.delivery);
+    let queue = Queue::new(
+        spool.clone(),
+        postroad_config::memory::usable(limits.memory_bytes),
+        recovery.queued,
+        limits.index_bytes,
+        Arc::new(table),
+    );
+    machine.queue.replace(Some(QueueHandle(queue.clone())));
+    let (_publish, live) = watch::channel(Arc::clone(&machine.live));
+    let (phase, phase_receiver) = watch::channel(Phase::default());
+    let context = Context {
+        live,
+        phase: phase_receiver,
+        queue,
+        metrics: Arc::new(Metrics::default()),
+        guesses: Arc::default(),
+    };
+    let giving = tokio::spawn(answers::give(&spool));
+    let abort = CancellationToken::new();
+    let mut listeners = Listeners::new(context.clone(), &abort);
+    listeners.apply(&context.live().config.listeners)?;
+    let delivery = Delivery::new(context, SharedUpstreams::default(), abort.clone());
+    let mut delivery = tokio::spawn(delivery.run());
+    let close = CancellationToken::new();
+    let writer =
+        tokio::task::spawn_local(write(spool, writer, close.clone(), machine.dice.clone()));
+
+    terminate.cancelled().await;
+    phase.send_replace(Phase::Draining);
+    listeners.stop(GRACE).await;
+    phase.send_replace(Phase::Stopping);
+    if timeout(GRACE, &mut delivery).await.is_err() {
+        abort.cancel();
+        delivery.await?;
+    }
+    giving.abort();
+    close.cancel();
+    writer.await?;
+    machine.tell("the relay has ended in order");
+    Ok(())
+}
+
+/// The spool's writer, which has a thread of its own otherwise.
+async fn write(spool: Spool, mut writer: Writer, close: CancellationToken, dice: Dice) {
+    let mut tended = Instant::now();
+    while !close.is_cancelled() {
+        for _ in 0..STEPS_MAX {
+            if !writer.step() {
+                break;
+            }
+        }
+        if tended.elapsed() >= TENDING_INTERVAL {
+            writer.tend();
+            tended = Instant::now();
+        }
+        sleep(Duration::from_millis(dice.between(1, 40))).await;
+    }
+    spool.close();
+    // Ends at once: nothing more can come.
+    writer.run();
+}
+
+fn live(plan: &Plan) -> Live {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("relay.yaml");
+    std::fs::write(&path, CONFIG).unwrap();
+    let (files, mut config) = Files::read(&path).unwrap();
+    complete(&mut config, plan);
+    resolve(&files, config, None).unwrap()
+}
+
+fn complete(config: &mut RelayConfig, plan: &Plan) {
+    let DeliveryConfig { routes, retry, .. } = &mut config.delivery;
+    retry.lifetime_seconds = plan.lifetime.as_secs();
+    for (domain, hop) in DOMAINS.into_iter().zip(["first", "second"]) {
+        routes.push(Route {
+            name: hop.to_owned(),
+            matches: Match {
+                recipients: vec![Pattern::Domain(domain.into())],
+                ..Match::default()
+            },
+            to: Target::Upstreams(vec![hop.to_owned()]),
+        });
+    }
+}
+
+const CONFIG: &str = "
+version: 1
+hostname: relay.example
+listeners:
+- {name: smtp, listen: '0.0.0.0:25', tls: Disabled, auth: Disabled}
+tls: {certificate: /nowhere/tls.crt, key: /nowhere/tls.key}
+access: {trustedNetworks: ['192.168.0.0/16'], credentials: /nowhere/credentials.yaml}
+limits: {messageBytes: 1000000, recipients: 100, connections: 100, connectionsPerSource: 100, memoryBytes: 16000000}
+delivery:
+  upstreams:
+  - name: first
+    host: 192.168.0.2
+    port: 25
+    tls: Disabled
+    ca: null
+    auth: null
+    limits: {connections: 3, messagesPerConnection: 5, recipientsPerMessage: 2}
+  - name: second
+    host: 192.168.0.3
+    port: 25
+    tls: Disabled
+    ca: null
+    auth: null
+    limits: {connections: 2, messagesPerConnection: 100, recipientsPerMessage: 100}
+  retry: {initialSeconds: 1, maximumSeconds: 5, lifetimeSeconds: 3600}
+spool: {directory: /spool, persistent: true}
+admin: {listen: '127.0.0.1:0', certificate: /nowhere/a.crt, key: /nowhere/a.key, clientCa: /nowhere/ca.crt}
+health: {listen: '127.0.0.1:0'}
+";
