@@ -187,7 +187,7 @@ metadata:
         String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
     }
 
-    /// Status and reason of a condition.
+    /// Status and reason of a condition; none if what it is about has been changed since.
     pub async fn condition(
         &self,
         kind: &str,
@@ -195,6 +195,9 @@ metadata:
         condition: &str,
     ) -> Option<(String, String)> {
         let object = self.get(kind, name).await?;
+        if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+            return None;
+        }
         let conditions = object["status"]["conditions"].as_array()?.clone();
         let found = conditions
             .into_iter()
