@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use postroad_api::{
     ANNOTATION_RESTARTED_AT, Listeners, Resources, ServiceType, SmtpRelay, SmtpRelaySpec,
-    StorageType, Upstream,
+    StorageType, TlsSource, Upstream,
 };
 use postroad_config::{ListenerName, SpoolMode};
 use serde::Serialize;
@@ -146,25 +146,11 @@ pub(crate) fn validate(
     } = &relay.spec;
     check_name(&id.name)?;
     check_claims(&id, storage.kind, found)?;
-    let pods_refused = image::check(image.as_deref(), settings).err();
-    // A relay of which nothing is there yet gets nothing.
-    if let Some(refusal) = pods_refused
-        .as_ref()
-        .filter(|_| found.deployments.is_empty())
-    {
-        return Err(refusal.clone());
-    }
+    let pods_refused = pods_refused(image.as_deref(), settings, found)?;
     let host = id.host(&settings.cluster_domain);
     let surroundings = Surroundings::of(&relay.spec, &host, found);
     let config = config::resolve(&relay.spec, surroundings)?;
-    let certificate = match &tls.secret_ref {
-        Some(provided) => Certificate::Provided {
-            secret: provided.name.clone(),
-        },
-        None => Certificate::SelfSigned {
-            names: certificate_names(&id, hostname.as_deref(), &settings.cluster_domain),
-        },
-    };
+    let certificate = certificate(tls, hostname.as_deref(), &id, settings);
     let upstreams: Vec<_> = delivery.upstreams.iter().map(upstream_files).collect();
     Ok(Validated {
         generation: relay.meta().generation.unwrap_or_default(),
@@ -197,6 +183,35 @@ pub(crate) fn validate(
         storage: where_mail_waits(storage),
         id,
     })
+}
+
+/// Why its pods stay as they are, though the rest of the relay is kept up to date. A relay of which nothing is there yet is refused as a whole.
+fn pods_refused(
+    image: Option<&str>,
+    settings: &Settings,
+    found: &Found,
+) -> Result<Option<Refusal>, Refusal> {
+    match image::check(image, settings) {
+        Ok(()) => Ok(None),
+        Err(refusal) if found.deployments.is_empty() => Err(refusal),
+        Err(refusal) => Ok(Some(refusal)),
+    }
+}
+
+fn certificate(
+    tls: &TlsSource,
+    hostname: Option<&str>,
+    id: &RelayId,
+    settings: &Settings,
+) -> Certificate {
+    match &tls.secret_ref {
+        Some(provided) => Certificate::Provided {
+            secret: provided.name.clone(),
+        },
+        None => Certificate::SelfSigned {
+            names: certificate_names(id, hostname, &settings.cluster_domain),
+        },
+    }
 }
 
 /// The enabled listeners with their ports at the Service.
