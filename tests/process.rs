@@ -16,10 +16,16 @@ mod devices;
 mod dialogue;
 #[path = "process/direct.rs"]
 mod direct;
+#[path = "process/dns.rs"]
+mod dns;
 #[path = "process/durability.rs"]
 mod durability;
+#[path = "process/flights.rs"]
+mod flights;
 #[path = "process/lifecycle.rs"]
 mod lifecycle;
+#[path = "process/memory.rs"]
+mod memory;
 #[path = "process/passthrough.rs"]
 mod passthrough;
 #[path = "process/peers.rs"]

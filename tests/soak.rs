@@ -6,5 +6,7 @@
     reason = "test code: a panic is how it says no"
 )]
 
+#[path = "soak/hanging.rs"]
+mod hanging;
 #[path = "soak/restart.rs"]
 mod restart;

@@ -3,32 +3,47 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 
 /// How long answers may be remembered, in seconds: not long, because tests change them.
 const TTL: u32 = 1;
 
+/// Longest answer over UDP, in octets; what is longer has to be asked for over TCP (RFC 1035 §4.2.1).
+const UDP_MAX: usize = 1232;
+
 /// Most aliases that are followed for one question.
 const ALIASES_MAX: usize = 8;
 
-/// An authoritative server for every name, over UDP. It knows nothing until it is told; a name that it does not know does not
+/// An authoritative server for every name, over UDP and TCP. It knows nothing until it is told; a name that it does not know does not
 /// exist. Ends when dropped.
 pub struct NameServer {
     /// Where it is asked.
     pub address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 #[derive(Default)]
 struct Zone {
     records: BTreeMap<String, Vec<RData>>,
+    crowds: Vec<Crowd>,
     trouble: BTreeMap<String, Trouble>,
+}
+
+/// Names that have very many exchangers.
+struct Crowd {
+    /// Their last labels.
+    below: String,
+    exchangers: u16,
+    /// How long the answer takes.
+    delay: Duration,
 }
 
 /// What a name server does instead of answering.
@@ -48,14 +63,17 @@ impl NameServer {
     /// # Panics
     /// If there is no socket.
     pub async fn start() -> Self {
-        let socket = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+        let (socket, listener) = sockets().await;
         let address = socket.local_addr().unwrap();
         let zone = Arc::new(Mutex::new(Zone::default()));
-        let task = tokio::spawn(serve(socket, Arc::clone(&zone)));
+        let tasks = [
+            tokio::spawn(serve(socket, Arc::clone(&zone))),
+            tokio::spawn(serve_streams(listener, Arc::clone(&zone))),
+        ];
         Self {
             address,
             zone,
-            task,
+            tasks,
         }
     }
 
@@ -81,6 +99,17 @@ impl NameServer {
         self.add(from, RData::CNAME(CNAME(name(to))));
     }
 
+    /// Every name below this one has so many MX records, each with a host of its own that has no address. Answers that are too long for UDP
+    /// take so long.
+    pub fn crowd(&self, below: &str, exchangers: u16, delay: Duration) {
+        let below = format!(".{}", name(below).to_ascii());
+        self.zone().crowds.push(Crowd {
+            below,
+            exchangers,
+            delay,
+        });
+    }
+
     /// Whatever is asked about the name, this happens; `None` mends it.
     pub fn trouble(&self, of: &str, trouble: Option<Trouble>) {
         let (mut zone, key) = (self.zone(), name(of).to_ascii());
@@ -102,7 +131,7 @@ impl NameServer {
 
 impl Drop for NameServer {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -116,9 +145,59 @@ async fn serve(socket: UdpSocket, zone: Arc<Mutex<Zone>>) {
             continue;
         };
         let reply = zone.lock().unwrap().reply(&question);
-        if let Some(bytes) = reply.and_then(|reply| reply.to_vec().ok()) {
+        let Some(reply) = reply else { continue };
+        let mut bytes = reply.to_vec().unwrap();
+        if bytes.len() > UDP_MAX {
+            bytes = reply.truncate().to_vec().unwrap();
+        }
+        // Who asked may be gone.
+        let _ = socket.send_to(&bytes, client).await;
+    }
+}
+
+async fn serve_streams(listener: TcpListener, zone: Arc<Mutex<Zone>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let zone = Arc::clone(&zone);
+        // A connection that breaks is the resolver's to judge.
+        tokio::spawn(async move { serve_stream(stream, &zone).await.ok() });
+    }
+}
+
+/// RFC 1035 §4.2.2: each message follows its length. RFC 7766 §6.2.1.1: an answer does not wait for those to earlier questions.
+async fn serve_stream(stream: TcpStream, zone: &Mutex<Zone>) -> std::io::Result<()> {
+    let (mut questions, answers) = stream.into_split();
+    let answers = Arc::new(tokio::sync::Mutex::new(answers));
+    loop {
+        let mut question = vec![0; usize::from(questions.read_u16().await?)];
+        questions.read_exact(&mut question).await?;
+        let Ok(question) = Message::from_vec(&question) else {
+            return Ok(());
+        };
+        let (reply, delay) = {
+            let zone = zone.lock().unwrap();
+            (zone.reply(&question), zone.delay(&question))
+        };
+        let Some(reply) = reply else { continue };
+        let bytes = reply.to_vec().unwrap();
+        let mut message = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+        message.extend_from_slice(&bytes);
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
             // Who asked may be gone.
-            let _ = socket.send_to(&bytes, client).await;
+            let _ = answers.lock().await.write_all(&message).await;
+        });
+    }
+}
+
+/// The two sockets of a server, at one port.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        // Somebody else may have it.
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return (socket, listener);
         }
     }
 }
@@ -143,6 +222,14 @@ impl Zone {
 
     fn answer(&self, query: &Query, reply: &mut Message) -> ResponseCode {
         let mut owner = query.name().to_lowercase();
+        if let Some(crowd) = self.exchangers(&owner) {
+            if query.query_type() == RecordType::MX {
+                reply.add_answers(crowd.map(|data| Record::from_rdata(owner.clone(), TTL, data)));
+            } else {
+                reply.add_authorities([soa()]);
+            }
+            return ResponseCode::NoError;
+        }
         for _ in 0..ALIASES_MAX {
             let Some(records) = self.records.get(&owner.to_ascii()) else {
                 reply.add_authorities([soa()]);
@@ -167,6 +254,28 @@ impl Zone {
             reply.add_authorities([soa()]);
         }
         ResponseCode::NoError
+    }
+}
+
+impl Zone {
+    /// The exchangers of a name that has very many.
+    fn exchangers(&self, owner: &Name) -> Option<impl Iterator<Item = RData> + use<>> {
+        let (owner, count) = (owner.to_ascii(), self.crowd(owner)?.exchangers);
+        let host = move |number| name(&format!("mx{number}.{owner}"));
+        Some((0..count).map(move |number| RData::MX(MX::new(number, host(number)))))
+    }
+
+    /// How long the answer to a question takes.
+    fn delay(&self, question: &Message) -> Duration {
+        let asked = question.queries.first().map(Query::name);
+        let crowd = asked.and_then(|name| self.crowd(name));
+        crowd.map_or(Duration::ZERO, |crowd| crowd.delay)
+    }
+
+    fn crowd(&self, name: &Name) -> Option<&Crowd> {
+        let name = name.to_lowercase().to_ascii();
+        let mut crowds = self.crowds.iter();
+        crowds.find(|crowd| name.ends_with(&crowd.below))
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Manner {
     Secure(Arc<ServerConfig>),
     /// Offers STARTTLS, and closes when the handshake begins.
     BrokenTls,
+    /// Says nothing, not even a greeting.
+    Silent,
 }
 
 /// A message as it was taken.
@@ -59,6 +61,18 @@ impl Exchanger {
     /// # Panics
     /// If it is not to be had.
     pub async fn start(address: &str, port: u16, manner: Manner) -> Self {
+        Self::start_many(address, port, move |_| manner.clone()).await
+    }
+
+    /// Serves at an address that may stand for all addresses of this machine: the manner is a matter of the one that a client has dialled.
+    ///
+    /// # Panics
+    /// If it is not to be had.
+    pub async fn start_many(
+        address: &str,
+        port: u16,
+        manner: impl Fn(IpAddr) -> Manner + Send + 'static,
+    ) -> Self {
         let address: IpAddr = address.parse().unwrap();
         let listener = TcpListener::bind(SocketAddr::new(address, port))
             .await
@@ -67,7 +81,10 @@ impl Exchanger {
         let serving = Arc::clone(&heard);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (heard, manner) = (Arc::clone(&serving), manner.clone());
+                let Ok(dialled) = stream.local_addr() else {
+                    continue;
+                };
+                let (heard, manner) = (Arc::clone(&serving), manner(dialled.ip()));
                 heard.lock().unwrap().connections += 1;
                 // A connection that breaks is the relay's to judge.
                 tokio::spawn(async move { serve(stream, &manner, &heard).await.ok() });
@@ -83,6 +100,15 @@ impl Exchanger {
     #[must_use]
     pub fn taken(&self) -> Vec<Taken> {
         self.heard.lock().unwrap().taken.clone()
+    }
+
+    /// How many messages were taken.
+    ///
+    /// # Panics
+    /// If a dialogue has panicked.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.heard.lock().unwrap().taken.len()
     }
 
     /// How many connections there were.
@@ -103,6 +129,10 @@ impl Drop for Exchanger {
 
 async fn serve(stream: TcpStream, manner: &Manner, heard: &Mutex<Heard>) -> std::io::Result<()> {
     let mut stream: BufReader<Box<dyn Wire>> = BufReader::new(Box::new(stream));
+    if let Manner::Silent = manner {
+        while read_line(&mut stream).await?.is_some() {}
+        return Ok(());
+    }
     stream.write_all(b"220 mx\r\n").await?;
     let (mut taken, mut secure) = (Taken::default(), false);
     while let Some(line) = read_line(&mut stream).await? {

@@ -1,14 +1,16 @@
 //! The real relay program on loopback.
 
+mod config;
+mod program;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use postroad_config::status::RelayStatus;
 use postroad_config::{
-    Access, Admin, AuthMode, Credential, Credentials, Delivery, Health, Limits, Listener,
-    ListenerName, ListenerTls, RelayConfig, ServerTls, Spool, SpoolMode, Upstream, UpstreamAuth,
-    UpstreamLimits, UpstreamTls, VERSION, Verifier,
+    Credential, Credentials, ListenerName, RelayConfig, Upstream, UpstreamAuth, UpstreamLimits,
+    UpstreamTls, Verifier,
 };
 use rustls::ClientConfig;
 use tempfile::TempDir;
@@ -16,9 +18,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::client::Client;
+use crate::eventually;
 use crate::pki::Authority;
 use crate::provider::{self, Provider};
-use crate::{eventually, free_port, root};
 
 /// The relay's name and that of its certificate.
 pub const HOSTNAME: &str = "mail.example.com";
@@ -50,7 +52,7 @@ impl Relay {
         let admin_name = postroad_config::status::ADMIN_SERVER_NAME;
         authority.write_server(admin_name, &path("admin.crt"), &path("admin.key"));
         std::fs::write(path("ca.crt"), authority.pem()).unwrap();
-        let config = config(directory.path());
+        let config = config::without_upstreams(directory.path());
         let relay = Self {
             directory,
             config,
@@ -131,7 +133,7 @@ impl Relay {
             .append(true)
             .open(self.path("log"))
             .unwrap();
-        let child = Command::new(program())
+        let child = Command::new(program::path())
             .arg("--config")
             .arg(self.path("relay.yaml"))
             .args(["--log-format", "text"])
@@ -182,6 +184,19 @@ impl Relay {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// What a line of `/proc/PID/status` says of its memory, in bytes: `VmRSS`, and `VmHWM` for the most that it ever was.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let mut lines = status.lines();
+        let text = lines.find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+        let kib = text.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() << 10
     }
 
     /// kill -9.
@@ -354,86 +369,6 @@ impl Drop for Relay {
                 .unwrap_or(0);
             eprintln!("--- the relay's log ---\n{}", &log[from..]);
         }
-    }
-}
-
-/// The relay program, built once per test run.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "-p", "postroad-relay"])
-            .current_dir(root())
-            .status()
-            .unwrap();
-        assert!(status.success(), "the relay could not be built");
-        // target/debug/deps/<test> -> target/debug/postroad-relay
-        let own = std::env::current_exe().unwrap();
-        own.parent()
-            .unwrap()
-            .parent()
-            .unwrap()
-            .join("postroad-relay")
-    })
-}
-
-fn config(directory: &Path) -> RelayConfig {
-    let path = |name: &str| directory.join(name);
-    let local = || format!("127.0.0.1:{}", free_port()).parse().unwrap();
-    let listener = |name, tls, auth| Listener {
-        name,
-        listen: local(),
-        tls,
-        auth,
-    };
-    RelayConfig {
-        version: VERSION,
-        hostname: HOSTNAME.into(),
-        listeners: vec![
-            listener(
-                ListenerName::Smtp,
-                ListenerTls::Opportunistic,
-                AuthMode::Optional,
-            ),
-            listener(
-                ListenerName::Submissions,
-                ListenerTls::Implicit,
-                AuthMode::Required,
-            ),
-            listener(
-                ListenerName::Submission,
-                ListenerTls::Opportunistic,
-                AuthMode::Required,
-            ),
-            listener(
-                ListenerName::Alternate,
-                ListenerTls::Opportunistic,
-                AuthMode::Optional,
-            ),
-        ],
-        tls: ServerTls {
-            certificate: path("tls.crt"),
-            key: path("tls.key"),
-        },
-        access: Access {
-            trusted_networks: Vec::new(),
-            credentials: path("credentials.yaml"),
-        },
-        limits: Limits::default(),
-        delivery: Delivery::default(),
-        spool: Spool {
-            directory: path("queue"),
-            persistent: true,
-            bytes_max: None,
-            mode: SpoolMode::Durable,
-        },
-        admin: Admin {
-            listen: local(),
-            certificate: path("admin.crt"),
-            key: path("admin.key"),
-            client_ca: path("ca.crt"),
-        },
-        health: Health { listen: local() },
     }
 }
 

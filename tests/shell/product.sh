@@ -97,6 +97,17 @@ install_product() { # HELM-OPTIONS...
     --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE##*:}" --set image.pullPolicy=$policy "$@"
 }
 
+# Puts `kubectl postroad` into PATH: as it was compiled beside the image's programs, as whoever runs this has it, or compiled now.
+provide_plugin() {
+  if [[ $CLUSTER == local ]]; then
+    PATH=$PWD/target/image/$(dpkg --print-architecture):$PATH
+  elif ! has kubectl-postroad; then
+    need_rust
+    patiently "compiling the kubectl plugin (minutes the first time)" cargo build --release --locked -p kubectl-postroad
+    PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/release:$PATH
+  fi
+}
+
 make_namespace() { # NAME LABELS...: uninstall_product takes it away again
   in_cluster kubectl create namespace "$1"
   in_cluster kubectl label namespace "$1" postroad.dev/made-by="$MADE_BY" "${@:2}" >/dev/null

@@ -9,8 +9,9 @@ fi
 # Handed down to the scripts that a script starts, so that one clock runs through all of `make demo`.
 export STEPS_START=${STEPS_START:-$EPOCHREALTIME}
 
-# How often a silent command is reported on, in seconds.
+# How often a silent command is reported on, in seconds: at first, and after two minutes.
 STEPS_PATIENCE=15
+STEPS_PATIENCE_LATER=60
 
 elapsed() { # seconds with one decimal since the first script started
   local tenths=$(((${EPOCHREALTIME//[.,]/} - ${STEPS_START//[.,]/}) / 100000))
@@ -24,8 +25,8 @@ die() { # one sentence that says what to do
   exit 1
 }
 
-# patiently WHAT CMD...: run a silent command, say every few seconds that it still runs and for how
-# long, and show the end of what it printed only if it fails.
+# patiently WHAT CMD...: run a silent command, say now and then that it still runs, for how long and what
+# it printed last, and show the end of what it printed only if it fails.
 patiently() {
   local what=$1 log status=0 begin=$SECONDS next=$STEPS_PATIENCE pid
   shift
@@ -36,8 +37,8 @@ patiently() {
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
     if ((SECONDS - begin >= next)); then
-      printf '            %s ... %d s\n' "$what" $((SECONDS - begin))
-      next=$((SECONDS - begin + STEPS_PATIENCE))
+      printf '            %4d s  %.80s\n' $((SECONDS - begin)) "$(last_line "$log")"
+      next=$((next + (next < 120 ? STEPS_PATIENCE : STEPS_PATIENCE_LATER)))
     fi
   done
   wait "$pid" || status=$?
@@ -48,6 +49,9 @@ patiently() {
   rm -f "$log"
   return "$status"
 }
+
+# The last line with something in it.
+last_line() { tr '\r\t' '\n ' <"$1" | awk 'NF { line = $0 } END { sub(/^ */, "", line); print line }'; }
 
 # wait_for SECONDS WHAT CMD...: until CMD succeeds; says what it gave up on.
 wait_for() {

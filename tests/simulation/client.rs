@@ -15,11 +15,7 @@ use tokio::time::{sleep, timeout};
 use turmoil::net::TcpStream;
 
 use crate::dice::Dice;
-use crate::ledger::{Ledger, recipient};
-use crate::machine::DOMAINS;
-
-/// For one connection: who waits for longer gives up and comes again.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::ledger::{Acceptance, Kept, Ledger, recipient};
 
 /// Most recipients of a message.
 const RECIPIENTS_MAX: u64 = 5;
@@ -39,6 +35,10 @@ pub(crate) struct Clients {
     pub(crate) busy: Rc<Cell<u64>>,
     /// Time within which all is to be sent.
     pub(crate) window: Duration,
+    /// For one connection: who waits for longer gives up.
+    pub(crate) patience: Duration,
+    /// Where their recipients are.
+    pub(crate) domains: &'static [&'static str],
 }
 
 impl Clients {
@@ -51,7 +51,7 @@ impl Clients {
             let batch = self.dice.between(1, 4).min(left);
             left -= batch;
             // What was not accepted is somebody else's business: a real client would come again.
-            let _ = timeout(PATIENCE, self.submit(batch)).await;
+            let _ = timeout(self.patience, self.submit(batch)).await;
         }
         self.busy.set(self.busy.get() - 1);
     }
@@ -92,7 +92,8 @@ impl Clients {
         self.sent.set(number + 1);
         let count = self.dice.between(1, RECIPIENTS_MAX + 1);
         let address = |index| {
-            let domain = DOMAINS[usize::try_from(self.dice.between(0, 3)).unwrap()];
+            let domain = self.dice.between(0, self.domains.len() as u64);
+            let domain = self.domains[usize::try_from(domain).unwrap()];
             let path: ForwardPath = recipient(number, index, domain).parse().unwrap();
             Recipient::from(path)
         };
@@ -126,9 +127,14 @@ impl Clients {
         let at = turmoil::sim_elapsed().unwrap_or_default();
         for (recipient, outcome) in recipients.iter().zip(outcomes) {
             let address = recipient.path.mailbox().unwrap().to_string();
-            if let RecipientOutcome::Delivered(_) = outcome {
-                self.ledger.tell(at, &format!("client: {address} accepted"));
-                self.ledger.accepted(&address);
+            if let RecipientOutcome::Delivered(reply) = outcome {
+                let kept = match reply.to_string().contains("passed on as") {
+                    true => Kept::PassedOn,
+                    false => Kept::Queued,
+                };
+                let what = format!("client: {address} accepted, {kept:?}");
+                self.ledger.tell(at, &what);
+                self.ledger.accepted(&address, Acceptance { at, kept });
             }
         }
     }

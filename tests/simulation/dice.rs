@@ -1,15 +1,18 @@
 //! Chance that follows from a seed.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the state of `SplitMix64` grows by.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A source of chance. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(Rc<Cell<u64>>);
+pub(crate) struct Dice(Arc<AtomicU64>);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Rc::new(Cell::new(seed)))
+        Self(Arc::new(AtomicU64::new(seed)))
     }
 
     /// A source of its own, so that what one part asks for moves nothing for the others.
@@ -19,8 +22,7 @@ impl Dice {
 
     /// `SplitMix64`.
     pub(crate) fn next(&self) -> u64 {
-        let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.set(state);
+        let state = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)

@@ -17,12 +17,24 @@ use crate::ledger::{Answer, Arrival, Fate, Ledger};
 /// Longer than any run.
 const FOR_EVER: Duration = Duration::from_secs(1 << 20);
 
+/// Whether a next hop means what it says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    Kept,
+    /// It forgets some of what it said 250 to.
+    Broken,
+}
+
+/// In so many of 1,000 cases a next hop whose word is broken forgets a message.
+const FORGOTTEN: u64 = 200;
+
 /// What every connection of a next hop shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Hop {
     pub(crate) name: &'static str,
     pub(crate) ledger: Ledger,
     pub(crate) dice: Dice,
+    pub(crate) word: Word,
     /// In so many of 1,000 cases the answer is not yes.
     pub(crate) rudeness: Rc<Cell<u64>>,
 }
@@ -115,7 +127,10 @@ impl Hop {
 
     fn take(&self, message: &ReceivedMessage, rude: bool) -> Manner {
         if !rude {
-            self.record(message, Answer::Given);
+            let is_forgotten = self.word == Word::Broken && self.dice.permille(FORGOTTEN);
+            if !is_forgotten {
+                self.record(message, Answer::Given);
+            }
             return Manner::Say(Verdict::Queued("taken".to_owned()));
         }
         let is_report = message.sender.path == ReversePath::Null;

@@ -1,7 +1,7 @@
 //! What clients were promised and what became of it, told by those outside the relay.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +20,20 @@ pub(crate) enum Answer {
     Withheld,
 }
 
+/// What the relay said that it had done with a message when it took it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kept {
+    Queued,
+    PassedOn,
+}
+
+/// A client's 250 for a recipient.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acceptance {
+    pub(crate) at: Duration,
+    pub(crate) kept: Kept,
+}
+
 /// A message at a next hop, for one recipient.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
@@ -28,7 +42,7 @@ pub(crate) struct Arrival {
     pub(crate) answer: Answer,
 }
 
-/// Something that can keep the relay from knowing what it did.
+/// A time in which something is wrong.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trouble {
     pub(crate) from: Duration,
@@ -38,9 +52,11 @@ pub(crate) struct Trouble {
 #[derive(Debug, Default)]
 struct Book {
     content: BTreeMap<u64, Vec<u8>>,
-    accepted: BTreeSet<String>,
+    accepted: BTreeMap<String, Acceptance>,
     arrivals: BTreeMap<String, Vec<Arrival>>,
     troubles: Vec<Trouble>,
+    unflushed: Vec<Trouble>,
+    power_cuts: Vec<Duration>,
     wrong: Vec<String>,
     story: Vec<String>,
 }
@@ -62,9 +78,9 @@ impl Ledger {
     }
 
     /// A client was told that the relay has taken a message for a recipient.
-    pub(crate) fn accepted(&self, recipient: &str) {
+    pub(crate) fn accepted(&self, recipient: &str, acceptance: Acceptance) {
         let recipient = recipient.to_owned();
-        self.0.borrow_mut().accepted.insert(recipient);
+        self.0.borrow_mut().accepted.insert(recipient, acceptance);
     }
 
     /// A message has come to a next hop.
@@ -81,12 +97,33 @@ impl Ledger {
         arrivals.push(arrival);
     }
 
+    /// For a time something can keep the relay from knowing what it did.
     pub(crate) fn trouble(&self, from: Duration, until: Duration) {
         self.0.borrow_mut().troubles.push(Trouble { from, until });
     }
 
-    pub(crate) fn accepted_recipients(&self) -> BTreeSet<String> {
+    /// For a time nothing may have been flushed: no process ran, or the disk failed.
+    pub(crate) fn unflushed(&self, from: Duration, until: Duration) {
+        self.0.borrow_mut().unflushed.push(Trouble { from, until });
+    }
+
+    /// The power of the relay's machine went.
+    pub(crate) fn power_cut(&self, at: Duration) {
+        self.0.borrow_mut().power_cuts.push(at);
+    }
+
+    pub(crate) fn accepted_recipients(&self) -> BTreeMap<String, Acceptance> {
         self.0.borrow().accepted.clone()
+    }
+
+    /// When the power went.
+    pub(crate) fn power_cuts(&self) -> Vec<Duration> {
+        self.0.borrow().power_cuts.clone()
+    }
+
+    /// When nothing may have been flushed.
+    pub(crate) fn times_unflushed(&self) -> Vec<Trouble> {
+        self.0.borrow().unflushed.clone()
     }
 
     pub(crate) fn arrivals(&self) -> BTreeMap<String, Vec<Arrival>> {

@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postroad_config::{Delivery as DeliveryConfig, Match, Pattern, RelayConfig, Route, Target};
-use postroad_relay::answers;
+use postroad_config::{
+    Delivery as DeliveryConfig, Direct, DirectLimits, DirectTls, Match, Pattern, RelayConfig,
+    Route, SpoolMode, Target,
+};
 use postroad_relay::context::{Context, Phase};
 use postroad_relay::delivery::{Delivery, SharedUpstreams};
 use postroad_relay::listener::Listeners;
@@ -22,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::plan::{Plan, Routing, Storage};
 
-/// Domains of the recipients: the first goes to the first hop, the second to the second, the third to whichever works.
+/// Domains of the recipients where there are smarthosts: the first goes to the first hop, the second to the second, the third to whichever works.
 pub(crate) const DOMAINS: [&str; 3] = ["a.example", "b.example", "c.example"];
 
 /// How often a machine starts a process that could not begin, as a kubelet would but sooner.
@@ -47,6 +49,9 @@ pub(crate) struct Machine {
     dice: Dice,
     live: Arc<Live>,
     segment_bytes: u64,
+    storage: Storage,
+    /// When the last process ended, unless one has begun since.
+    down_since: Cell<Option<Duration>>,
     /// Of the process that runs.
     queue: RefCell<Option<QueueHandle>>,
     terminate: RefCell<CancellationToken>,
@@ -69,6 +74,8 @@ impl Machine {
             dice,
             live: Arc::new(live(plan)),
             segment_bytes: plan.segment_bytes,
+            storage: plan.storage,
+            down_since: Cell::default(),
             queue: RefCell::default(),
             terminate: RefCell::default(),
             corrupt: Cell::new(0),
@@ -87,8 +94,22 @@ impl Machine {
     }
 
     /// The process is gone.
-    pub(crate) fn ended(&self) {
+    pub(crate) fn ended(&self, at: Duration) {
         self.queue.take();
+        self.down_since.set(self.down_since.get().or(Some(at)));
+    }
+
+    /// When the last process ended, unless one has begun since.
+    pub(crate) fn down_since(&self) -> Option<Duration> {
+        self.down_since.get()
+    }
+
+    /// A process has begun, and with it what is on the disk is flushed.
+    fn begun(&self) {
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        if let Some(since) = self.down_since.take() {
+            self.ledger.unflushed(since, now);
+        }
     }
 
     /// Damaged pieces that a start has found.
@@ -102,7 +123,12 @@ impl Machine {
             directory: "/spool".into(),
             segment_bytes: self.segment_bytes,
             bytes_max: None,
-            mode: Mode::Durable,
+            mode: match self.storage {
+                Storage::Durable | Storage::Passthrough => Mode::Durable,
+                Storage::Relaxed { sync } => Mode::Relaxed {
+                    sync_interval: sync,
+                },
+            },
         };
         let opened = Spool::open_on(Arc::new(self.disk.clone()), config)?;
         self.corrupt.set(self.corrupt.get().max(opened.1.corrupt));
@@ -126,6 +152,7 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
         }
         sleep(START_PAUSE).await;
     };
+    machine.begun();
     machine.tell(&format!(
         "the relay begins with {} messages",
         recovery.queued.len()
@@ -149,15 +176,18 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
         metrics: Arc::new(Metrics::default()),
         guesses: Arc::default(),
     };
-    let giving = tokio::spawn(answers::give(&spool));
     let abort = CancellationToken::new();
     let mut listeners = Listeners::new(context.clone(), &abort);
     listeners.apply(&context.live().config.listeners)?;
     let delivery = Delivery::new(context, SharedUpstreams::default(), abort.clone());
     let mut delivery = tokio::spawn(delivery.run());
     let close = CancellationToken::new();
-    let writer =
-        tokio::task::spawn_local(write(spool, writer, close.clone(), machine.dice.clone()));
+    let flushes = Flushes {
+        storage: machine.storage,
+        since: None,
+    };
+    let dice = machine.dice.clone();
+    let writer = tokio::task::spawn_local(write(spool, writer, flushes, close.clone(), dice));
 
     terminate.cancelled().await;
     phase.send_replace(Phase::Draining);
@@ -167,7 +197,6 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
         abort.cancel();
         delivery.await?;
     }
-    giving.abort();
     close.cancel();
     writer.await?;
     machine.tell("the relay has ended in order");
@@ -175,7 +204,13 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
 }
 
 /// The spool's writer, which has a thread of its own otherwise.
-async fn write(spool: Spool, mut writer: Writer, close: CancellationToken, dice: Dice) {
+async fn write(
+    spool: Spool,
+    mut writer: Writer,
+    mut flushes: Flushes,
+    close: CancellationToken,
+    dice: Dice,
+) {
     let mut tended = Instant::now();
     while !close.is_cancelled() {
         for _ in 0..STEPS_MAX {
@@ -183,6 +218,7 @@ async fn write(spool: Spool, mut writer: Writer, close: CancellationToken, dice:
                 break;
             }
         }
+        flushes.look(&spool, &mut writer);
         if tended.elapsed() >= TENDING_INTERVAL {
             writer.tend();
             tended = Instant::now();
@@ -192,6 +228,32 @@ async fn write(spool: Spool, mut writer: Writer, close: CancellationToken, dice:
     spool.close();
     // Ends at once: nothing more can come.
     writer.run();
+}
+
+/// When a relaxed spool flushes, by the clock of the simulation; the writer's thread goes by that of the system.
+struct Flushes {
+    storage: Storage,
+    /// Since when something waits for it.
+    since: Option<Instant>,
+}
+
+impl Flushes {
+    fn look(&mut self, spool: &Spool, writer: &mut Writer) {
+        let Storage::Relaxed { sync } = self.storage else {
+            return;
+        };
+        let health = spool.health();
+        if health.unsynced.is_none() {
+            self.since = None;
+            return;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        // A disk that fails is tried in its own time.
+        if health.failure.is_none() && since.elapsed() >= sync {
+            writer.flush();
+            self.since = None;
+        }
+    }
 }
 
 fn live(plan: &Plan) -> Live {
@@ -204,8 +266,36 @@ fn live(plan: &Plan) -> Live {
 }
 
 fn complete(config: &mut RelayConfig, plan: &Plan) {
-    let DeliveryConfig { routes, retry, .. } = &mut config.delivery;
+    config.spool.mode = match plan.storage {
+        Storage::Durable => SpoolMode::Durable,
+        Storage::Relaxed { sync } => SpoolMode::Relaxed {
+            sync_ms: u32::try_from(sync.as_millis()).unwrap(),
+        },
+        Storage::Passthrough => SpoolMode::Passthrough,
+    };
+    let DeliveryConfig {
+        routes,
+        retry,
+        default_route,
+        direct,
+        ..
+    } = &mut config.delivery;
     retry.lifetime_seconds = plan.lifetime.as_secs();
+    if plan.routing == Routing::Direct {
+        *default_route = Target::Direct;
+        *direct = Direct {
+            tls: DirectTls::Disabled,
+            allowed_networks: vec!["192.168.0.0/16".parse().unwrap()],
+            limits: DirectLimits {
+                connections: 3,
+                messages_per_connection: 5,
+                recipients_per_message: 2,
+                rate: None,
+            },
+            ..Direct::default()
+        };
+        return;
+    }
     for (domain, hop) in DOMAINS.into_iter().zip(["first", "second"]) {
         routes.push(Route {
             name: hop.to_owned(),
@@ -222,7 +312,7 @@ const CONFIG: &str = "
 version: 1
 hostname: relay.example
 listeners:
-- {name: smtp, listen: '0.0.0.0:25', tls: Disabled, auth: Disabled}
+- {name: smtp, listen: '0.0.0.0:2525', tls: Disabled, auth: Disabled}
 tls: {certificate: /nowhere/tls.crt, key: /nowhere/tls.key}
 access: {trustedNetworks: ['192.168.0.0/16'], credentials: /nowhere/credentials.yaml}
 limits: {messageBytes: 1000000, recipients: 100, connections: 100, connectionsPerSource: 100, memoryBytes: 16000000}

@@ -1,11 +1,12 @@
 //! A run: the hosts, the troubles that its seed has in store, the mending, the balance.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use postroad_relay::dns::Dns;
 use postroad_relay::simulation;
 use postroad_spool::sim::SimDisk;
 use turmoil::{Builder, Sim};
@@ -14,16 +15,22 @@ use crate::check::{Balance, check};
 use crate::client::Clients;
 use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::hop::Hop;
+use crate::hop::{Hop, Word};
 use crate::ledger::Ledger;
-use crate::machine::{Machine, relay};
-use crate::plan::{Event, Plan, ROUGH_MS, Trouble};
+use crate::machine::{self, Machine, relay};
+use crate::outcome::{Run, queued};
+use crate::plan::{Event, Plan, ROUGH_MS, Routing, Storage, Trouble};
+use crate::zone::{self, Zone};
 
 const RELAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
-const HOPS: [IpAddr; 2] = [
+/// Not where exchangers are: the relay would take itself for one.
+const PORT: u16 = 2525;
+const HOPS: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(192, 168, 0, 2)),
     IpAddr::V4(Ipv4Addr::new(192, 168, 0, 3)),
+    IpAddr::V4(Ipv4Addr::new(192, 168, 0, 5)),
 ];
+const HOP_NAMES: [&str; 3] = ["first", "second", "third"];
 const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 4));
 
 /// The grain of simulated time.
@@ -33,96 +40,70 @@ const TICK: Duration = Duration::from_millis(10);
 /// content, are ten minutes; after that an upstream is tried again within one.
 const DRAINED_WITHIN: Duration = Duration::from_secs(15 * 60);
 
-/// Whether flushes of the disk do something.
+/// A disk that fails is tried so often, until what it did not flush is written anew.
+const PROBED_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What says that it did something, and did not: so the check is checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Flushes {
-    Real,
-    /// They say so.
+pub(crate) enum Lie {
     None,
-}
-
-/// What a run came to.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) seed: u64,
-    pub(crate) accepted: usize,
-    pub(crate) bounced: usize,
-    pub(crate) duplicates: usize,
-    pub(crate) power_cuts: usize,
-    errors: Vec<String>,
-    story: String,
-}
-
-impl Run {
-    /// Whether all that must hold does.
-    pub(crate) fn verdict(&self) -> Result<(), String> {
-        match self.errors.as_slice() {
-            [] => Ok(()),
-            errors => Err(format!("seed {}: {}", self.seed, errors.join("; "))),
-        }
-    }
-
-    /// All that happened, in order.
-    pub(crate) fn story(&self) -> &str {
-        &self.story
-    }
+    /// Flushes of the disk.
+    Flushes,
+    /// Next hops, about some of the messages.
+    NextHops,
 }
 
 /// Runs a seed.
-pub(crate) fn run(seed: u64, flushes: Flushes) -> Run {
-    let mut world = World::new(seed, flushes);
+pub(crate) fn run(seed: u64, lie: Lie) -> Run {
+    let mut world = World::new(seed, lie);
     let result = world.play();
     let World {
         sim,
         machine,
         ledger,
+        plan,
         power_cuts,
         ..
     } = world;
+    let end = sim.elapsed();
     // With it the last process.
     drop(sim);
-    machine.ended();
+    machine.ended(end);
     let queued = queued(&machine);
     let mut errors = Vec::new();
     errors.extend(result.err());
     errors.extend(queued.as_ref().err().cloned());
-    if machine.corrupt() > 0 {
+    // What was promised before it was flushed may come back in part.
+    let may_tear = matches!(plan.storage, Storage::Relaxed { .. });
+    if machine.corrupt() > 0 && !may_tear {
         errors.push(format!(
             "{} pieces of the spool were damaged",
             machine.corrupt()
         ));
     }
-    let balance = check(&ledger, &queued.unwrap_or_default());
+    let balance = check(&ledger, &queued.unwrap_or_default(), plan.storage);
     let Balance {
         errors: more,
         accepted,
+        passed_on,
+        taken,
         bounced,
         duplicates,
     } = balance;
     errors.extend(more);
     Run {
         seed,
+        storage: plan.storage,
+        routing: plan.routing,
         accepted,
+        passed_on,
+        taken,
         bounced,
         duplicates,
         power_cuts,
         errors,
         story: ledger.story(),
     }
-}
-
-/// What a start would find: recipients without a final outcome.
-fn queued(machine: &Machine) -> Result<BTreeSet<String>, String> {
-    let (spool, recovery, _writer) = machine.open().map_err(|error| error.to_string())?;
-    let mut open = BTreeSet::new();
-    for queued in recovery.queued.iter() {
-        let message = spool.read_envelope(queued.id);
-        let message = message.map_err(|error| format!("{} is queued: {error}", queued.id))?;
-        let recipients = (0u32..).zip(message.envelope.recipients);
-        let unsettled = recipients.filter(|(index, _)| !queued.settled.contains(index));
-        open.extend(unsettled.map(|(_, recipient)| recipient.address));
-    }
-    Ok(open)
 }
 
 /// Whether a process runs.
@@ -136,6 +117,8 @@ enum Process {
 struct World {
     sim: Sim<'static>,
     dice: Dice,
+    plan: Plan,
+    zone: Arc<Zone>,
     machine: Rc<Machine>,
     ledger: Ledger,
     /// To come, the next one last.
@@ -149,7 +132,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, flushes: Flushes) -> Self {
+    fn new(seed: u64, lie: Lie) -> Self {
         simulation::seed(seed);
         let dice = Dice::new(seed);
         let plan = Plan::new(&dice);
@@ -158,7 +141,7 @@ impl World {
             true => SimDisk::preallocating(),
             false => SimDisk::default(),
         };
-        if flushes == Flushes::None {
+        if lie == Lie::Flushes {
             disk.lie();
         }
         let disk = Disk::new(disk);
@@ -174,9 +157,12 @@ impl World {
             .build();
         let mut events = plan.events.clone();
         events.reverse();
+        let zone = Arc::new(Zone::new(dice.split(), HOPS, plan.rudeness));
+        simulation::resolve_by(Arc::clone(&zone) as Arc<dyn Dns>);
         let mut world = Self {
             sim,
             dice,
+            zone,
             machine,
             ledger,
             events,
@@ -184,38 +170,54 @@ impl World {
             process: Process::Running,
             rudeness: Rc::new(Cell::new(plan.rudeness)),
             busy: Rc::new(Cell::new(plan.clients)),
+            plan,
             power_cuts: 0,
         };
-        world.populate(&plan);
+        world.populate(lie);
         world
     }
 
-    fn populate(&mut self, plan: &Plan) {
+    fn populate(&mut self, lie: Lie) {
         let machine = Rc::clone(&self.machine);
         self.sim.host(RELAY, move || relay(Rc::clone(&machine)));
-        for (address, name) in HOPS.into_iter().zip(["first", "second"]) {
+        let hops = HOPS.into_iter().zip(HOP_NAMES);
+        for (address, name) in hops.take(self.plan.routing.hops()) {
             let hop = Hop {
                 name,
                 ledger: self.ledger.clone(),
                 dice: self.dice.split(),
+                word: match lie {
+                    Lie::NextHops => Word::Broken,
+                    Lie::None | Lie::Flushes => Word::Kept,
+                },
                 rudeness: Rc::clone(&self.rudeness),
             };
             self.sim.host(address, move || hop.clone().run());
         }
         let clients = Clients {
-            relay: SocketAddr::new(RELAY, 25),
+            relay: SocketAddr::new(RELAY, PORT),
             ledger: self.ledger.clone(),
             dice: self.dice.split(),
             sent: Rc::default(),
             busy: Rc::clone(&self.busy),
             window: Duration::from_millis(ROUGH_MS),
+            patience: self.plan.patience,
+            domains: match self.plan.routing {
+                Routing::Smarthosts => &machine::DOMAINS,
+                Routing::Direct => &zone::DOMAINS,
+            },
         };
-        let (count, messages) = (plan.clients, plan.messages_per_client);
+        let (count, messages) = (self.plan.clients, self.plan.messages_per_client);
         self.sim.host(CLIENTS, move || {
             let clients = clients.clone();
             async move {
                 for _ in 0..count {
-                    tokio::task::spawn_local(clients.clone().run(messages));
+                    let dice = clients.dice.split();
+                    let client = Clients {
+                        dice,
+                        ..clients.clone()
+                    };
+                    tokio::task::spawn_local(client.run(messages));
                 }
                 std::future::pending().await
             }
@@ -247,7 +249,7 @@ impl World {
             && until <= self.sim.elapsed()
         {
             self.process = Process::Running;
-            self.sim.bounce(RELAY);
+            self.replace_relay(|sim| sim.bounce(RELAY));
         }
         self.sim.step().map_err(|error| error.to_string())?;
         if self.process != Process::Running {
@@ -255,11 +257,16 @@ impl World {
         }
         if !self.machine.disk.has_power() {
             self.power_cuts += 1;
+            let now = self.sim.elapsed();
+            if let Some(since) = self.machine.down_since() {
+                self.ledger.unflushed(since, now);
+            }
+            self.ledger.power_cut(now);
             self.end_process("the power goes");
             self.machine.disk.restore_power(&self.dice);
         } else if !self.sim.is_host_running(RELAY) {
-            self.machine.ended();
-            self.sim.bounce(RELAY);
+            self.machine.ended(self.sim.elapsed());
+            self.replace_relay(|sim| sim.bounce(RELAY));
         }
         Ok(())
     }
@@ -268,10 +275,25 @@ impl World {
         let now = self.sim.elapsed();
         self.ledger.tell(now, why);
         self.ledger.trouble(now, now);
-        self.sim.crash(RELAY);
-        self.machine.ended();
+        self.replace_relay(|sim| sim.crash(RELAY));
+        self.machine.ended(now);
         let pause = Duration::from_millis(self.dice.between(10, 3000));
         self.process = Process::Down(now + pause);
+    }
+
+    /// Ends the relay's process, or what is left of it, or begins the next one. Its connections end in an order that no seed determines (that of
+    /// the runtime's tasks). So all news of that are equally long on their way.
+    fn replace_relay(&mut self, replace: impl FnOnce(&mut Sim<'static>)) {
+        let hops = HOPS.into_iter().take(self.plan.routing.hops());
+        let peers: Vec<IpAddr> = hops.chain([CLIENTS]).collect();
+        for peer in &peers {
+            self.sim.set_link_latency(RELAY, *peer, Duration::ZERO);
+        }
+        replace(&mut self.sim);
+        for peer in &peers {
+            let latency = self.plan.latency_max;
+            self.sim.set_link_max_message_latency(RELAY, *peer, latency);
+        }
     }
 
     fn begin_troubles(&mut self) {
@@ -287,6 +309,10 @@ impl World {
             );
             if outlasts_process {
                 self.ledger.trouble(now, now + event.lasts);
+            }
+            if matches!(event.trouble, Trouble::Disk { .. } | Trouble::DiskFull) {
+                let probed = now + event.lasts + PROBED_WITHIN;
+                self.ledger.unflushed(now, probed);
             }
         }
     }
@@ -336,7 +362,8 @@ impl World {
         self.machine.disk.keep_power();
         self.rudeness.set(0);
         self.ledger.trouble(now, now);
-        for hop in HOPS {
+        self.zone.mend();
+        for hop in HOPS.into_iter().take(self.plan.routing.hops()) {
             self.sim.crash(hop);
             self.sim.bounce(hop);
         }

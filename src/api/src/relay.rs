@@ -4,6 +4,7 @@ mod access;
 mod delivery;
 mod direct;
 mod listeners;
+mod network;
 mod rate;
 mod resources;
 mod route;
@@ -16,12 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::refs::SecretRef;
 
-pub use access::{Access, Limits, Network};
+pub use access::{Access, Limits};
 pub use delivery::{
     Delivery, Retry, Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, UpstreamTlsMode,
 };
-pub use direct::{Direct, DirectLimits, DirectTls, DirectTlsMode, IpFamily, PrivateNetwork};
+pub use direct::{Direct, DirectLimits, DirectTls, DirectTlsMode, IpFamily};
 pub use listeners::{AuthMode, Listener, ListenerTls, Listeners};
+pub use network::{Network, PrivateNetwork};
 pub use rate::{Rate, RateUnit};
 pub use resources::{Amounts, Resources};
 pub use route::{DomainPattern, Match, Override, OverrideAction, Route, Target, UserName};
@@ -93,7 +95,9 @@ pub const MEMORY_TOO_SMALL: &str = "limits.connections is more than resources.li
     validation = Rule::new(format!("!self.storage.size.matches('{0}') || !self.limits.messageSize.matches('{0}') || quantity(self.storage.size).compareTo(quantity(self.limits.messageSize).add(quantity(self.limits.messageSize))) >= 0", crate::relay::SIZE))
         .message(crate::relay::STORAGE_TOO_SMALL),
     validation = Rule::new(format!("has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) && !self.resources.limits.memory.matches('{0}') || quantity(has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory) ? self.resources.limits.memory : '{3}').asApproximateFloat() >= 1048576.0 * {1}.0 + 1024.0 * {2}.0 * double(self.limits.connections)", crate::relay::SIZE, crate::relay::MEMORY_MIB, crate::relay::CONNECTION_KIB, crate::relay::MEMORY_LIMIT))
-        .message(crate::relay::MEMORY_TOO_SMALL)
+        .message(crate::relay::MEMORY_TOO_SMALL),
+    validation = Rule::new("!has(self.limits.holdSeconds) || self.limits.holdSeconds <= self.delivery.retry.lifetimeSeconds")
+        .message("limits.holdSeconds is longer than delivery.retry.lifetimeSeconds: mail is not held for longer than it is kept, so lower the one or raise the other")
 )]
 pub struct SmtpRelaySpec {
     /// Name in the banner, in EHLO to the next hop and in `Received:`; also a name of the self-signed

@@ -38,7 +38,7 @@ pub(crate) async fn run(
     .with_context(|| format!("cannot return mail in {namespace}/{relay}"))?;
     let name = &wanted.name;
     println!(
-        "{relay}: {selection} is returned to its senders, also what comes later, until `kubectl postroad release {relay} {name} -n {namespace}`"
+        "{relay}: {selection} is returned to its senders, also what comes later. To end that:\n  kubectl postroad release {relay} {name} -n {namespace}"
     );
     Ok(())
 }

@@ -11,6 +11,7 @@ const NOT_FOUND: u16 = 404;
 
 /// Where to look, in the words of kubectl.
 #[derive(Clone, Debug, Default, Eq, PartialEq, clap::Args)]
+#[command(next_help_heading = "Where")]
 pub(crate) struct Where {
     /// The namespace; that of the context if not given.
     #[arg(long, short, global = true)]

@@ -34,7 +34,7 @@ pub(crate) async fn run(
     .with_context(|| format!("cannot hold mail in {namespace}/{relay}"))?;
     let name = &wanted.name;
     println!(
-        "{relay}: {selection} is held; `kubectl postroad release {relay} {name} -n {namespace}` lets it go. Its lifetime goes on."
+        "{relay}: {selection} is held; its lifetime goes on. To let it go:\n  kubectl postroad release {relay} {name} -n {namespace}"
     );
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod bounce;
 mod cluster;
+mod figures;
 mod flush;
 mod hold;
 mod overrides;
@@ -22,7 +23,7 @@ use selection::Selection;
 
 /// Looks after Postroad's relays.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-postroad", version, about)]
+#[command(name = "kubectl-postroad", bin_name = "kubectl postroad", version)]
 struct Args {
     #[command(flatten)]
     place: Where,
@@ -39,7 +40,7 @@ enum Verb {
         #[command(flatten)]
         selection: Selection,
         /// What the senders are told: one line.
-        #[arg(long)]
+        #[arg(long, help_heading = "Options")]
         reason: String,
     },
     /// Has mail tried now that waits for its next attempt.
@@ -56,7 +57,7 @@ enum Verb {
         #[command(flatten)]
         selection: Selection,
         /// How to call what is done, for `release`; made of the selection if not given.
-        #[arg(long = "name", value_name = "NAME")]
+        #[arg(long = "name", value_name = "NAME", help_heading = "Options")]
         called: Option<String>,
     },
     /// Says where mail waits, why, and what is held, flushed and returned.

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
-use postroad_api::{Override, QueueSummary, SmtpRelay};
+use postroad_api::{DestinationSummary, Override, QueueSummary, SmtpRelay};
 
 use crate::cluster::explain;
+use crate::figures::{age, waiting};
 use crate::selection::Selection;
 
 /// Prints the queue of one relay.
@@ -26,14 +28,24 @@ pub(crate) async fn run(client: Client, namespace: &str, name: &str) -> anyhow::
         .status
         .as_ref()
         .and_then(|status| status.queue.as_ref());
-    print!("{}", describe(name, queue, &relay.spec.delivery.overrides));
+    let overrides = &relay.spec.delivery.overrides;
+    print!("{}", describe(name, queue, overrides, Timestamp::now()));
     Ok(())
 }
 
-fn describe(name: &str, queue: Option<&QueueSummary>, overrides: &[Override]) -> String {
+fn describe(
+    name: &str,
+    queue: Option<&QueueSummary>,
+    overrides: &[Override],
+    now: Timestamp,
+) -> String {
     let mut text = match queue {
         None => format!("{name}: no replica has said yet what waits\n"),
-        Some(queue) => waiting(name, queue),
+        Some(queue) => format!(
+            "{name}: {}\n{}",
+            waiting(queue, now),
+            destinations(&queue.destinations, now)
+        ),
     };
     // Writing to a String cannot fail.
     for found in overrides {
@@ -60,21 +72,8 @@ fn describe(name: &str, queue: Option<&QueueSummary>, overrides: &[Override]) ->
     text
 }
 
-fn waiting(name: &str, queue: &QueueSummary) -> String {
-    let QueueSummary {
-        messages,
-        bytes,
-        deferred,
-        oldest,
-        held,
-        destinations,
-    } = queue;
-    let mut text =
-        format!("{name}: {messages} messages, {bytes} bytes, {deferred} deferred, {held} held");
-    if let Some(oldest) = oldest {
-        let _ = write!(text, ", oldest of {oldest}");
-    }
-    text.push('\n');
+fn destinations(destinations: &[DestinationSummary], now: Timestamp) -> String {
+    let mut text = String::new();
     if destinations.is_empty() {
         return text;
     }
@@ -84,13 +83,10 @@ fn waiting(name: &str, queue: &QueueSummary) -> String {
         .max()
         .unwrap_or(0)
         .max("DESTINATION".len());
-    let _ = writeln!(
-        text,
-        "  {:width$}  MESSAGES  {:20}  WHY",
-        "DESTINATION", "OLDEST"
-    );
+    let _ = writeln!(text, "  {:width$}  MESSAGES  OLDEST  WHY", "DESTINATION");
     for found in destinations {
-        let oldest = found.oldest.as_deref().unwrap_or("-");
+        let oldest = found.oldest.as_deref();
+        let oldest = oldest.map_or_else(|| "-".to_owned(), |since| age(since, now));
         let why = match (&found.reason, &found.message) {
             (Some(reason), Some(message)) => format!("{reason}: {message}"),
             (Some(why), None) | (None, Some(why)) => why.clone(),
@@ -98,7 +94,7 @@ fn waiting(name: &str, queue: &QueueSummary) -> String {
         };
         let _ = writeln!(
             text,
-            "  {:width$}  {:>8}  {oldest:20}  {why}",
+            "  {:width$}  {:>8}  {oldest:<6}  {why}",
             found.destination, found.messages
         );
     }
@@ -128,12 +124,13 @@ mod tests {
             {"name": "gone", "action": "Bounce", "match": {"senders": ["<>"]}, "reason": "moved"},
         ]))
         .unwrap();
+        let now = "2027-01-15T08:12:00Z".parse().unwrap();
         assert_eq!(
-            describe("mail", Some(&queue), &overrides),
-            "mail: 1200 messages, 5600000 bytes, 800 deferred, 3 held, oldest of 2027-01-15T08:00:00Z\n\
-             \x20 DESTINATION   MESSAGES  OLDEST                WHY\n\
-             \x20 example.com        900  2027-01-15T08:00:00Z  ConnectionTimedOut: mx.example.com:25 does not answer\n\
-             \x20 slow.example        20  -                     put off by the server there\n\
+            describe("mail", Some(&queue), &overrides, now),
+            "mail: 1200 messages (5.6 MB), 800 deferred, 3 held, oldest 12m\n\
+             \x20 DESTINATION   MESSAGES  OLDEST  WHY\n\
+             \x20 example.com        900  12m     ConnectionTimedOut: mx.example.com:25 does not answer\n\
+             \x20 slow.example        20  -       put off by the server there\n\
              \x20 Hold hold-b: mail for b.example of the login shop.mail\n\
              \x20 Flush flush: all mail that arrived before 2027-01-15T09:00:00Z\n\
              \x20 Bounce gone: mail from <> (moved)\n"
@@ -143,7 +140,7 @@ mod tests {
     #[test]
     fn says_when_nobody_knows() {
         assert_eq!(
-            describe("mail", None, &[]),
+            describe("mail", None, &[], Timestamp::UNIX_EPOCH),
             "mail: no replica has said yet what waits\n"
         );
     }

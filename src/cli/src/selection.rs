@@ -9,6 +9,7 @@ const NAME_MAX: usize = 63;
 
 /// Which mail: what fits all of the flags that are given.
 #[derive(Clone, Debug, Default, Eq, PartialEq, clap::Args)]
+#[command(next_help_heading = "Which mail")]
 pub(crate) struct Selection {
     /// Only mail for this domain: example.com, *.example.com for all below it. May be given several times.
     #[arg(long = "recipient", value_name = "DOMAIN")]

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use postroad_api::{SmtpRelay, SmtpRelayStatus};
 
 use crate::cluster::explain;
+use crate::figures::waiting;
 
 /// Prints the status of one relay.
 ///
@@ -21,7 +23,11 @@ pub(crate) async fn one(client: Client, namespace: &str, name: &str) -> anyhow::
         .await
         .map_err(explain)
         .with_context(|| format!("cannot show {namespace}/{name}"))?;
-    print!("{}", describe(&relay.name_any(), relay.status.as_ref()));
+    let name = relay.name_any();
+    print!(
+        "{}",
+        describe(&name, relay.status.as_ref(), Timestamp::now())
+    );
     Ok(())
 }
 
@@ -46,6 +52,7 @@ pub(crate) async fn all(client: Client, namespace: Option<&str>) -> anyhow::Resu
             None => println!("no SmtpRelay in any namespace"),
         }
     }
+    let now = Timestamp::now();
     for relay in relays {
         let name = match namespace {
             Some(_) => relay.name_any(),
@@ -55,30 +62,23 @@ pub(crate) async fn all(client: Client, namespace: Option<&str>) -> anyhow::Resu
                 relay.name_any()
             ),
         };
-        print!("{}", describe(&name, relay.status.as_ref()));
+        print!("{}", describe(&name, relay.status.as_ref(), now));
     }
     Ok(())
 }
 
-fn describe(name: &str, status: Option<&SmtpRelayStatus>) -> String {
+fn describe(name: &str, status: Option<&SmtpRelayStatus>, now: Timestamp) -> String {
     let Some(status) = status else {
         return format!("{name}: the operator has not seen it yet; does it run?\n");
     };
-    let mut text = format!("{name}: {} replicas ready\n", status.replica_summary);
+    // Empty as long as the specification has not been in force.
+    let mut text = match status.replica_summary.as_str() {
+        "" => format!("{name}: no replicas\n"),
+        summary => format!("{name}: {summary} replicas ready\n"),
+    };
     // Writing to a String cannot fail.
     if let Some(queue) = &status.queue {
-        let _ = write!(
-            text,
-            "  queue: {} messages, {} bytes",
-            queue.messages, queue.bytes
-        );
-        if let Some(oldest) = &queue.oldest {
-            let _ = write!(text, ", {} deferred, oldest of {oldest}", queue.deferred);
-        }
-        if queue.held > 0 {
-            let _ = write!(text, ", {} held", queue.held);
-        }
-        text.push('\n');
+        let _ = writeln!(text, "  queue: {}", waiting(queue, now));
     }
     for condition in &status.conditions {
         let _ = writeln!(
@@ -116,10 +116,11 @@ mod tests {
             "replicaStatuses": [{"ordinal": 0, "state": "Ready", "queued": 5}],
         }))
         .unwrap();
+        let now = "2026-01-01T00:00:30Z".parse().unwrap();
         assert_eq!(
-            describe("mail", Some(&status)),
+            describe("mail", Some(&status), now),
             "mail: 1/1 replicas ready\n\
-             \x20 queue: 5 messages, 1000 bytes, 0 deferred, oldest of 2026-01-01T00:00:00Z, 2 held\n\
+             \x20 queue: 5 messages (1.0 kB), 0 deferred, 2 held, oldest 30s\n\
              \x20 UpstreamReady  False    AuthenticationFailed: 535 wrong\n\
              \x20 replica 0: Ready, 5 queued\n"
         );
@@ -127,6 +128,24 @@ mod tests {
 
     #[test]
     fn says_when_no_operator_has_answered() {
-        assert!(describe("mail", None).contains("does it run"));
+        let text = describe("mail", None, Timestamp::UNIX_EPOCH);
+        assert!(text.contains("does it run"), "{text}");
+    }
+
+    #[test]
+    fn a_relay_that_was_refused_has_no_replicas() {
+        let status: SmtpRelayStatus = serde_json::from_value(serde_json::json!({
+            "replicas": 0, "readyReplicas": 0, "replicaSummary": "", "selector": "", "endpoints": [],
+            "conditions": [{
+                "type": "Accepted", "status": "False", "reason": "ImageNotAllowed",
+                "message": "no", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+        }))
+        .unwrap();
+        assert_eq!(
+            describe("mail", Some(&status), Timestamp::UNIX_EPOCH),
+            "mail: no replicas\n\
+             \x20 Accepted       False    ImageNotAllowed: no\n"
+        );
     }
 }

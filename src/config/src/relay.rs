@@ -102,6 +102,10 @@ pub struct Limits {
     /// What may be kept in memory of mail that waits, in bytes. Past it: 452 4.3.1.
     #[serde(default = "index_bytes", skip_serializing_if = "is_usual_index")]
     pub index_bytes: u64,
+    /// Longest time for which a client may have a message held before its delivery begins (FUTURERELEASE, RFC 4865), in seconds; 0: it is
+    /// not offered. Never longer than the lifetime of mail, which is what holds if nothing is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u32>,
 }
 
 const fn index_bytes() -> u64 {
@@ -125,6 +129,7 @@ impl Default for Limits {
             connections_per_source: 200,
             memory_bytes: memory::CONTENT_BYTES,
             index_bytes: memory::INDEX_BYTES,
+            hold_seconds: None,
         }
     }
 }
@@ -171,6 +176,14 @@ impl RelayConfig {
         render(self)
     }
 
+    /// Longest time for which a message is held before its delivery begins, in seconds; `None` if none is.
+    #[must_use]
+    pub fn hold_seconds(&self) -> Option<u32> {
+        let lifetime = u32::try_from(self.delivery.retry.lifetime_seconds).unwrap_or(u32::MAX);
+        let most = self.limits.hold_seconds.unwrap_or(lifetime);
+        Some(most.min(lifetime)).filter(|seconds| *seconds > 0)
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.version != VERSION {
             return Err(Error::invalid(
@@ -193,6 +206,7 @@ impl RelayConfig {
             connections_per_source,
             memory_bytes,
             index_bytes,
+            hold_seconds: _,
         } = &self.limits;
         for (field, value) in [
             ("limits.messageBytes", *message_bytes),

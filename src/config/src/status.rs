@@ -9,6 +9,9 @@ use crate::SpoolMode;
 /// Most destinations that a status names: those with the most mail.
 pub const DESTINATIONS_MAX: usize = 10;
 
+/// Most tenants that a status names whose share is used up.
+pub const FULL_SHARES_MAX: usize = 5;
+
 /// Port-independent path of the status.
 pub const STATUS_PATH: &str = "/v1/status";
 /// Path that starts a drain: readiness turns false, no new connections, delivery goes on.
@@ -71,6 +74,10 @@ pub struct QueueStatus {
     /// Whether as much is queued as may be: new mail gets 452 until some has gone.
     #[serde(default)]
     pub full: bool,
+    /// Whose mail got 452 within the last minute because what waits of it takes as much as one may have of the queue or the disk: logins, and
+    /// an empty name for the clients without; at most [`FULL_SHARES_MAX`].
+    #[serde(default)]
+    pub full_shares: Vec<String>,
     /// Whether new mail got 452 within the last minute, from whomever it came, because the memory for what is on its way is used up.
     #[serde(default)]
     pub memory_full: bool,

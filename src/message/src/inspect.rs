@@ -25,7 +25,7 @@ pub struct HeaderSummary {
     pub tls_required: TlsRequired,
 }
 
-/// What the sender says about TLS in the header (RFC 8689 §5). REQUIRETLS in the envelope outweighs it.
+/// What the sender says about TLS in the header (RFC 8689 §3). REQUIRETLS in the envelope outweighs it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum TlsRequired {
     /// There is no such field.

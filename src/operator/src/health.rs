@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postroad_telemetry::http::{Health, Probes};
+use postroad_telemetry::metrics::register;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -50,33 +51,23 @@ fn durations() -> Histogram {
 
 impl Metrics {
     pub(crate) fn new() -> (Self, Registry) {
-        let metrics = Self {
-            reconciliations: Family::default(),
-            durations: Family::new_with_constructor(durations),
-            watch_errors: Family::default(),
-            writes: Family::default(),
-        };
         let mut registry = Registry::with_prefix("postroad_operator");
-        registry.register(
-            "reconciliations",
-            "Visits to an object, by how they ended",
-            metrics.reconciliations.clone(),
-        );
+        let r = &mut registry;
+        let metrics = Self {
+            reconciliations: register(
+                r,
+                "reconciliations",
+                "Visits to an object, by how they ended",
+            ),
+            durations: Family::new_with_constructor(durations),
+            watch_errors: register(r, "watch_errors", "Failed lists and watches"),
+            writes: register(r, "writes", "Objects written to the API server"),
+        };
         registry.register_with_unit(
             "reconciliation_duration",
             "Time of a visit",
             Unit::Seconds,
             metrics.durations.clone(),
-        );
-        registry.register(
-            "watch_errors",
-            "Failed lists and watches",
-            metrics.watch_errors.clone(),
-        );
-        registry.register(
-            "writes",
-            "Objects written to the API server",
-            metrics.writes.clone(),
         );
         (metrics, registry)
     }

@@ -23,6 +23,7 @@ mod credentials_file;
 mod digest;
 mod events;
 mod health;
+mod kind;
 mod names;
 mod places;
 mod quantity;

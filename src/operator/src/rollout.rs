@@ -23,111 +23,15 @@
 //!
 //! There is no memory: the operator may be killed between any two steps.
 
+mod replica;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub(crate) use replica::{Claim, Disk, Mount, Replica, Report, Shape, Workload};
+
 /// The relay ends the sessions that are open when a drain begins within 30 seconds; twice that.
 pub(crate) const SETTLE: Duration = Duration::from_secs(60);
-
-/// What is seen of one replica.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Replica {
-    pub(crate) workload: Workload,
-    pub(crate) claim: Claim,
-    pub(crate) report: Report,
-    pub(crate) disk: Disk,
-}
-
-/// The Deployment of a replica.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Workload {
-    Absent,
-    Present {
-        /// Digest of what its user had written when it was made; empty if that is not known.
-        inputs: String,
-        shape: Shape,
-        mount: Mount,
-        /// Whether its controller has caught up and its pod is available.
-        serves: bool,
-    },
-    Terminating,
-}
-
-/// How the pod of a replica is made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Shape {
-    /// As it would be made now.
-    Current,
-    /// As another operator has made it, of another version or with another default image.
-    Earlier,
-}
-
-/// Where the pod of a replica keeps its queue, whatever is wanted now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Mount {
-    /// In the claim that there is: what it says of its queue is said of that claim.
-    Claim,
-    /// In a claim of that name. Whether it is the one that there is cannot be told.
-    Unproven,
-    /// In itself: the queue goes with it.
-    Pod,
-}
-
-/// The PersistentVolumeClaim of a replica.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Claim {
-    Absent,
-    /// No volume yet, so it has never held mail.
-    Unbound,
-    Present,
-    /// Its volume has been deleted under it. A pod that has it mounted may still have the mail; no other can start.
-    Lost,
-    /// Somebody has deleted it. It stays until its pod is gone, and cannot be kept.
-    Terminating,
-}
-
-/// The disk under the queue, as far as the pod says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Disk {
-    /// Nothing is known against it.
-    Sound,
-    /// Records were damaged when found. They are kept aside and may have been mail.
-    Damaged,
-    /// It does not work now, so what is counted on it may not be all.
-    Failing,
-}
-
-/// What the pod of a replica says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Report {
-    /// There is none, or it does not answer.
-    Unknown,
-    /// It takes mail.
-    Serving { queued: u64 },
-    /// It takes no more mail, since this long.
-    Draining { queued: u64, since: Duration },
-}
-
-impl Report {
-    /// Whether nothing waits and nothing can come.
-    const fn is_empty(self) -> bool {
-        match self {
-            Self::Unknown | Self::Serving { .. } => false,
-            Self::Draining { queued, since } => queued == 0 && since.as_secs() >= SETTLE.as_secs(),
-        }
-    }
-
-    const fn is_draining(self) -> bool {
-        matches!(self, Self::Draining { .. })
-    }
-
-    const fn queued(self) -> Option<u64> {
-        match self {
-            Self::Unknown => None,
-            Self::Serving { queued } | Self::Draining { queued, .. } => Some(queued),
-        }
-    }
-}
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -230,13 +134,13 @@ fn keep(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
         return;
     }
     let is_wanted = inputs == wanted.inputs;
-    if has_lost_its_claim(replica) {
+    if replica.has_lost_its_claim() {
         plan.steps.push(Step::Create(ordinal));
-    } else if !is_wanted && !serves && may_lose_pod(replica) {
+    } else if !is_wanted && !serves && replica.may_lose_pod() {
         plan.steps.push(Step::Roll(ordinal));
     } else if is_wanted && replica.report.is_draining() {
         revive(plan, ordinal, replica);
-    } else if is_wanted && *shape == Shape::Earlier && is_idle(replica) {
+    } else if is_wanted && *shape == Shape::Earlier && replica.is_idle() {
         plan.steps.push(Step::Roll(ordinal));
     } else if is_wanted && !serves {
         plan.wait(match replica.claim {
@@ -258,43 +162,12 @@ fn create(plan: &mut Plan, ordinal: u32, replica: &Replica) {
     }
 }
 
-/// Whether the pod neither serves nor does anything else, and no mail is in it.
-fn is_idle(replica: &Replica) -> bool {
-    !keeps_mail_itself(replica) && replica.report == Report::Unknown && !serves(replica)
-}
-
-/// Whether the pod waits for a claim that there is none of.
-fn has_lost_its_claim(replica: &Replica) -> bool {
-    replica.claim == Claim::Absent && is_idle(replica)
-}
-
 fn revive(plan: &mut Plan, ordinal: u32, replica: &Replica) {
-    if may_lose_pod(replica) {
+    if replica.may_lose_pod() {
         plan.steps.push(Step::Restart(ordinal));
     } else {
         plan.wait(format!("replica {ordinal} to deliver what it holds"));
     }
-}
-
-/// Whether the pod can go without mail going with it.
-fn may_lose_pod(replica: &Replica) -> bool {
-    if keeps_mail_itself(replica) {
-        // What neither answers nor serves cannot be emptied either; what serves and missed one question can.
-        return replica.report.is_empty()
-            || (replica.report == Report::Unknown && !serves(replica));
-    }
-    // A claim that somebody has deleted goes with the pod, and one without a volume is mounted by no other.
-    !matches!(replica.claim, Claim::Terminating | Claim::Lost) || replica.report.is_empty()
-}
-
-const fn keeps_mail_itself(replica: &Replica) -> bool {
-    matches!(
-        replica.workload,
-        Workload::Present {
-            mount: Mount::Pod,
-            ..
-        }
-    )
 }
 
 /// Replaces the first replica that has to be and serves, or is being emptied for it, if all others serve.
@@ -312,12 +185,12 @@ fn replace(plan: &mut Plan, wanted: Wanted<'_>, replicas: &BTreeMap<u32, Replica
         return;
     };
     let others_serve = (0..wanted.replicas)
-        .all(|other| other == ordinal || replicas.get(&other).is_some_and(serves));
+        .all(|other| other == ordinal || replicas.get(&other).is_some_and(Replica::serves));
     if !others_serve {
         plan.wait(format!(
             "the other replicas to be ready before replica {ordinal} is replaced"
         ));
-    } else if may_lose_pod(replica) {
+    } else if replica.may_lose_pod() {
         plan.steps.extend(replacement(wanted, ordinal, replica));
     } else {
         drain(plan, wanted, ordinal, replica);
@@ -336,16 +209,12 @@ fn replacement(wanted: Wanted<'_>, ordinal: u32, replica: &Replica) -> Option<St
     }
 }
 
-const fn serves(replica: &Replica) -> bool {
-    matches!(replica.workload, Workload::Present { serves: true, .. })
-}
-
 /// A replica that is not wanted any more.
 fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
     match (&replica.workload, replica.claim) {
         // Claims are seen later than pods: one that serves or answers has a volume, whatever was last heard of its claim.
         (Workload::Absent, Claim::Unbound) => plan.steps.push(Step::Remove(ordinal)),
-        (Workload::Present { .. }, Claim::Unbound | Claim::Absent) if is_idle(replica) => {
+        (Workload::Present { .. }, Claim::Unbound | Claim::Absent) if replica.is_idle() => {
             plan.steps.push(Step::Remove(ordinal));
         }
         (Workload::Absent, Claim::Present) => plan.steps.push(Step::Create(ordinal)),
@@ -360,8 +229,8 @@ fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
         // Broken, and what would mend it is there: it cannot be emptied before.
         (Workload::Present { inputs, shape, .. }, _)
             if replica.report == Report::Unknown
-                && may_lose_pod(replica)
-                && (inputs != wanted.inputs || *shape == Shape::Earlier && is_idle(replica)) =>
+                && replica.may_lose_pod()
+                && (inputs != wanted.inputs || *shape == Shape::Earlier && replica.is_idle()) =>
         {
             plan.steps.push(Step::Roll(ordinal));
         }
@@ -372,15 +241,8 @@ fn retire(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) 
 /// An empty replica goes, unless its volume holds what somebody should see, or what its pod has not.
 fn remove(plan: &mut Plan, wanted: Wanted<'_>, ordinal: u32, replica: &Replica) {
     let claim = format!("{}-{ordinal}", wanted.relay);
-    let speaks_for_its_claim = matches!(
-        replica.workload,
-        Workload::Present {
-            mount: Mount::Claim,
-            ..
-        }
-    );
     match (replica.claim, replica.disk) {
-        (Claim::Present | Claim::Lost | Claim::Unbound, _) if !speaks_for_its_claim => {
+        (Claim::Present | Claim::Lost | Claim::Unbound, _) if !replica.speaks_for_its_claim() => {
             plan.steps.push(Step::Restart(ordinal));
         }
         (Claim::Present | Claim::Lost | Claim::Unbound, Disk::Damaged) => plan.wait(format!(

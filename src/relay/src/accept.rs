@@ -13,9 +13,9 @@ use postroad_spool::{CommitError, Failure, Message, MessageId, SubmitError};
 use crate::clock;
 use crate::context::Context;
 use crate::envelope::{self, TlsRequired};
-use crate::memory::{self, Full, Reservation};
+use crate::memory::{Full, Reservation};
 use crate::passthrough;
-use crate::queue::{AcceptError, Passed};
+use crate::queue::{AcceptError, NeedsDisk, NoRoom, Passed};
 use crate::refusal::Refusal;
 
 /// What the session knows about where a message comes from.
@@ -40,24 +40,48 @@ pub enum Accepted {
     Refused(Reply),
 }
 
-/// Whether it is worth sending a message here: refused at MAIL already, before the content crosses the network.
+/// Whether it is worth sending a message here, for a client with or without login: refused at MAIL already, before the content crosses the
+/// network.
 ///
 /// # Errors
 /// The refusal to answer with.
-pub fn check_room(context: &Context) -> Result<(), Refusal> {
+pub fn check_room(context: &Context, user: Option<&str>) -> Result<(), Refusal> {
     let queue = &context.queue;
     if queue.spool().health().failure == Some(Failure::WriterDied) {
         return Err(Refusal::StorageFailed);
     }
-    if !queue.has_room() {
-        context.metrics.queue_refusals.inc();
-        return Err(Refusal::QueueFull);
+    let needs_disk = match passthrough::is_on(context) {
+        true => NeedsDisk::Perhaps,
+        false => NeedsDisk::Yes,
+    };
+    let tenant = user.unwrap_or_default();
+    let room = queue.check_room_for(tenant, needs_disk);
+    room.map_err(|full| no_room(context, full, tenant))
+}
+
+/// Counts it. The log says once a minute whose share is used up; of what is full for everybody the metric tells how often.
+fn no_room(context: &Context, full: NoRoom, tenant: &str) -> Refusal {
+    match full {
+        NoRoom::Queue => {
+            tracing::debug!("a message was refused: the queue is full");
+            context.metrics.queue_refusals.inc();
+            Refusal::QueueFull
+        }
+        NoRoom::Disk => disk_full(context),
+        NoRoom::Share(resource) => {
+            context.metrics.refused_for_share(resource);
+            if let Some(refusals) = context.queue.refused_share(tenant, clock::now_ms()) {
+                let user = if tenant.is_empty() { "none" } else { tenant };
+                tracing::warn!(
+                    user,
+                    refusals,
+                    "mail is refused: what waits of this user takes as much of {resource} as one may; \
+                    more is taken when some has gone"
+                );
+            }
+            Refusal::ShareFull
+        }
     }
-    // What is handed on needs none.
-    if queue.spool().is_full() && !passthrough::is_on(context) {
-        return Err(disk_full(context));
-    }
-    Ok(())
 }
 
 /// Counts it; with a client that does not let off, once per message: the metric tells how often.
@@ -90,9 +114,6 @@ pub async fn accept(
         return Err(Refusal::Loop);
     }
     let is_passing = passthrough::is_on(context);
-    if !is_passing && !context.queue.spool().has_room(size(&received)) {
-        return Err(disk_full(context));
-    }
     let now_ms = clock::now_ms();
     let id = context.queue.next_id(now_ms);
     let headers = headers(context, &received, origin, &summary, id, now_ms);
@@ -113,6 +134,7 @@ pub async fn accept(
         message.envelope.recipients.len(),
         message.body.len(),
     );
+    let user = user.unwrap_or_default();
     let passed = match is_passing {
         // Boxed: sessions that do not do this need not have room for it.
         true => Box::pin(passthrough::pass(context, message, reservation)).await,
@@ -121,7 +143,7 @@ pub async fn accept(
             accepted.map(|()| Passed::Stored)
         }
     };
-    let (accepted, what) = match passed.map_err(|error| refuse(context, &error))? {
+    let (accepted, what) = match passed.map_err(|error| refuse(context, &error, user))? {
         Passed::Stored => (Accepted::Queued(id), "accepted"),
         Passed::On => {
             context.metrics.passed.inc();
@@ -134,18 +156,13 @@ pub async fn accept(
     };
     context.metrics.accepted.inc();
     tracing::info!(%id, sender, recipients, bytes, peer = %origin.peer,
-        user = origin.info.user.as_deref().unwrap_or(""), "{what}");
+        user, "{what}");
     Ok(accepted)
 }
 
-pub(crate) fn refuse(context: &Context, error: &AcceptError) -> Refusal {
+pub(crate) fn refuse(context: &Context, error: &AcceptError, tenant: &str) -> Refusal {
     let refusal = match error {
-        AcceptError::Full => {
-            // With a client that does not let off, once per message: the metric tells how often.
-            tracing::debug!("a message was refused: the queue is full");
-            context.metrics.queue_refusals.inc();
-            return Refusal::QueueFull;
-        }
+        AcceptError::Room(full) => return no_room(context, *full, tenant),
         AcceptError::Memory(full) => return memory_full(context, *full),
         AcceptError::Submit(SubmitError::Full) => Refusal::QueueFull,
         AcceptError::Submit(SubmitError::TooLarge) => Refusal::TooLarge,
@@ -163,14 +180,6 @@ fn source(error: &AcceptError) -> String {
     std::error::Error::source(error)
         .map(ToString::to_string)
         .unwrap_or_default()
-}
-
-/// What a message takes on the disk, less a few hundred bytes that every message has.
-fn size(received: &ReceivedMessage) -> u64 {
-    memory::footprint(
-        u64::try_from(received.content.len()).unwrap_or(u64::MAX),
-        received.recipients.len(),
-    )
 }
 
 fn headers(

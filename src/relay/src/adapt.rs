@@ -10,11 +10,7 @@ use postroad_smtp::{BodyKind, EnhancedStatus, Reply};
 use postroad_spool::{BodyType, Message};
 
 /// RFC 3463 §3.7: conversion required but not supported.
-const STATUS: EnhancedStatus = EnhancedStatus {
-    class: 5,
-    subject: 6,
-    detail: 3,
-};
+const STATUS: EnhancedStatus = EnhancedStatus::new(5, 6, 3);
 
 /// A message's content for one next hop.
 #[derive(Clone, Debug, Eq, PartialEq)]

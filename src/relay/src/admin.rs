@@ -15,7 +15,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use postroad_config::status::{DRAIN_PATH, QueueStatus, RelayStatus, STATUS_PATH, SpoolStatus};
+use postroad_config::status::{
+    DRAIN_PATH, FULL_SHARES_MAX, QueueStatus, RelayStatus, STATUS_PATH, SpoolStatus,
+};
 use postroad_telemetry::waiting::{Place, WaitingRoom};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -150,6 +152,10 @@ impl Admin {
                 deferred: totals.deferred,
                 unreadable: totals.unreadable,
                 full: !self.context.queue.has_room(),
+                full_shares: self
+                    .context
+                    .queue
+                    .full_shares(FULL_SHARES_MAX, clock::now_ms()),
                 memory_full: self.context.queue.memory().is_full(clock::now_ms()),
                 oldest_arrival: oldest_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX)),
                 held: totals.held,
@@ -167,16 +173,12 @@ impl Admin {
                 persistent: live.config.spool.persistent,
                 failure: spool.failure.map(|failure| failure.to_string()),
                 corrupt: spool.corrupt,
-                disk_full: spool.disk_full,
+                disk_full: self.context.queue.is_disk_full(),
                 mode: live.config.spool.mode,
-                unsynced_ms: spool.unsynced.map(milliseconds),
+                unsynced_ms: spool.unsynced.map(clock::millis),
             },
         }
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Moves the phase forward, never back.

@@ -21,10 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, advance};
-use crate::answers;
 use crate::context::{Context, Phase};
 use crate::delivery::{Delivery, SharedUpstreams};
 use crate::descriptors;
@@ -79,6 +78,7 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
         Arc::new(Table::new(&live.config.delivery)),
     );
     queue.limit_connections(descriptors::raise(&live.config));
+    queue.share(live.sharing());
     if !queue.has_room() {
         tracing::warn!("as much mail is queued as may be: none is accepted until some has gone");
     }
@@ -108,8 +108,6 @@ fn spool_mode(mode: SpoolMode) -> Mode {
 }
 
 async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow::Result<()> {
-    let giving = answers::give(queue.spool());
-    let _answers = AbortOnDropHandle::new(tokio::spawn(giving));
     let (publish, live_receiver) = watch::channel(Arc::new(live));
     let (phase, phase_receiver) = watch::channel(Phase::default());
     let phase = Arc::new(phase);

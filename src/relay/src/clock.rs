@@ -1,6 +1,6 @@
 //! The wall clock and chance, read here and handed down as values.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
@@ -34,7 +34,19 @@ pub fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    millis(since)
+}
+
+/// So much later, in milliseconds since the epoch.
+#[must_use]
+pub fn after(start_ms: u64, pause: Duration) -> u64 {
+    start_ms.saturating_add(millis(pause))
+}
+
+/// Whole milliseconds; more than can be counted are as many as can be.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The moment as the message crate wants it.

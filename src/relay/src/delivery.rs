@@ -12,7 +12,7 @@
 //!
 //! # Changes of the configuration
 //! Routes, overrides, limits and rates are in force for all mail within moments ([`Queue::review`](crate::queue::Queue::review)); a connection
-//! that was opened under other limits ends with the message under way.
+//! that was opened under other limits, or in another way than mail would go now (TLS, networks, our name), ends with the message under way.
 
 pub(crate) mod connect;
 mod content;
@@ -21,6 +21,7 @@ mod direct;
 mod expiry;
 mod holds;
 mod hop;
+mod look;
 mod returns;
 mod transmit;
 mod worker;
@@ -184,6 +185,7 @@ impl Delivery {
         let limits = site_limits(live);
         let queue = &self.context.queue;
         let before = queue.configure(Arc::clone(&table), limits, live.config.limits.index_bytes);
+        queue.share(live.sharing());
         let wake = match reconfigured == Reconfigured::Known || is_direct_changed {
             true => Wake::All,
             false => Wake::Flushed,

@@ -20,7 +20,7 @@ mod tests;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -99,6 +99,18 @@ pub trait Dns: fmt::Debug + Send + Sync {
 
     /// The addresses of a host, of one family.
     fn addresses<'a>(&'a self, host: &'a str, family: IpFamily) -> Answer<'a, IpAddr>;
+}
+
+/// Whoever is to be asked: [`Resolver`], or what stands in for name servers on a simulated host.
+///
+/// # Errors
+/// As [`Resolver::new`].
+pub(crate) fn open(nameservers: &[SocketAddr]) -> Result<Arc<dyn Dns>, Error> {
+    #[cfg(feature = "simulation")]
+    if let Some(dns) = crate::simulation::dns() {
+        return Ok(dns);
+    }
+    Ok(Arc::new(Resolver::new(nameservers)?))
 }
 
 /// Asks name servers over UDP, and TCP where an answer is too long for it. Remembers of answers what is used, for as long as they may

@@ -126,6 +126,15 @@ pub fn transaction(message: &Message, to: Vec<(u32, ForwardPath)>, now_ms: u64) 
     }
 }
 
+/// What the message demands of the way to its next hop. A report demands nothing, whatever it was sent with: REQUIRETLS goes with it
+/// where it can, and where not, nobody could be told that it is lost (RFC 8689 §5).
+pub fn demand(envelope: &Envelope) -> TlsDemand {
+    match envelope.tls {
+        TlsDemand::Required if envelope.sender.is_empty() => TlsDemand::Default,
+        demand => demand,
+    }
+}
+
 fn recipient(path: ForwardPath, kept: &spool::Recipient) -> Recipient {
     let notify: Option<Notify> = kept.notify.as_deref().and_then(|text| text.parse().ok());
     Recipient {

@@ -7,7 +7,6 @@
 pub mod accept;
 pub mod adapt;
 pub mod admin;
-pub mod answers;
 pub mod app;
 pub mod args;
 pub mod backoff;

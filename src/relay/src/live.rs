@@ -14,6 +14,7 @@ use postroad_smtp::Password;
 use ring::digest;
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::room::Sharing;
 use crate::tls;
 
 /// Every file of the configuration is small; what is larger is a mistake.
@@ -56,6 +57,15 @@ pub struct Live {
     pub status: ConfigStatus,
     /// The parts of these files that were refused; their former values stay in force.
     pub refused_parts: Option<String>,
+}
+
+impl Live {
+    /// Among how many the queue is shared: the logins, and the networks without login together.
+    #[must_use]
+    pub fn sharing(&self) -> Sharing {
+        let logins = self.credentials.credentials.len();
+        Sharing::among(logins, self.config.access.trusted_networks.len())
+    }
 }
 
 /// An upstream with its secrets.

@@ -6,25 +6,24 @@
 //! on disk anyway. Receiving never waits for room (the client gets 452 4.3.1), delivery does.
 //!
 //! The budget has two parts (sizes: [`postroad_config::memory`]). One is for delivery alone, so that queued mail moves however much
-//! is held by clients that never finish. The other is for receiving; delivery borrows of it while at least half of it stays free. Of
-//! that part nobody takes all: see [`Holder`].
-//!
-//! A message that is larger than the part for delivery is delivered all the same, one such at a time: it takes all of that part and
-//! waits for the rest of the other one. While it waits, receiving gets nothing more, and content that is coming in is dropped with 452 at
-//! its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them times out.
+//! is held by clients that never finish. The other is for receiving; delivery borrows of it. Nobody takes all of either: see
+//! [`shares`] for the rule, [`Holder`] for who receives, and [`delivery`] for how it is kept while mail is delivered.
 
-mod beside;
+mod delivery;
+mod part;
 mod shares;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use postroad_spool::{Message, MessageId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
+use delivery::{Lease, Lending};
+use part::Part;
 use shares::{Claim, Room, Shares};
 
 pub use shares::Holder;
@@ -65,14 +64,10 @@ pub enum Full {
 pub struct Memory {
     /// For what comes in, and for what of it is kept.
     receiving: Part,
-    /// For delivery alone.
-    delivery: Part,
-    shares: Shares,
+    shares: Shares<Holder>,
+    /// For what goes out.
+    lending: Lending,
     kept: Mutex<Kept>,
-    /// Deliveries that wait for room.
-    waiting: AtomicUsize,
-    /// Those of them that wait for room in the part for receiving.
-    wanting: AtomicUsize,
     /// When somebody was last refused because nobody gets any; 0 for never.
     refused_ms: AtomicU64,
 }
@@ -81,10 +76,10 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
-    /// Of the other part, for what is larger than one.
-    _more: Option<OwnedSemaphorePermit>,
     /// While a client holds it.
-    claim: Option<Claim>,
+    claim: Option<Claim<Holder>>,
+    /// While a delivery holds it. The last: whoever waits for it looks when all is given back.
+    lease: Option<Lease>,
 }
 
 #[derive(Debug, Default)]
@@ -103,11 +98,9 @@ impl Memory {
         let delivery = units(postroad_config::memory::for_delivery(bytes));
         Self {
             receiving: Part::new(units(bytes) - delivery),
-            delivery: Part::new(delivery),
             shares: Shares::default(),
+            lending: Lending::new(delivery),
             kept: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            wanting: AtomicUsize::new(0),
             refused_ms: AtomicU64::new(0),
         }
     }
@@ -128,8 +121,8 @@ impl Memory {
         let permit = self.take_share(&mut claim, wanted)?;
         Ok(Reservation {
             permit,
-            _more: None,
             claim: Some(claim),
+            lease: None,
         })
     }
 
@@ -159,12 +152,9 @@ impl Memory {
         if let Some(claim) = &mut reservation.claim {
             claim.give_back(surplus);
         }
-    }
-
-    /// Whether a delivery waits for what clients hold.
-    #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.wanting.load(Ordering::SeqCst) > 0
+        if let Some(lease) = &mut reservation.lease {
+            lease.give_back(surplus);
+        }
     }
 
     /// Remembers that somebody was refused at this time.
@@ -181,46 +171,30 @@ impl Memory {
         refused_ms > 0 && now_ms.saturating_sub(refused_ms) < FULL_MS
     }
 
-    /// Room to deliver a message of so many bytes, waiting for it; `None` only when the process is ending.
-    pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let wanted = of_message(bytes);
-        let at_once = self.delivery.try_take(wanted);
-        if let Some(permit) = at_once.or_else(|| self.borrow(wanted)) {
-            return Some(Reservation::for_delivery(permit, None));
-        }
-        let _waiting = Waiting::begin(&self.waiting);
-        let own = self.delivery.at_most(wanted);
-        let permit = self.delivery.take(own).await?;
-        let more = match self.receiving.at_most(wanted - own) {
-            0 => None,
-            rest => Some(self.take_from_clients(rest).await?),
-        };
-        Some(Reservation::for_delivery(permit, more))
-    }
-
-    /// Keeps a message that is on disk too, until it is taken or its room is needed; not while a delivery waits for
-    /// room, or nobody might be left to take it.
+    /// Keeps a message that is on disk too, until it is taken or its room is needed; not while a delivery waits for what clients hold, or
+    /// nobody might be left to give it up.
     pub fn keep(&self, message: Message, mut reservation: Reservation) {
         // Its client has nothing to do with it any more.
         reservation.claim = None;
         let mut kept = self.kept();
         // Under the lock: whoever begins to wait after this look gives up what is kept here.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.is_wanted() {
             return;
         }
         kept.insert(message, reservation);
     }
 
-    /// Takes a message that is still kept, for delivery: from the part for that, if there is room.
-    pub fn take(&self, id: MessageId) -> Option<(Message, Reservation)> {
-        let (message, mut reservation) = self.kept().remove(id)?;
-        if let Some(permit) = self.delivery.try_take(reservation.units()) {
-            reservation.permit = permit;
-        }
-        Some((message, reservation))
+    /// Takes a message that is still kept; its room here is free again.
+    pub fn take(&self, id: MessageId) -> Option<Message> {
+        let (message, _room) = self.kept().remove(id)?;
+        Some(message)
     }
 
-    fn take_share(&self, claim: &mut Claim, units: u32) -> Result<OwnedSemaphorePermit, Full> {
+    fn take_share(
+        &self,
+        claim: &mut Claim<Holder>,
+        units: u32,
+    ) -> Result<OwnedSemaphorePermit, Full> {
         let mut held = self.shares.lock();
         let room = self.room();
         if !claim.is_fair(&held, units, room) {
@@ -235,12 +209,6 @@ impl Memory {
         Ok(permit)
     }
 
-    /// Takes of the part for receiving for a delivery, if half of that stays free.
-    fn borrow(&self, units: u32) -> Option<OwnedSemaphorePermit> {
-        let Room { total, free } = self.room();
-        (free.checked_sub(units)? >= total / 2).then(|| self.take_or_give_up(units))?
-    }
-
     fn take_or_give_up(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         loop {
             match self.receiving.try_take(units) {
@@ -249,13 +217,6 @@ impl Memory {
                 None => return None,
             }
         }
-    }
-
-    async fn take_from_clients(&self, units: u32) -> Option<OwnedSemaphorePermit> {
-        let _wanting = Waiting::begin(&self.wanting);
-        // What was kept before would never be given up by those who only wait.
-        while self.give_up_oldest() {}
-        self.receiving.take(units).await
     }
 
     fn give_up_oldest(&self) -> bool {
@@ -284,69 +245,9 @@ impl Memory {
 }
 
 impl Reservation {
-    fn for_delivery(permit: OwnedSemaphorePermit, more: Option<OwnedSemaphorePermit>) -> Self {
-        Self {
-            permit,
-            _more: more,
-            claim: None,
-        }
-    }
-
-    /// What it takes of the part that it is mainly of.
+    /// What it takes of its part.
     fn units(&self) -> u32 {
         u32::try_from(self.permit.num_permits()).unwrap_or(u32::MAX)
-    }
-}
-
-/// One part of the budget.
-#[derive(Debug)]
-struct Part {
-    semaphore: Arc<Semaphore>,
-    units: u32,
-}
-
-impl Part {
-    fn new(units: u32) -> Self {
-        Self {
-            semaphore: Arc::new(Semaphore::new(units as usize)),
-            units,
-        }
-    }
-
-    /// Never more than all there is, or a message larger than that could never be taken or delivered.
-    fn at_most(&self, units: u32) -> u32 {
-        units.min(self.units)
-    }
-
-    fn free(&self) -> u32 {
-        u32::try_from(self.semaphore.available_permits()).unwrap_or(u32::MAX)
-    }
-
-    fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
-        let semaphore = Arc::clone(&self.semaphore);
-        semaphore.try_acquire_many_owned(units).ok()
-    }
-
-    /// In the order of arrival; `None` only when the process is ending.
-    async fn take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
-        let semaphore = Arc::clone(&self.semaphore);
-        semaphore.acquire_many_owned(units).await.ok()
-    }
-}
-
-/// Counts a delivery that waits, until dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn begin(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::SeqCst);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -1,20 +1,21 @@
 //! What `/metrics` shows.
 
+mod queue;
+
 use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::hash::Hash;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use postroad_config::status::{Totals, UpstreamState, UpstreamStatus};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::TypedMetric;
+use postroad_telemetry::metrics::register;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
 use crate::memory::Full;
+use crate::queue::Resource;
+pub use queue::{QueueGauges, SpoolGauges};
 
 /// Names a listener.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -52,6 +53,13 @@ pub struct MemoryLabel {
     pub reason: &'static str,
 }
 
+/// What somebody's share of which is used up.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ShareLabel {
+    /// `queue` or `disk`.
+    pub of: &'static str,
+}
+
 /// The metrics of a relay. Labels are bounded by the configuration, never by what peers say.
 #[derive(Debug)]
 pub struct Metrics {
@@ -85,51 +93,18 @@ pub struct Metrics {
     pub queue_refusals: Counter,
     /// Messages refused because the disk is full.
     pub disk_refusals: Counter,
+    /// Messages refused because so much mail of their login waits.
+    pub share_refusals: Family<ShareLabel, Counter>,
     /// Messages and recipients refused for lack of memory.
     pub memory_refusals: Family<MemoryLabel, Counter>,
     /// Brought up to date when read.
     pub queue: QueueGauges,
+    /// Brought up to date when read.
+    pub spool: SpoolGauges,
     /// 1 where mail flows, 0 where it does not. Brought up to date when read.
     upstream_ready: Family<UpstreamLabel, Gauge>,
     /// The names that this has: a family cannot be asked.
     upstreams_shown: Mutex<BTreeSet<String>>,
-}
-
-/// The state of the queue; brought up to date when read.
-#[derive(Debug, Default)]
-pub struct QueueGauges {
-    /// Messages accepted and not finished.
-    pub messages: Gauge,
-    /// Their bytes.
-    pub bytes: Gauge,
-    /// Those with a failed attempt.
-    pub deferred: Gauge,
-    /// Those that the disk did not give back when they were last tried.
-    pub unreadable: Gauge,
-    /// Pieces that an override holds.
-    pub held: Gauge,
-    /// Connections to other servers, open or being opened.
-    pub connections: Gauge,
-    /// Domains that mail goes to directly and that fail.
-    pub failing_domains: Gauge,
-    /// How much of the bound on the queue is used, from 0 to 1.
-    pub fill: Gauge<f64, AtomicU64>,
-    /// Age of the oldest, in seconds.
-    pub oldest_age: Gauge<f64, AtomicU64>,
-    /// 1 while the spool cannot be written.
-    pub spool_failing: Gauge,
-    /// 1 while there is no room for another message on the disk.
-    pub disk_full: Gauge,
-    /// Bytes that can still be written, or may be.
-    pub disk_free: Gauge,
-    /// Damaged records kept aside.
-    pub corrupt: Gauge,
-    /// Flushes to stable storage since the start.
-    pub syncs: Gauge,
-    /// 1 if a 250 means stable storage.
-    pub durable: Gauge,
-    /// How long the oldest write that was answered and is not on stable storage has been waiting for that, in seconds.
-    pub unsynced_age: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -137,63 +112,61 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("postroad_relay");
         let r = &mut registry;
         Self {
-            accepted: counter(r, "messages_accepted", "Count of messages that got 250"),
-            passed: counter(r, "passed_through", "Count of messages never stored"),
-            delivered: counter(
+            accepted: register(r, "messages_accepted", "Messages that got 250"),
+            passed: register(r, "passed_through", "Messages never stored"),
+            delivered: register(
                 r,
                 "recipients_delivered",
-                "Count of recipients that an upstream took",
+                "Recipients that an upstream took",
             ),
-            deferred: counter(
+            deferred: register(
                 r,
                 "recipients_deferred",
-                "Count of recipients put off, once per attempt",
+                "Recipients put off, once per attempt",
             ),
-            failed: counter(
-                r,
-                "recipients_failed",
-                "Count of recipients refused for good",
-            ),
-            bounced: counter(r, "bounces", "Count of bounces written to senders"),
-            connections: family(r, "connections", "Count of SMTP connections"),
-            refused_connections: family(
-                r,
-                "connections_refused",
-                "Count of SMTP connections turned away",
-            ),
-            open_connections: gauge(r, "connections_open", "Open SMTP connections"),
-            authentication_failures: counter(
+            failed: register(r, "recipients_failed", "Recipients refused for good"),
+            bounced: register(r, "bounces", "Bounces written to senders"),
+            connections: register(r, "connections", "SMTP connections"),
+            refused_connections: register(r, "connections_refused", "SMTP connections turned away"),
+            open_connections: register(r, "connections_open", "Open SMTP connections"),
+            authentication_failures: register(
                 r,
                 "authentication_failures",
-                "Count of logins that were refused",
+                "Logins that were refused",
             ),
-            relaying_denied: counter(
+            relaying_denied: register(
                 r,
                 "relaying_denied",
-                "Count of recipients refused because the client may not relay",
+                "Recipients refused because the client may not relay",
             ),
-            spool_refusals: counter(
+            spool_refusals: register(
                 r,
                 "spool_refusals",
-                "Count of messages refused because the spool could not take them",
+                "Messages refused because the spool could not take them",
             ),
-            queue_refusals: counter(
+            queue_refusals: register(
                 r,
                 "queue_refusals",
-                "Count of messages refused because the queue is full",
+                "Messages refused because the queue is full",
             ),
-            disk_refusals: counter(
+            disk_refusals: register(
                 r,
                 "disk_refusals",
-                "Count of messages refused because the disk is full",
+                "Messages refused because the disk is full",
             ),
-            memory_refusals: family(
+            share_refusals: register(
+                r,
+                "share_refusals",
+                "Messages refused because so much mail of their login waits",
+            ),
+            memory_refusals: register(
                 r,
                 "memory_refusals",
-                "Count of messages and recipients refused for lack of memory",
+                "Messages and recipients refused for lack of memory",
             ),
             queue: QueueGauges::register(r),
-            upstream_ready: family(
+            spool: SpoolGauges::register(r),
+            upstream_ready: register(
                 r,
                 "upstream_ready",
                 "Whether mail flows to the upstream: 1 or 0",
@@ -201,104 +174,6 @@ impl Default for Metrics {
             upstreams_shown: Mutex::default(),
             registry: Arc::new(registry),
         }
-    }
-}
-
-impl QueueGauges {
-    fn register(registry: &mut Registry) -> Self {
-        let queue = Self {
-            messages: gauge(
-                registry,
-                "queue_messages",
-                "Messages accepted and not finished",
-            ),
-            bytes: Gauge::default(),
-            deferred: gauge(registry, "queue_deferred", "Messages with a failed attempt"),
-            unreadable: gauge(
-                registry,
-                "queue_unreadable",
-                "Messages that the disk did not give back when they were last tried",
-            ),
-            held: gauge(
-                registry,
-                "queue_held",
-                "Messages at destinations that an override holds",
-            ),
-            connections: gauge(
-                registry,
-                "outgoing_connections_open",
-                "Connections to other servers, open or being opened",
-            ),
-            failing_domains: gauge(
-                registry,
-                "failing_domains",
-                "Domains without a route whose servers do not work",
-            ),
-            fill: Gauge::default(),
-            oldest_age: Gauge::default(),
-            spool_failing: gauge(
-                registry,
-                "spool_failing",
-                "Whether the spool cannot be written",
-            ),
-            disk_full: gauge(
-                registry,
-                "spool_disk_full",
-                "Whether there is no room for another message on the disk",
-            ),
-            disk_free: Gauge::default(),
-            corrupt: gauge(
-                registry,
-                "spool_corrupt_records",
-                "Damaged records kept aside",
-            ),
-            syncs: gauge(
-                registry,
-                "spool_syncs",
-                "Flushes to stable storage since the start",
-            ),
-            durable: gauge(
-                registry,
-                "spool_durable",
-                "Whether a 250 means that the message is on stable storage: 1 or 0",
-            ),
-            unsynced_age: Gauge::default(),
-        };
-        queue.register_measures(registry);
-        queue
-    }
-
-    /// Those with a unit, or that are no whole numbers.
-    fn register_measures(&self, registry: &mut Registry) {
-        registry.register_with_unit(
-            "queue_size",
-            "Bytes of the messages accepted and not finished",
-            Unit::Bytes,
-            self.bytes.clone(),
-        );
-        registry.register_with_unit(
-            "spool_disk_free",
-            "Bytes that can still be written",
-            Unit::Bytes,
-            self.disk_free.clone(),
-        );
-        registry.register_with_unit(
-            "spool_unsynced_age",
-            "How long the oldest answered write has been waiting to be on stable storage",
-            Unit::Seconds,
-            self.unsynced_age.clone(),
-        );
-        registry.register(
-            "queue_fill_ratio",
-            "How much of what may be queued is queued, from 0 to 1",
-            self.fill.clone(),
-        );
-        registry.register_with_unit(
-            "queue_oldest_age",
-            "Age of the oldest message in the queue",
-            Unit::Seconds,
-            self.oldest_age.clone(),
-        );
     }
 }
 
@@ -317,6 +192,12 @@ impl Metrics {
         };
         let label = MemoryLabel { reason };
         self.memory_refusals.get_or_create(&label).inc();
+    }
+
+    /// Counts a refusal because of a share.
+    pub fn refused_for_share(&self, resource: Resource) {
+        let of = resource.as_str();
+        self.share_refusals.get_or_create(&ShareLabel { of }).inc();
     }
 
     /// The counts for the status.
@@ -346,28 +227,6 @@ impl Metrics {
         }
         *shown = now;
     }
-}
-
-fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
-    let counter = Counter::default();
-    registry.register(name, help, counter.clone());
-    counter
-}
-
-fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
-where
-    L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static,
-    M: EncodeMetric + TypedMetric + Default + Debug + Send + Sync + 'static,
-{
-    let family = Family::default();
-    registry.register(name, help, Clone::clone(&family));
-    family
-}
-
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
 }
 
 #[cfg(test)]

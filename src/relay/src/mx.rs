@@ -205,6 +205,17 @@ pub fn targets(
     }
 }
 
+/// The preference of the best host that takes mail, now or once its address is known or its network allowed: one that takes its place
+/// stands in for it.
+#[must_use]
+pub fn best(hosts: &[Host], reach: &Reach) -> Option<u16> {
+    let hosts = hosts.iter().filter(|host| {
+        let mut known = host.known().into_iter();
+        host.temporary().is_some() || known.any(|address| reach.judge(address) != Judgement::Nobody)
+    });
+    hosts.map(|host| host.exchange.preference).min()
+}
+
 impl Host {
     /// All addresses that could be had.
     fn known(&self) -> Vec<IpAddr> {

@@ -16,6 +16,8 @@ use postroad_smtp::client::Peer;
 use postroad_smtp::{Extension, Notify};
 use postroad_spool::{ByMode, Envelope, Recipient};
 
+use crate::clock;
+
 /// Age at which a delay is told to those who ask for it with NOTIFY=DELAY, if the configuration says nothing: that of Sendmail and
 /// the default of the configuration.
 const DELAY_ON_REQUEST: Duration = Duration::from_secs(4 * 3600);
@@ -115,17 +117,12 @@ pub fn delay_due_ms(
         DelayNotices::After(age) => Some(age),
         DelayNotices::OnRequest => asked.map(|_| DELAY_ON_REQUEST),
     };
-    let by_age = age.map(|age| after(waiting_ms, age));
+    let by_age = age.map(|age| clock::after(waiting_ms, age));
     let by_deadline = envelope
         .deliver_by
         .filter(|by| by.on_expiry == ByMode::Notify)
         .map(|by| by.deadline_ms);
     by_age.into_iter().chain(by_deadline).min()
-}
-
-/// So much later, in milliseconds.
-pub fn after(start_ms: u64, pause: Duration) -> u64 {
-    start_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// `None` if the sender did not say. Neither did one whose words cannot be read: they were accepted by the same parser, so only

@@ -16,6 +16,7 @@ use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::{ByMode, Message, Recipient, RecipientResult};
 
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::notify::{self, DelayNotices, NextHop};
 use crate::schedule::Entry;
 
@@ -147,7 +148,7 @@ pub fn decide(
     let mut attempts = entry.attempts;
     if charge == Charge::None && decision.deferred > 0 {
         attempts = attempts.saturating_add(1);
-        let until_ms = put_off(attempts, rules.backoff, now_ms, random);
+        let until_ms = clock::after(now_ms, rules.backoff.pause(attempts, random));
         decision.charge = Charge::Until(until_ms);
     }
     decision.record = Recorded {
@@ -187,7 +188,7 @@ pub fn late(
 /// When a message has waited for as long as it may, in milliseconds since the epoch. From then on what is put off has failed.
 /// Where DELIVERBY demands the message back, that deadline may come first (RFC 2852 §4).
 pub fn give_up_ms(message: &Message, lifetime: Duration) -> u64 {
-    let by_lifetime = notify::after(waiting_since_ms(message), lifetime);
+    let by_lifetime = clock::after(waiting_since_ms(message), lifetime);
     by_lifetime.min(return_by_ms(message).unwrap_or(u64::MAX))
 }
 
@@ -279,11 +280,7 @@ impl Judge<'_> {
         } else {
             return None;
         };
-        let status = EnhancedStatus {
-            class: 5,
-            subject: 4,
-            detail: 7,
-        };
+        let status = EnhancedStatus::new(5, 4, 7);
         let text = format!("{what}; the last answer was: {last}");
         Some(notice(index, Kind::Failed, status, text))
     }
@@ -303,20 +300,11 @@ fn notice(index: u32, kind: Kind, status: EnhancedStatus, diagnostic: String) ->
     }
 }
 
-fn put_off(attempts: u32, backoff: Backoff, now_ms: u64, random: f64) -> u64 {
-    let pause_ms = u64::try_from(backoff.pause(attempts, random).as_millis()).unwrap_or(u64::MAX);
-    now_ms.saturating_add(pause_ms)
-}
-
 /// The status that the peer gave, or the one of this class that says least (RFC 3463 §3.1). What a report says happened and the
 /// class must agree (RFC 3464 §2.3.4).
 fn status_of(reply: &Reply, class: u8) -> EnhancedStatus {
     let given = reply.status().filter(|status| status.class == class);
-    given.unwrap_or(EnhancedStatus {
-        class,
-        subject: 0,
-        detail: 0,
-    })
+    given.unwrap_or(EnhancedStatus::new(class, 0, 0))
 }
 
 #[cfg(test)]

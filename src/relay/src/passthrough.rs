@@ -19,11 +19,7 @@ use crate::queue::{AcceptError, Owed, Passed};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// RFC 3463 §3.1: the status that says least.
-const UNSAID: EnhancedStatus = EnhancedStatus {
-    class: 5,
-    subject: 0,
-    detail: 0,
-};
+const UNSAID: EnhancedStatus = EnhancedStatus::new(5, 0, 0);
 
 /// Whether mail is handed on while its client waits. Not by a relay that is on its way out: its clients are to be gone soon.
 #[must_use]
@@ -87,11 +83,8 @@ mod tests {
             (553, Some((5, 1, 3)), "bad address", "554 5.1.3 bad address"),
             (530, Some((4, 7, 0)), "TLS first", "554 5.0.0 TLS first"),
         ] {
-            let status = status.map(|(class, subject, detail)| EnhancedStatus {
-                class,
-                subject,
-                detail,
-            });
+            let status =
+                status.map(|(class, subject, detail)| EnhancedStatus::new(class, subject, detail));
             let reply = answer(&Reply::new(code, status, text));
             assert_eq!(reply.to_string(), expected);
         }

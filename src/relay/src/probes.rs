@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use crate::admin::Admin;
 use crate::clock;
 use crate::context::Phase;
-use crate::metrics::QueueGauges;
+use crate::metrics::SpoolGauges;
 
 /// Answers the kubelet and Prometheus.
 pub struct RelayProbes(pub Admin);
@@ -57,21 +57,23 @@ impl Probes for RelayProbes {
         queue
             .oldest_age
             .set(std::time::Duration::from_millis(age).as_secs_f64());
-        show_spool(queue, &spool, self.0.context.live().config.spool.mode);
+        let disk_full = self.0.context.queue.is_disk_full();
+        metrics.spool.disk_full.set(i64::from(disk_full));
+        let mode = self.0.context.live().config.spool.mode;
+        show_spool(&metrics.spool, &spool, mode);
         metrics.set_upstreams(&self.0.upstreams.status());
         Arc::clone(&metrics.registry)
     }
 }
 
-fn show_spool(queue: &QueueGauges, spool: &postroad_spool::Health, mode: SpoolMode) {
-    queue.spool_failing.set(i64::from(spool.failure.is_some()));
-    queue.disk_full.set(i64::from(spool.disk_full));
-    queue.disk_free.set(signed(spool.free_bytes));
-    queue.corrupt.set(signed(spool.corrupt));
-    queue.syncs.set(signed(spool.syncs));
-    queue.durable.set(i64::from(mode.is_durable()));
+fn show_spool(shown: &SpoolGauges, spool: &postroad_spool::Health, mode: SpoolMode) {
+    shown.failing.set(i64::from(spool.failure.is_some()));
+    shown.disk_free.set(signed(spool.free_bytes));
+    shown.corrupt.set(signed(spool.corrupt));
+    shown.syncs.set(signed(spool.syncs));
+    shown.durable.set(i64::from(mode.is_durable()));
     let unsynced = spool.unsynced.unwrap_or_default();
-    queue.unsynced_age.set(unsynced.as_secs_f64());
+    shown.unsynced_age.set(unsynced.as_secs_f64());
 }
 
 fn signed(count: u64) -> i64 {
@@ -111,10 +113,10 @@ mod tests {
         assert!(probes.ready().is_err());
         let status = probes.0.status();
         assert_eq!(status.spool.failure.as_deref(), Some("the writer has died"));
-        let early = accept::check_room(&rig.context).map_err(Refusal::reply);
+        let early = accept::check_room(&rig.context, None).map_err(Refusal::reply);
         assert_eq!(early.as_ref().map_err(Reply::code), Err(451));
         let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
-        let late = accept::refuse(&rig.context, &late).reply();
+        let late = accept::refuse(&rig.context, &late, "").reply();
         assert_eq!(late.code(), 451);
     }
 
@@ -122,11 +124,11 @@ mod tests {
     async fn a_full_disk_is_ready_says_so_and_takes_mail_again() {
         let rig = Rig::new(1 << 20);
         let (probes, spool) = (probes(&rig), rig.context.queue.spool().clone());
-        assert_eq!(accept::check_room(&rig.context), Ok(()));
+        assert_eq!(accept::check_room(&rig.context, None), Ok(()));
         rig.disk.set_free(3 * SEGMENT_BYTES);
         spool.measure();
         assert_eq!(
-            accept::check_room(&rig.context),
+            accept::check_room(&rig.context, None),
             Err(Refusal::DiskFull),
             "nobody can tell how large it gets"
         );
@@ -135,12 +137,12 @@ mod tests {
         probes.registry();
         let metrics = &rig.context.metrics;
         assert_eq!(
-            (metrics.queue.disk_full.get(), metrics.disk_refusals.get()),
+            (metrics.spool.disk_full.get(), metrics.disk_refusals.get()),
             (1, 1)
         );
         rig.disk.set_free(u64::MAX);
         spool.measure();
-        assert_eq!(accept::check_room(&rig.context), Ok(()));
+        assert_eq!(accept::check_room(&rig.context, None), Ok(()));
         assert!(!probes.0.status().spool.disk_full);
     }
 
@@ -150,10 +152,10 @@ mod tests {
         let mut spool = postroad_spool::Health::default();
         let mut shown = |mode, unsynced| {
             spool.unsynced = unsynced;
-            show_spool(&metrics.queue, &spool, mode);
+            show_spool(&metrics.spool, &spool, mode);
             (
-                metrics.queue.durable.get(),
-                metrics.queue.unsynced_age.get(),
+                metrics.spool.durable.get(),
+                metrics.spool.unsynced_age.get(),
             )
         };
         let (relaxed, waits) = (
@@ -175,10 +177,10 @@ mod tests {
         assert_eq!((probes.live(), probes.ready()), (Ok(()), Ok(())));
         let status = probes.0.status();
         assert!(status.queue.full && status.spool.failure.is_none());
-        let refusal = accept::check_room(&rig.context).unwrap_err();
+        let refusal = accept::check_room(&rig.context, None).unwrap_err();
         assert_eq!(refusal, Refusal::QueueFull);
         let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
-        assert_eq!(accept::refuse(&rig.context, &late), Refusal::QueueFull);
+        assert_eq!(accept::refuse(&rig.context, &late, ""), Refusal::QueueFull);
         assert_eq!(rig.context.metrics.queue_refusals.get(), 2);
         assert_eq!(rig.context.metrics.spool_refusals.get(), 0);
     }

@@ -16,13 +16,15 @@ mod passthrough;
 mod read;
 mod reclaim;
 mod record;
+mod refused;
 mod reserve;
+mod reserved;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postroad_spool::{CommitError, IdGenerator, Message, MessageId, Record, Spool, SubmitError};
@@ -30,6 +32,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::clock;
 use crate::memory::{self, Full, Memory, Reservation};
+use crate::room::Sharing;
 use crate::route::Table;
 use crate::schedule::{Filed, Place, Reading, Schedule, Ticket};
 
@@ -37,13 +40,14 @@ pub use door::Door;
 pub use passthrough::{Heard, Owed, Passed, Passing, Told};
 pub use read::{Held, LoadError};
 pub use reclaim::ReclaimOnPanic;
+pub use reserve::{NeedsDisk, NoRoom, Resource};
 
 /// Why a message was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    /// As much mail is queued as may be.
-    #[error("as much mail is queued as may be")]
-    Full,
+    /// There is no room in the queue or on the disk, or only for others.
+    #[error(transparent)]
+    Room(NoRoom),
     /// There is no room in memory for the envelope.
     #[error("no room in memory")]
     Memory(#[source] Full),
@@ -71,8 +75,11 @@ struct Shared {
     state: Mutex<State>,
     /// Most that what is queued may take in memory, in bytes.
     bytes_max: AtomicU64,
-    /// What is on its way to the disk takes this, in bytes.
-    reserved: AtomicU64,
+    /// Whether there is nobody to leave room for.
+    is_alone: AtomicBool,
+    /// What is on its way to the disk.
+    reserved: Mutex<reserved::Reserved>,
+    refused: refused::Refused,
     /// Wakes the delivery manager.
     changed: Notify,
 }
@@ -122,7 +129,9 @@ impl Queue {
                     transits: HashMap::new(),
                 }),
                 bytes_max: AtomicU64::new(bytes_max),
-                reserved: AtomicU64::new(0),
+                is_alone: AtomicBool::new(Sharing::default() == Sharing::Alone),
+                reserved: Mutex::default(),
+                refused: refused::Refused::default(),
                 changed: Notify::new(),
             }),
         }
@@ -158,7 +167,9 @@ impl Queue {
         let bytes = memory::footprint(size(&message), message.envelope.recipients.len());
         let grown = self.shared.memory.try_grow(&mut reservation, bytes);
         grown.map_err(AcceptError::Memory)?;
-        let room = self.reserve_for(&message).ok_or(AcceptError::Full)?;
+        let room = self
+            .reserve_for(&message, NeedsDisk::Yes)
+            .map_err(AcceptError::Room)?;
         let (answer, committed) = oneshot::channel();
         let queue = self.clone();
         let record = Record::Message(message.clone());

@@ -16,6 +16,8 @@ pub enum Refusal {
     LoginFailed,
     /// The login of this session has been taken away or changed meanwhile.
     LoginRevoked,
+    /// What this port asks of its clients has changed meanwhile, or it is gone.
+    ListenerChanged,
     /// Logins cannot be checked now.
     LoginUnavailable,
     /// A message may be held for those who may relay only.
@@ -26,6 +28,8 @@ pub enum Refusal {
     MemoryFull,
     /// The queue does not take more.
     QueueFull,
+    /// So much mail of the client waits that the rest of the room is for others.
+    ShareFull,
     /// The disk did not take the message.
     StorageFailed,
     /// The envelope is larger than could be read back.
@@ -66,6 +70,11 @@ impl Refusal {
                 (4, 7, 0),
                 "Your login has changed: connect and authenticate again",
             ),
+            Self::ListenerChanged => (
+                421,
+                (4, 7, 0),
+                "The rules of this port have changed: connect again",
+            ),
             Self::LoginUnavailable => (
                 454,
                 (4, 7, 0),
@@ -77,6 +86,11 @@ impl Refusal {
                 452,
                 (4, 3, 1),
                 "Too many messages are waiting here, try again later",
+            ),
+            Self::ShareFull => (
+                452,
+                (4, 3, 1),
+                "Your share of the queue is full: try again when some of your mail has gone",
             ),
             Self::StorageFailed => (
                 451,
@@ -102,15 +116,7 @@ impl Refusal {
             ),
         };
         let (class, subject, detail) = status;
-        Reply::new(
-            code,
-            EnhancedStatus {
-                class,
-                subject,
-                detail,
-            },
-            text,
-        )
+        Reply::new(code, EnhancedStatus::new(class, subject, detail), text)
     }
 }
 
@@ -121,19 +127,21 @@ mod tests {
     #[test]
     fn every_refusal_has_a_code_and_a_status_of_the_same_class() {
         use Refusal::{
-            AuthenticationNeeded, ConnectionsFull, DiskFull, HungUp, LoginFailed, LoginRevoked,
-            LoginUnavailable, Loop, MemoryFull, QueueFull, RelayingDenied, SourceConnectionsFull,
-            StorageFailed, TooLarge,
+            AuthenticationNeeded, ConnectionsFull, DiskFull, HungUp, ListenerChanged, LoginFailed,
+            LoginRevoked, LoginUnavailable, Loop, MemoryFull, QueueFull, RelayingDenied, ShareFull,
+            SourceConnectionsFull, StorageFailed, TooLarge,
         };
         for (refusal, expected) in [
             (AuthenticationNeeded, "550 5.7.1 "),
             (RelayingDenied, "550 5.7.1 "),
             (LoginFailed, "535 5.7.8 "),
             (LoginRevoked, "421 4.7.0 "),
+            (ListenerChanged, "421 4.7.0 "),
             (LoginUnavailable, "454 4.7.0 "),
             (Loop, "554 5.4.6 "),
             (MemoryFull, "452 4.3.1 "),
             (QueueFull, "452 4.3.1 "),
+            (ShareFull, "452 4.3.1 "),
             (StorageFailed, "451 4.3.0 "),
             (TooLarge, "552 5.3.4 "),
             (DiskFull, "452 4.3.1 "),

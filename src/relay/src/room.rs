@@ -7,20 +7,67 @@
 //! A recipient can turn into a message: each that fails in an attempt of its own is owed a bounce of its own, which waits too.
 //! So what counts is recipients that are open, each as if it were a message. Then nothing that happens to mail in the queue makes it
 //! weigh more, and the bound holds if only receiving looks at it.
+//!
+//! # Shares
+//! Where more than one may send ([`Sharing::Many`]), nobody takes all: a tenant ([`account`]) may hold [`SHARE_PARTS`] times what stays free
+//! beside it, of the memory and of the disk alike. One alone gets fifteen parts of sixteen; of two that want all they can get each has
+//! nearly half, and there is always something left for whoever comes. Nothing has to be divided beforehand. It is the rule by
+//! which clients share the memory for content, with another factor: that is taken for seconds and this for days, and what a
+//! single tenant cannot have is of no use to anybody most of the time.
+
+pub mod account;
+pub mod load;
+pub mod tenants;
 
 use std::ops::{Add, AddAssign, SubAssign};
 
 use crate::schedule;
 
+pub use load::Load;
+
 /// Most memory for what is kept of queued mail, in bytes: some 360,000 messages to one recipient each. What else a pod needs
 /// memory for: [`postroad_config::memory`].
 pub const MEMORY_BYTES_MAX: u64 = postroad_config::memory::INDEX_BYTES;
+
+/// A tenant may hold so many times what it leaves free. The larger this is, the less one alone does without, and the less others find: of
+/// the memory of the default pod 22,000 messages.
+pub const SHARE_PARTS: u64 = 15;
 
 /// Most memory for one queued message with one recipient, in bytes.
 const MESSAGE_BYTES: u64 = postroad_spool::MESSAGE_BYTES + schedule::MESSAGE_BYTES;
 
 /// Most memory for one settled recipient of a message that has open ones, in bytes.
 const SETTLED_BYTES: u64 = postroad_spool::SETTLED_BYTES + schedule::SETTLED_BYTES;
+
+/// Whether there is anybody to leave room for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sharing {
+    /// One login, or the network alone: it gets everything.
+    Alone,
+    /// More than one may send.
+    #[default]
+    Many,
+}
+
+impl Sharing {
+    /// Where so many logins are known, and so many networks may send without.
+    #[must_use]
+    pub fn among(logins: usize, networks: usize) -> Self {
+        match logins + networks.min(1) {
+            0 | 1 => Self::Alone,
+            _ => Self::Many,
+        }
+    }
+
+    /// What has to stay free beside a tenant that holds so much, in the same unit.
+    #[must_use]
+    pub fn kept_free(self, held: u64) -> u64 {
+        match self {
+            Self::Alone => 0,
+            Self::Many => held.div_ceil(SHARE_PARTS),
+        }
+    }
+}
 
 /// What mail weighs. Weights add up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -76,6 +123,60 @@ impl SubAssign for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// So much as each of these tenants gets of 1,600 if they take turns, one unit at a time, for as long as they can.
+    fn take_turns(sharing: Sharing, tenants: usize) -> Vec<u64> {
+        let mut held = vec![0; tenants];
+        loop {
+            let before = held.clone();
+            for tenant in 0..tenants {
+                let used: u64 = held.iter().sum::<u64>() + 1;
+                if used + sharing.kept_free(held[tenant] + 1) <= 1600 {
+                    held[tenant] += 1;
+                }
+            }
+            if held == before {
+                return held;
+            }
+        }
+    }
+
+    #[test]
+    fn one_alone_gets_nearly_all_and_others_always_find_something() {
+        assert_eq!(take_turns(Sharing::Alone, 1), [1600]);
+        assert_eq!(take_turns(Sharing::Many, 1), [1500]);
+        assert_eq!(take_turns(Sharing::Many, 2), [774, 774]);
+        assert_eq!(take_turns(Sharing::Many, 3), [522, 522, 521]);
+        // Each comes when those before it have all that they can get.
+        let (mut used, mut shares) = (0, Vec::new());
+        for _ in 0..3 {
+            let mut held = 0;
+            while used + 1 + Sharing::Many.kept_free(held + 1) <= 1600 {
+                (used, held) = (used + 1, held + 1);
+            }
+            shares.push(held);
+        }
+        assert_eq!(shares, [1500, 93, 6]);
+    }
+
+    #[test]
+    fn shares_count_where_more_than_one_may_send() {
+        for (logins, networks, expected) in [
+            (0, 0, Sharing::Alone),
+            (1, 0, Sharing::Alone),
+            (0, 1, Sharing::Alone),
+            // Networks are one tenant.
+            (0, 3, Sharing::Alone),
+            (1, 1, Sharing::Many),
+            (2, 0, Sharing::Many),
+        ] {
+            assert_eq!(
+                Sharing::among(logins, networks),
+                expected,
+                "{logins} {networks}"
+            );
+        }
+    }
 
     /// What the documents promise.
     #[test]

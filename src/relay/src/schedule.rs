@@ -5,7 +5,8 @@
 //! *active* (a delivery worker holds its [`Ticket`]). Several pieces of a message may be active at once; no recipient is in two of them.
 //! The schedule never forgets a message by itself: only [`Schedule::finish`] removes one.
 //!
-//! To which destination a connection is opened next follows from turns, bounds, and what is known of each: [`places`], [`site`].
+//! To which destination a connection is opened next follows from turns, bounds, and what is known of each: [`places`], [`lines`],
+//! [`connections`], [`site`].
 //!
 //! # Changes of the routing table
 //! [`Schedule::set_table`] counts for what is filed from then on, [`Schedule::review`] goes over the rest bit by bit. A message of which a
@@ -16,8 +17,11 @@
 //! bounded by [`MESSAGE_BYTES`], [`SETTLED_BYTES`] and what names and destinations take ([`Schedule::shared_bytes`]); envelope and content
 //! stay on disk. How much there may be is [`crate::room`]'s to say.
 
+mod accounts;
+mod connections;
 mod file;
 mod lanes;
+mod lines;
 mod message;
 mod overdue;
 mod places;
@@ -33,6 +37,8 @@ use postroad_spool::{MessageId, Queued};
 
 use crate::names::{self, Name, Names};
 use crate::room::Weight;
+use crate::room::account::Account;
+use crate::room::tenants::Tenants;
 use crate::route::Table;
 use crate::slab::{Link, List, NONE, Slab};
 use crate::wheel::Wheel;
@@ -40,11 +46,11 @@ use crate::wheel::Wheel;
 use message::{Marks, Message, More, Piece, Run, State};
 use places::Places;
 
+pub use connections::{CONNECTIONS_MAX, Connections};
 pub use file::Wake;
 use file::each_once;
 pub use message::{MESSAGE_BYTES, SETTLED_BYTES};
 pub use overdue::{Limits as OverdueLimits, Swept};
-pub use places::{CONNECTIONS_MAX, Connections};
 pub use report::{Destination, Idle, Opening};
 pub use site::{SiteLimits, Standing, Verdict};
 pub use transit::{Handle, Outlook};
@@ -75,6 +81,8 @@ pub struct Entry {
     pub recipients: u32,
     /// Whether the sender has been told that the message is late.
     pub delay_notified: bool,
+    /// Whose mail it is: a login, or empty for the network ([`crate::room::account`]).
+    pub tenant: Arc<str>,
     /// Indexes of the recipients of the piece that have no final outcome yet, ascending.
     pub open: Box<[u32]>,
 }
@@ -122,6 +130,8 @@ pub struct Totals {
     pub held: u64,
     /// What they weigh in the bound on the queue, names and destinations apart.
     pub weight: Weight,
+    /// What reports on them may take of the disk beyond what they take, in bytes.
+    pub owed: u64,
 }
 
 /// All messages that are not finished.
@@ -150,6 +160,7 @@ pub struct Schedule {
     /// Where [`Self::take_overdue`] goes on.
     cursor: u32,
     totals: Totals,
+    tenants: Tenants,
     /// Destinations that got work since [`Self::stirred`]; one that got much may stand here often.
     stirred: Vec<u32>,
     /// How often the table was asked.
@@ -185,6 +196,7 @@ impl Schedule {
             deadlines_first: false,
             cursor: NONE,
             totals: Totals::default(),
+            tenants: Tenants::default(),
             stirred: Vec::new(),
             #[cfg(test)]
             lookups: std::cell::Cell::default(),
@@ -211,9 +223,9 @@ impl Schedule {
         totals.messages += 1;
         totals.bytes += u64::from(message.bytes);
         totals.deferred += u64::from(message.marks.deferred);
-        totals.weight += weight(&message);
         let deliver_by_ms = message.deliver_by_ms();
         let index = self.messages.insert(message);
+        self.charge(index);
         self.age.push(&mut self.messages, index);
         self.deadlines
             .extend(deliver_by_ms.map(|by_ms| (by_ms, index)));
@@ -259,7 +271,8 @@ impl Schedule {
         totals.bytes -= u64::from(message.bytes);
         totals.deferred -= u64::from(message.marks.deferred);
         totals.unreadable -= u64::from(message.marks.unreadable);
-        totals.weight -= weight(&message);
+        let load = message.load(self.nobody);
+        self.uncharge(message.credential, load);
         self.forget_names(&message);
     }
 
@@ -280,7 +293,8 @@ impl Schedule {
     #[must_use]
     pub fn shared_bytes_of(&self, queued: &Queued<'_>) -> u64 {
         let domains = queued.domains.iter().map(|run| &*run.domain);
-        let all = domains.chain([&*queued.sender_domain, &*queued.credential]);
+        let tenant = Account::read(&queued.credential).tenant;
+        let all = domains.chain([&*queued.sender_domain, tenant]);
         let new = all.filter(|name| self.names.find(name).is_none());
         new.map(|name| names::cost(name) + places::PLACE_BYTES)
             .sum()
@@ -326,6 +340,7 @@ impl Schedule {
             look_ms: queued.deliver_by_ms.unwrap_or(0),
             not_before_ms: queued.not_before_ms,
         };
+        let account = Account::read(&queued.credential);
         Message {
             id: queued.id,
             arrival_ms: queued.arrival_ms,
@@ -335,7 +350,7 @@ impl Schedule {
             bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
             recipients: queued.recipients,
             sender: self.names.get(&queued.sender_domain),
-            credential: self.names.get(&queued.credential),
+            credential: self.names.get(account.tenant),
             domain,
             priority: queued.priority,
             generation: self.generation,
@@ -343,6 +358,7 @@ impl Schedule {
                 deferred: queued.attempts > 0,
                 delay_notified: queued.delay_notified,
                 unreadable: false,
+                author: account.author,
             },
         }
     }
@@ -367,10 +383,6 @@ impl Schedule {
         let index = self.pieces.get(ticket.piece)?.message;
         (self.messages.get(index)?.id == ticket.id).then_some(index)
     }
-}
-
-fn weight(message: &Message) -> Weight {
-    Weight::of(message.recipients, u64::from(message.open()))
 }
 
 #[cfg(test)]

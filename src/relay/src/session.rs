@@ -299,7 +299,8 @@ impl Driver<'_> {
     fn check_sender(&mut self, sender: &Sender) -> Verdict {
         self.reservation = None;
         self.recipients = 0;
-        if let Err(refusal) = accept::check_room(&self.context) {
+        if let Err(refusal) = accept::check_room(&self.context, self.session.peer().user.as_deref())
+        {
             return Verdict::Refuse(refusal.reply());
         }
         let asks = sender.hold.is_some() || sender.parameters.priority > Priority::default();

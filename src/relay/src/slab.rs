@@ -1,8 +1,10 @@
 //! Values under small numbers, and lists of them without memory of their own. Pure.
 //!
 //! A million messages wait in lists that things leave from the middle: the links are in the values, 8 bytes each. A slab
-//! grows by chunks, so that it is never copied and never twice as large as what is in it.
+//! grows by chunks, so that it is never copied. It is filled from the front, and gives back chunks at its end that are empty, all but one:
+//! after a burst it shrinks as what is left of that goes.
 
+use std::collections::BTreeSet;
 use std::mem::size_of;
 use std::ops::{Index, IndexMut};
 
@@ -15,14 +17,23 @@ const CHUNK: usize = 1024;
 /// Values under numbers that are used again.
 #[derive(Debug)]
 pub struct Slab<T> {
-    chunks: Vec<Vec<Slot<T>>>,
-    free: u32,
+    chunks: Vec<Chunk<T>>,
+    /// Chunks that are not full.
+    open: BTreeSet<usize>,
     length: u32,
 }
 
 #[derive(Debug)]
+struct Chunk<T> {
+    slots: Vec<Slot<T>>,
+    /// The first free one.
+    free: u32,
+    used: usize,
+}
+
+#[derive(Debug)]
 enum Slot<T> {
-    /// With the next free one.
+    /// With the next free one of the chunk.
     Free(u32),
     Used(T),
 }
@@ -31,7 +42,7 @@ impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
             chunks: Vec::new(),
-            free: NONE,
+            open: BTreeSet::new(),
             length: 0,
         }
     }
@@ -44,47 +55,39 @@ impl<T> Slab<T> {
     /// Keeps a value.
     pub fn insert(&mut self, value: T) -> u32 {
         self.length += 1;
-        let index = self.free;
-        if let Some(slot) = self.slot_mut(index) {
-            let before = std::mem::replace(slot, Slot::Used(value));
-            if let Slot::Free(next) = before {
-                self.free = next;
-            }
-            return index;
+        let at = self.open.first().copied().unwrap_or(self.chunks.len());
+        if at == self.chunks.len() {
+            self.chunks.push(Chunk::new());
+            self.open.insert(at);
         }
-        let full = self.chunks.last().is_none_or(|last| last.len() == CHUNK);
-        if full {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        let chunk = &mut self.chunks[at];
+        let slot = chunk.insert(value);
+        if chunk.used == CHUNK {
+            self.open.remove(&at);
         }
-        let before = (self.chunks.len() - 1) * CHUNK;
-        let last = self.chunks.last_mut().map_or(0, |last| {
-            last.push(Slot::Used(value));
-            last.len() - 1
-        });
         // `room` bounds how much is kept far below this many.
-        u32::try_from(before + last).unwrap_or(NONE)
+        u32::try_from(at * CHUNK + slot).unwrap_or(NONE)
     }
 
     /// Gives a value up.
     pub fn remove(&mut self, index: u32) -> Option<T> {
-        let free = self.free;
-        let slot = self.slot_mut(index)?;
-        if let Slot::Free(_) = slot {
-            return None;
-        }
-        let before = std::mem::replace(slot, Slot::Free(free));
-        self.free = index;
+        let index = index as usize;
+        let at = index / CHUNK;
+        let chunk = self.chunks.get_mut(at)?;
+        let value = chunk.remove(index % CHUNK)?;
         self.length -= 1;
-        match before {
-            Slot::Used(value) => Some(value),
-            Slot::Free(_) => None,
+        if chunk.used + 1 == CHUNK {
+            self.open.insert(at);
         }
+        self.shrink();
+        Some(value)
     }
 
     /// What is there.
     pub fn get(&self, index: u32) -> Option<&T> {
         let index = index as usize;
-        match self.chunks.get(index / CHUNK)?.get(index % CHUNK)? {
+        let chunk = self.chunks.get(index / CHUNK)?;
+        match chunk.slots.get(index % CHUNK)? {
             Slot::Used(value) => Some(value),
             Slot::Free(_) => None,
         }
@@ -92,7 +95,9 @@ impl<T> Slab<T> {
 
     /// What is there.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        match self.slot_mut(index)? {
+        let index = index as usize;
+        let chunk = self.chunks.get_mut(index / CHUNK)?;
+        match chunk.slots.get_mut(index % CHUNK)? {
             Slot::Used(value) => Some(value),
             Slot::Free(_) => None,
         }
@@ -105,14 +110,55 @@ impl<T> Slab<T> {
 
     /// All numbers are below this.
     pub fn end(&self) -> u32 {
-        let last = self.chunks.last().map_or(0, Vec::len);
+        let last = self.chunks.last().map_or(0, |last| last.slots.len());
         let full = self.chunks.len().saturating_sub(1) * CHUNK;
         u32::try_from(full + last).unwrap_or(NONE)
     }
 
-    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
-        let index = index as usize;
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+    /// One that is empty stays, so that a value that comes and goes does not make and unmake it.
+    fn shrink(&mut self) {
+        while let [.., Chunk { used: 0, .. }, Chunk { used: 0, .. }] = self.chunks[..] {
+            self.chunks.pop();
+            self.open.remove(&self.chunks.len());
+        }
+    }
+}
+
+impl<T> Chunk<T> {
+    fn new() -> Self {
+        Self {
+            slots: Vec::with_capacity(CHUNK),
+            free: NONE,
+            used: 0,
+        }
+    }
+
+    /// Into one that is not full.
+    fn insert(&mut self, value: T) -> usize {
+        self.used += 1;
+        let index = self.free as usize;
+        let Some(slot) = self.slots.get_mut(index) else {
+            self.slots.push(Slot::Used(value));
+            return self.slots.len() - 1;
+        };
+        if let Slot::Free(next) = std::mem::replace(slot, Slot::Used(value)) {
+            self.free = next;
+        }
+        index
+    }
+
+    fn remove(&mut self, index: usize) -> Option<T> {
+        let slot = self.slots.get_mut(index)?;
+        if let Slot::Free(_) = slot {
+            return None;
+        }
+        let before = std::mem::replace(slot, Slot::Free(self.free));
+        self.free = u32::try_from(index).unwrap_or(NONE);
+        self.used -= 1;
+        match before {
+            Slot::Used(value) => Some(value),
+            Slot::Free(_) => None,
+        }
     }
 }
 

@@ -21,11 +21,7 @@ use crate::schedule::{Left, Taken, Ticket};
 const PAUSE_MS: u64 = 60_000;
 
 /// RFC 3463 §3.4: other or undefined mail system status.
-const STATUS: EnhancedStatus = EnhancedStatus {
-    class: 5,
-    subject: 3,
-    detail: 0,
-};
+const STATUS: EnhancedStatus = EnhancedStatus::new(5, 3, 0);
 
 /// Settles a piece that was taken and whose message could not be loaded.
 pub async fn settle(context: &Context, taken: Taken, error: LoadError) {

@@ -34,14 +34,16 @@
 //!   convert it is the driver's choice.
 //! - **BDAT** in one chunk takes the place of DATA where CHUNKING is offered: no round trip for 354, no dots. With
 //!   PIPELINING, content of up to 64 KiB goes out together with the envelope: the whole transaction in one
-//!   flight. That is for connections on which a transaction was answered reply for reply; the first one takes DATA. If everyone is refused, the content was sent for nothing; the server has to read and drop it
-//!   and to answer 5yz (RFC 3030 §2), and RSET goes before the next MAIL. Larger content waits for the answers to RCPT.
+//!   flight. That is for connections on which a transaction was answered reply for reply; the first one takes DATA. If
+//!   everyone is refused, the content was sent for nothing; the server has to read and drop it and to answer 5yz
+//!   (RFC 3030 §2), and RSET goes before the next MAIL. Larger content waits for the answers to RCPT.
 //! - **What the server cannot be asked for**: a message with REQUIRETLS fails with 5.7.30, one that is not ASCII
 //!   where it has to be with 5.6.7, one with DELIVERBY that is to be returned with 5.3.3, and nothing of it is sent.
+//!   Mail from the null reverse-path goes without REQUIRETLS instead (RFC 8689 §5).
 //!   The other parameters are left out, and [`TransactionOutcome::dropped`] says so: DSN and DELIVERBY then make
 //!   a "relayed" report due (RFC 3461 §5.2.2, RFC 2852 §4).
 //! - **LIMITS** (RFC 9422): recipients beyond a limit are deferred with 452 4.5.3 without being sent; behind the last
-//!   message that is allowed the connection closes.
+//!   message that is allowed, and once as many domains have been named as may be in a session, the connection closes.
 //! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer
 //!   to the content it defers this message. Either way the connection is over (RFC 5321 §3.8).
 //! - **A connection that ends** before the final dot is [`End::Held`] too, unless everyone has a verdict: the message was
@@ -77,6 +79,7 @@ use exchange::{Exchange, Trust};
 pub use outcome::{
     ConnectFailure, Connection, End, FailureKind, RecipientOutcome, Stage, TransactionOutcome,
 };
+use peer::Domains;
 pub use peer::Peer;
 
 /// One message to any number of recipients.
@@ -151,6 +154,7 @@ pub struct Client {
     certificate: Certificate,
     /// Transactions that have been begun.
     transactions: u32,
+    named: Domains,
     /// Whether the server may still hold a transaction that was not finished.
     needs_reset: bool,
     trust: Trust,
@@ -206,6 +210,7 @@ impl Client {
             peer: Peer::default(),
             certificate,
             transactions: 0,
+            named: Domains::default(),
             needs_reset: false,
             trust: Trust::Unknown,
         }
@@ -277,6 +282,26 @@ impl Client {
         }
     }
 
+    /// The output could not be written: it is dropped. The driver reads and steps while it gets something, then calls
+    /// [`Client::closed`] or [`Client::timed_out`]. A refusal counts; nothing else can be meant for content that did not get through.
+    pub fn write_failed(&mut self) {
+        self.output.clear();
+        if let State::Exchange(exchange) = &mut self.state {
+            exchange.cut_short();
+        }
+    }
+
+    /// The connection has ended. Gives what that means for what was under way: [`ClientStep::Failed`],
+    /// [`ClientStep::Finished`], or [`ClientStep::Closed`].
+    pub fn closed(&mut self) -> ClientStep {
+        self.ended(FailureKind::Disconnected)
+    }
+
+    /// The driver has given up waiting and closed the connection. Gives the same as [`Client::closed`].
+    pub fn timed_out(&mut self) -> ClientStep {
+        self.ended(FailureKind::TimedOut)
+    }
+
     fn advance(&mut self, input: &mut BytesMut) -> Turn {
         match &self.state {
             State::Greeting if self.login_is_exposed() => {
@@ -327,26 +352,6 @@ impl Client {
             }
             _ => self.fail(self.stage(), FailureKind::Protocol, None),
         }
-    }
-
-    /// The output could not be written: it is dropped. The driver reads and steps while it gets something, then calls
-    /// [`Client::closed`] or [`Client::timed_out`]. A refusal counts; nothing else can be meant for content that did not get through.
-    pub fn write_failed(&mut self) {
-        self.output.clear();
-        if let State::Exchange(exchange) = &mut self.state {
-            exchange.cut_short();
-        }
-    }
-
-    /// The connection has ended. Gives what that means for what was under way: [`ClientStep::Failed`],
-    /// [`ClientStep::Finished`], or [`ClientStep::Closed`].
-    pub fn closed(&mut self) -> ClientStep {
-        self.ended(FailureKind::Disconnected)
-    }
-
-    /// The driver has given up waiting and closed the connection. Gives the same as [`Client::closed`].
-    pub fn timed_out(&mut self) -> ClientStep {
-        self.ended(FailureKind::TimedOut)
     }
 
     fn ended(&mut self, kind: FailureKind) -> ClientStep {

@@ -21,6 +21,8 @@ const FOREIGN_VERBS: [&str; 10] = [
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PRI", "PUT", "TRACE",
 ];
 
+const BDAT: &[u8] = b"BDAT";
+
 /// Commands of RFC 5321 and its extensions that this server knows of and does not offer.
 const NOT_OFFERED: [&str; 7] = ["ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN", "XCLIENT"];
 
@@ -142,6 +144,12 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
         verb if FOREIGN_VERBS.contains(&verb) => Err(Error::Foreign),
         _ => Err(Error::Unknown),
     }
+}
+
+/// Whether octets of content may follow a line, whatever else it says.
+pub(crate) fn announces_chunk(line: &[u8]) -> bool {
+    let verb = line.get(..BDAT.len());
+    verb.is_some_and(|verb| verb.eq_ignore_ascii_case(BDAT))
 }
 
 fn bare<'a>(rest: &str, usage: &'static str, command: Command<'a>) -> Result<Command<'a>, Error> {

@@ -17,10 +17,10 @@ const CRLF: &[u8] = b"\r\n";
 pub enum Line {
     /// A line without its CRLF; holds neither CR nor LF.
     Complete(Bytes),
-    /// A bare CR or LF; the rest is skipped through the next CRLF.
-    BareNewline,
-    /// More octets than allowed; the rest is skipped through the next CRLF.
-    TooLong,
+    /// A bare CR or LF, the last of these octets; the rest is skipped through the next CRLF.
+    BareNewline(Bytes),
+    /// More octets than allowed, which are these; the rest is skipped through the next CRLF.
+    TooLong(Bytes),
 }
 
 /// Takes lines from the front of a buffer.
@@ -46,10 +46,7 @@ impl LineReader {
         let window = input.len().min(max - 1);
         match memchr2(b'\r', b'\n', &input[self.scanned..window]) {
             Some(offset) => self.newline(input, self.scanned + offset),
-            None if window == max - 1 => {
-                self.bad(input, window);
-                Some(Line::TooLong)
-            }
+            None if window == max - 1 => Some(Line::TooLong(self.bad(input, window))),
             None => {
                 self.scanned = window;
                 None
@@ -81,14 +78,13 @@ impl LineReader {
                 Some(_) => {}
             }
         }
-        self.bad(input, at + 1);
-        Some(Line::BareNewline)
+        Some(Line::BareNewline(self.bad(input, at + 1)))
     }
 
-    fn bad(&mut self, input: &mut BytesMut, through: usize) {
-        input.advance(through);
+    fn bad(&mut self, input: &mut BytesMut, through: usize) -> Bytes {
         self.scanned = 0;
         self.skipping = Some(Skip { after_cr: false });
+        input.split_to(through).freeze()
     }
 
     /// Drops the rest of a bad line; `None` if more of it has to come.
@@ -137,6 +133,14 @@ mod tests {
         Line::Complete(Bytes::from_static(text.as_bytes()))
     }
 
+    fn bare(text: &'static str) -> Line {
+        Line::BareNewline(Bytes::from_static(text.as_bytes()))
+    }
+
+    fn too_long(text: &'static str) -> Line {
+        Line::TooLong(Bytes::from_static(text.as_bytes()))
+    }
+
     #[test]
     fn lines_come_out_the_same_however_they_are_split() {
         let cases: &[(&[u8], Vec<Line>)] = &[
@@ -145,28 +149,28 @@ mod tests {
                 vec![complete("a"), complete(""), complete("bc")],
             ),
             (b"123456\r\n", vec![complete("123456")]),
-            (b"1234567\r\nok\r\n", vec![Line::TooLong, complete("ok")]),
+            (
+                b"1234567\r\nok\r\n",
+                vec![too_long("1234567"), complete("ok")],
+            ),
             (
                 b"12345678901234567890\r\nok\r\n",
-                vec![Line::TooLong, complete("ok")],
+                vec![too_long("1234567"), complete("ok")],
             ),
             (
                 b"123456789\nno\r\nok\r\n",
-                vec![Line::TooLong, complete("ok")],
+                vec![too_long("1234567"), complete("ok")],
             ),
             (
                 b"1234567\nno\r\nok\r\n",
-                vec![Line::TooLong, complete("ok")],
+                vec![too_long("1234567"), complete("ok")],
             ),
-            (b"a\nb\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
-            (b"a\rb\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
-            (b"a\r\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
-            (b"a\n\r\nok\r\n", vec![Line::BareNewline, complete("ok")]),
-            (
-                b"a\nb\nc\rd\r\r\nok\r\n",
-                vec![Line::BareNewline, complete("ok")],
-            ),
-            (b"\n", vec![Line::BareNewline]),
+            (b"a\nb\r\nok\r\n", vec![bare("a\n"), complete("ok")]),
+            (b"a\rb\r\nok\r\n", vec![bare("a\r"), complete("ok")]),
+            (b"a\r\r\nok\r\n", vec![bare("a\r"), complete("ok")]),
+            (b"a\n\r\nok\r\n", vec![bare("a\n"), complete("ok")]),
+            (b"a\nb\nc\rd\r\r\nok\r\n", vec![bare("a\n"), complete("ok")]),
+            (b"\n", vec![bare("\n")]),
             (b"ab\r", vec![]),
         ];
         for (bytes, expected) in cases {

@@ -170,17 +170,37 @@ impl Reply {
 /// One line for logs and bounces: `550 5.7.1 text`, at most [`DISPLAY_MAX`] octets.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.code.to_string();
+        let mut out = Bounded {
+            out: f,
+            left: DISPLAY_MAX,
+        };
+        write!(out, "{}", self.code)?;
         if let Some(status) = self.status {
-            write!(text, " {status}")?;
+            write!(out, " {status}")?;
         }
         for line in self.lines.iter().filter(|line| !line.is_empty()) {
-            if text.len() > DISPLAY_MAX {
-                break;
-            }
-            write!(text, " {line}")?;
+            out.write_str(" ")?;
+            out.write_str(line)?;
         }
-        f.write_str(cut(&text, DISPLAY_MAX))
+        Ok(())
+    }
+}
+
+/// Writes so many octets and passes over the rest. A reply is shown for each recipient: nothing is put together first.
+struct Bounded<'a, 'b> {
+    out: &'a mut fmt::Formatter<'b>,
+    left: usize,
+}
+
+impl fmt::Write for Bounded<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let piece = cut(text, self.left);
+        // Behind a character that was cut off nothing follows.
+        self.left = match piece.len() == text.len() {
+            true => self.left - piece.len(),
+            false => 0,
+        };
+        self.out.write_str(piece)
     }
 }
 

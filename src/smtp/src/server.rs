@@ -28,7 +28,7 @@
 //!   final dot may be pipelined (RFC 2920 §3.1).
 //! - **AUTH** needs EHLO and TLS. Refused before TLS, its arguments are not looked at.
 //! - **BDAT** (RFC 3030) that is refused is answered behind its octets, which are read and dropped: none of them
-//!   is taken for a command. Where that cannot be, the connection is closed: a size that cannot be read, or more
+//!   is taken for a command. Where that cannot be, the connection is closed: a line that cannot be read, or a size of more
 //!   than 1 GiB. A chunk that is refused ends the transaction. DATA and BDAT do not mix. Content that
 //!   was not declared BINARYMIME is made canonical as behind DATA; such that was is kept as it is.
 //! - **MT-PRIORITY** and **FUTURERELEASE** are asked for by anyone and granted by the driver: the request that

@@ -2,6 +2,8 @@
 //!
 //! Fragmentation comes on top; no program can bound it, so that whoever adds these up leaves room.
 
+use crate::number::wide;
+
 /// Most entries in a node of the standard library's B-tree.
 const NODE_ENTRIES_MAX: usize = 11;
 
@@ -17,11 +19,11 @@ const ROUNDING_PARTS: usize = 4;
 /// Most memory for one entry (key and value together) of a large `BTreeMap` or `BTreeSet`, in bytes.
 #[must_use]
 pub const fn tree_bytes(entry: usize) -> u64 {
-    allocated(NODE_ENTRIES_MAX * entry + NODE_BYTES).div_ceil(NODE_ENTRIES_MIN as u64)
+    allocated(NODE_ENTRIES_MAX * entry + NODE_BYTES).div_ceil(wide(NODE_ENTRIES_MIN))
 }
 
 /// Most memory for a value of so many bytes in a box of its own, in bytes.
 #[must_use]
 pub const fn allocated(bytes: usize) -> u64 {
-    (bytes + bytes / ROUNDING_PARTS) as u64
+    wide(bytes + bytes / ROUNDING_PARTS)
 }

@@ -4,7 +4,7 @@
 //! flushed, and one that is missing, damaged, or of something else than the segment as it is now (sequence, mark, length) is
 //! ignored, the segment read, and the hint written anew. What it says is never taken for the content of a message either:
 //! that has a checksum of its own, which every read checks. So what a hint costs is that damage to a message shows when it is
-//! read and not at the start; `offline::check` reads everything.
+//! read and not at the start; [`crate::offline`] reads everything.
 //!
 //! A segment of which a part is damaged has no hint: each start tells of it.
 
@@ -15,6 +15,7 @@ use crate::format::{
     END_MARK, GROUP_HEADER, HintOf, Mark, SEGMENT_HEADER, encode_hint, parse_hint, seal_hint,
 };
 use crate::index::Place;
+use crate::number::wide;
 use crate::record::Record;
 use crate::scan::Found;
 use crate::sys::FileSystem;
@@ -53,7 +54,7 @@ enum State {
 }
 
 /// What lies between two records of different groups.
-const BETWEEN: u64 = (END_MARK + GROUP_HEADER) as u64;
+const BETWEEN: u64 = wide(END_MARK + GROUP_HEADER);
 
 impl Hint {
     pub(crate) fn new(sequence: u64, mark: Mark) -> Self {
@@ -61,7 +62,7 @@ impl Hint {
             sequence,
             mark,
             entries: Vec::new(),
-            end: (SEGMENT_HEADER - END_MARK) as u64,
+            end: wide(SEGMENT_HEADER - END_MARK),
             state: State::Complete,
         }
     }
@@ -82,7 +83,7 @@ impl Hint {
     /// A group was found; it ends here, with its mark.
     pub(crate) fn group(&mut self, found: &[Found<'_>], end: u64) {
         for one in found {
-            self.add(one, end.saturating_sub(END_MARK as u64));
+            self.add(one, end.saturating_sub(wide(END_MARK)));
         }
     }
 
@@ -94,7 +95,7 @@ impl Hint {
 
     /// Writes it, for a segment that ends here; returns its length. A failure is nobody's concern: the next start is slower.
     pub(crate) fn write(mut self, fs: &dyn FileSystem, directory: &Path, end: u64) -> u64 {
-        let complete = self.state == State::Complete && self.end + END_MARK as u64 == end;
+        let complete = self.state == State::Complete && self.end + wide(END_MARK) == end;
         if !complete {
             return 0;
         }
@@ -106,7 +107,7 @@ impl Hint {
         };
         seal_hint(of, &mut self.entries);
         match write(fs, &path(directory, sequence), &self.entries) {
-            Ok(()) => self.entries.len() as u64,
+            Ok(()) => wide(self.entries.len()),
             Err(error) => {
                 tracing::debug!(%error, sequence, "no hint of a segment");
                 remove(fs, directory, sequence);
@@ -121,7 +122,7 @@ impl Hint {
             return;
         }
         encode_hint(found, &mut self.entries);
-        if self.entries.len() as u64 > BYTES_MIN.max(end / SEGMENT_PARTS) {
+        if wide(self.entries.len()) > BYTES_MIN.max(end / SEGMENT_PARTS) {
             self.give_up();
         }
     }
@@ -135,7 +136,7 @@ pub(crate) fn read(fs: &dyn FileSystem, directory: &Path, sequence: u64) -> Opti
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         let mut done = 0;
         while done < bytes.len() {
-            match file.read_at(&mut bytes[done..], done as u64)? {
+            match file.read_at(&mut bytes[done..], wide(done))? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => done += read,
             }

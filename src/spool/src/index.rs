@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::MessageId;
 use crate::format::{ATTEMPT_BYTES, END_MARK, GROUP_HEADER, RECORD_HEADER, RESULT_BYTES};
+use crate::number::wide;
 use crate::record::{Attempt, RecipientResult};
 use crate::runs::Runs;
 
@@ -18,7 +19,7 @@ pub const MESSAGE_BYTES: u64 = Runs::<Known>::entry_bytes_max();
 pub const SETTLED_BYTES: u64 = Runs::<Box<[u32]>>::entry_bytes_max() + 8;
 
 /// What a group takes on disk beside its records.
-const GROUP_BYTES: u64 = (GROUP_HEADER + END_MARK) as u64;
+const GROUP_BYTES: u64 = wide(GROUP_HEADER + END_MARK);
 
 /// Where a message's record lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -181,7 +182,7 @@ impl Index {
 
     /// What would be left if all were written anew, each message in a group of its own.
     pub(crate) fn compact_bytes(&self) -> u64 {
-        let groups = self.messages.len() as u64 * GROUP_BYTES;
+        let groups = wide(self.messages.len()) * GROUP_BYTES;
         self.live_bytes + groups + self.progress_bytes
     }
 
@@ -225,7 +226,7 @@ impl Index {
     fn progress_bytes_of(&self, id: MessageId) -> u64 {
         let attempt = self.progress(id).map(|progress| progress.settled.len());
         let record = |settled| RECORD_HEADER + ATTEMPT_BYTES + settled * RESULT_BYTES;
-        attempt.map_or(0, record) as u64
+        wide(attempt.map_or(0, record))
     }
 }
 

@@ -23,15 +23,16 @@
 //!
 //! In an orderly end the header of one more segment, which stays empty, tells how far the last one is durable.
 //!
-//! Times are milliseconds since the epoch and come from the caller; nothing here reads a clock.
+//! Times are milliseconds since the epoch and come from the caller; nothing here asks for the time of day.
 
-mod answers;
+mod answer;
 pub mod cost;
 mod disk;
 mod format;
 mod hint;
 mod id;
 mod index;
+mod number;
 pub mod offline;
 mod read;
 mod record;
@@ -40,6 +41,7 @@ pub mod runs;
 mod scan;
 mod shared;
 mod sys;
+mod waiting;
 mod writer;
 
 #[cfg(any(test, feature = "simulation"))]
@@ -52,7 +54,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use answers::Answers;
 pub use disk::{RESERVE_SEGMENTS, SEGMENT_BYTES};
 pub use format::Damage;
 pub use id::{IdError, IdGenerator, MessageId};
@@ -272,16 +273,9 @@ impl Spool {
         Ok((Self { shared }, report, writer))
     }
 
-    /// From now on the writer hands over the answers that a batch of several groups owes, instead of giving them itself while the next
-    /// batch waits. `give` is called on the writer's thread and must neither block nor panic; dropping what it gets gives them too. An answer
-    /// that is alone the writer gives. Answers of two batches may so come in another order than the batches. The first call counts.
-    pub fn answer_through(&self, give: impl Fn(Answers) + Send + Sync + 'static) {
-        self.shared.giver.set(Box::new(give));
-    }
-
-    /// Queues records as one atomic group. `done` is called exactly once, from the writer's thread or as
-    /// [`Self::answer_through`] says, after the group is on stable storage or has failed, or when the [`Writer`] is dropped; it must neither
-    /// block nor panic.
+    /// Queues records as one atomic group. `done` is called exactly once, from the writer's thread, after the group is
+    /// on stable storage or has failed, or when the [`Writer`] is dropped; it must neither block nor panic. What only ends messages may
+    /// wait two milliseconds for mail, to share its flush: see [`Self::hurry`].
     ///
     /// # Errors
     /// [`SubmitError`]: `done` is not called.
@@ -291,6 +285,11 @@ impl Spool {
         done: impl FnOnce(Result<(), CommitError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
         self.shared.submit(records, Box::new(done))
+    }
+
+    /// Stores what waits now without waiting for mail: for whoever can do nothing more before it is stored.
+    pub fn hurry(&self) {
+        self.shared.hurry();
     }
 
     /// Reads a message back. Blocks on the disk.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::format::SEGMENT_HEADER;
 use crate::index::Index;
+use crate::number::wide;
 use crate::read::{read_envelope, read_message};
 use crate::record::{Message, Queue};
 use crate::recover::{Settled, Unread, copy, gone, segment_path, sequences, settle};
@@ -196,7 +197,7 @@ impl Volume {
             bytes: unread.file.size()?,
             ..Segment::default()
         };
-        let header = SEGMENT_HEADER as u64;
+        let header = wide(SEGMENT_HEADER);
         let promised = match unread.settled {
             Settled::To(end) => Some(end),
             Settled::No | Settled::Long => None,
@@ -224,7 +225,7 @@ impl Volume {
         let mark = unread.header.map(|header| header.mark);
         let mut scanner = Scanner::new(unread.file.as_ref(), unread.sequence, mark)?;
         scanner.limit(limit);
-        let mut intact = SEGMENT_HEADER as u64;
+        let mut intact = wide(SEGMENT_HEADER);
         while let Some(piece) = scanner.next()? {
             match piece {
                 Piece::Group(found) => {

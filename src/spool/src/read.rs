@@ -8,6 +8,7 @@ use crate::format::{
     parse_message,
 };
 use crate::index::Place;
+use crate::number::wide;
 use crate::record::Message;
 use crate::sys::File;
 
@@ -16,7 +17,7 @@ const LENGTH: usize = 4;
 
 /// Reads and checks the record of a message.
 pub(crate) fn read_message(file: &dyn File, place: Place) -> Result<Message, ReadError> {
-    let buffer = read(file, place.offset, wide(place.length))?;
+    let buffer = read(file, place.offset, in_memory(place.length))?;
     let header = RecordHeader::parse(&buffer).filter(|header| header.kind == Kind::Message);
     let header = header.ok_or(ReadError::Damaged(Damage("record header")))?;
     let mut crc = crc32fast::Hasher::new();
@@ -44,10 +45,10 @@ pub(crate) fn read_envelope(file: &dyn File, place: Place) -> Result<Message, Re
         });
     }
     let end = envelope_end(&begin[RECORD_HEADER..], Version::Two).map_err(ReadError::Damaged)?;
-    if RECORD_HEADER + end > wide(place.length) {
+    if RECORD_HEADER + end > in_memory(place.length) {
         return Err(ReadError::Damaged(Damage("envelope too long")));
     }
-    let part = read(file, place.offset + RECORD_HEADER as u64, end)?;
+    let part = read(file, place.offset + wide(RECORD_HEADER), end)?;
     parse_envelope_alone(&part).map_err(ReadError::Damaged)
 }
 
@@ -59,14 +60,14 @@ fn read(file: &dyn File, offset: u64, length: usize) -> Result<Vec<u8>, ReadErro
             0 => return Err(ReadError::Damaged(Damage("message cut off"))),
             read => {
                 rest = &mut rest[read..];
-                at += read as u64;
+                at += wide(read);
             }
         }
     }
     Ok(buffer)
 }
 
-fn wide(length: u32) -> usize {
-    // Records are written whole from memory.
+/// Records are written whole from memory.
+fn in_memory(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

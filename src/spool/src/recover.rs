@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::format::{Durable, Mark, SEGMENT_HEADER, SegmentHeader};
 use crate::index::Index;
+use crate::number::wide;
 use crate::sys::{File, FileSystem};
 use crate::{Error, Recovery, hint};
 
@@ -176,8 +177,4 @@ fn sequence_of(name: &str) -> Option<u64> {
         .strip_suffix(".seg")
         .filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::mem::size_of;
 
 use crate::MessageId;
+use crate::number::wide;
 
 /// Entries in a run: few enough that moving half of them is nothing, many enough that the run itself is nothing.
 const RUN: usize = 128;
@@ -43,7 +44,7 @@ impl<V> Runs<V> {
     pub const fn entry_bytes_max() -> u64 {
         let entry = size_of::<(MessageId, V)>();
         let run = 2 * size_of::<Run<V>>();
-        (2 * entry + run.div_ceil(RUN / 2)) as u64
+        wide(2 * entry + run.div_ceil(RUN / 2))
     }
 
     /// How many entries.

@@ -11,6 +11,7 @@ use crate::format::{
     RecordHeader, SEGMENT_HEADER, envelope_end, parse_attempt, parse_done, parse_queued,
 };
 use crate::index::Place;
+use crate::number::wide;
 use crate::record::{Attempt, Queued};
 use crate::{MessageId, sys};
 
@@ -70,9 +71,7 @@ impl<'a> Scanner<'a> {
         mark: Option<Mark>,
     ) -> io::Result<Self> {
         let length = file.size()?;
-        let position = u64::try_from(SEGMENT_HEADER)
-            .unwrap_or(u64::MAX)
-            .min(length);
+        let position = wide(SEGMENT_HEADER).min(length);
         let mut scanner = Self {
             file,
             segment,
@@ -323,8 +322,4 @@ impl<'a> Scanner<'a> {
         }
         Ok(true)
     }
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

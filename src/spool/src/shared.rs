@@ -2,7 +2,7 @@
 //!
 //! Lock order: `waiting`, then `state`, then `health`; none is held while the disk is written.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{
@@ -10,7 +10,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use crate::answers::{Answer, Answers, Done, Giver};
+use crate::answer::{Answer, Done};
 use crate::disk::Room;
 use crate::format::{ENVELOPE_MAX, GROUP_MAX, envelope_bytes, record_bytes};
 use crate::index::{Index, Place};
@@ -18,35 +18,11 @@ use crate::read::{read_envelope, read_message};
 use crate::record::{Message, Record};
 use crate::recover::{Recovered, Segment, copy};
 use crate::sys::{File, FileSystem};
-use crate::{
-    CommitError, Config, Failure, Health, MessageId, Mode, ReadError, Recovery, SubmitError,
-    WAITING_BYTES_MAX, WAITING_GROUPS_MAX,
-};
+use crate::waiting::{Group, Waiting};
+use crate::{Config, Failure, Health, MessageId, Mode, ReadError, Recovery, SubmitError};
 
 /// What every record costs beside its content.
 const RECORD_OVERHEAD: u64 = 256;
-
-/// Records that are to be stored together.
-pub(crate) struct Group {
-    pub(crate) records: Vec<Record>,
-    pub(crate) bytes: u64,
-    pub(crate) done: Answer,
-}
-
-impl fmt::Debug for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group")
-            .field("bytes", &self.bytes)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    pub(crate) groups: VecDeque<Group>,
-    pub(crate) bytes: u64,
-    pub(crate) closed: bool,
-}
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -97,8 +73,8 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     pub(crate) mode: Mode,
     waiting: Mutex<Waiting>,
-    wake: Condvar,
-    pub(crate) giver: Giver,
+    /// The writer has something to do.
+    work: Condvar,
     state: RwLock<State>,
     counts: Mutex<Counts>,
     /// Held for as long as anything of the spool lives.
@@ -126,8 +102,7 @@ impl Shared {
             room,
             mode: config.mode,
             waiting: Mutex::default(),
-            wake: Condvar::new(),
-            giver: Giver::default(),
+            work: Condvar::new(),
             state: RwLock::new(State { index, segments }),
             counts: Mutex::new(Counts {
                 corrupt: report.corrupt,
@@ -142,66 +117,56 @@ impl Shared {
         if !fits(&records) {
             return Err(SubmitError::TooLarge);
         }
-        let bytes = records.iter().map(size).sum();
-        let mut waiting = self.waiting();
-        if waiting.closed {
-            return Err(SubmitError::Closed);
-        }
-        // A group that is alone is admitted whatever its size, or it could never be written.
-        let full = waiting.bytes.saturating_add(bytes) > WAITING_BYTES_MAX
-            || waiting.groups.len() >= WAITING_GROUPS_MAX;
-        if full && !waiting.groups.is_empty() {
-            return Err(SubmitError::Full);
-        }
-        waiting.bytes += bytes;
-        waiting.groups.push_back(Group {
+        let group = Group {
+            bytes: records.iter().map(size).sum(),
             records,
-            bytes,
             done: Answer::new(done),
-        });
-        drop(waiting);
-        self.wake.notify_one();
+        };
+        let mut waiting = self.waiting();
+        waiting.push(group)?;
+        self.wake(waiting);
         Ok(())
     }
 
-    /// Tells those who wait for a batch what became of it.
-    pub(crate) fn answer(&self, groups: Vec<Group>, result: Result<(), CommitError>) {
-        self.giver.give(Answers::new(groups, result));
+    pub(crate) fn hurry(&self) {
+        let mut waiting = self.waiting();
+        waiting.hurry();
+        self.wake(waiting);
     }
 
     pub(crate) fn close(&self) {
-        self.waiting().closed = true;
-        self.wake.notify_all();
+        let mut waiting = self.waiting();
+        waiting.close();
+        self.wake(waiting);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.waiting().closed
+        self.waiting().is_closed()
     }
 
     /// Takes what waits, up to a batch; at least one group if there is any.
     pub(crate) fn take(&self, bytes_max: u64) -> Vec<Group> {
-        let mut waiting = self.waiting();
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while let Some(group) = waiting.groups.front() {
-            if !batch.is_empty() && bytes + group.bytes > bytes_max {
-                break;
-            }
-            bytes += group.bytes;
-            batch.extend(waiting.groups.pop_front());
-        }
-        waiting.bytes = waiting.bytes.saturating_sub(bytes);
-        batch
+        self.waiting().take(bytes_max)
     }
 
-    /// Sleeps until something waits, for `patience` at most; `false` once closed and empty.
-    pub(crate) fn wait(&self, patience: Duration) -> bool {
+    /// Sleeps until there is work, for as long as [`Waiting::sleep`] says at most; `false` once closed and empty.
+    pub(crate) fn wait(&self, idle: Duration, linger: Duration) -> bool {
         let mut waiting = self.waiting();
-        if waiting.groups.is_empty() && !waiting.closed {
-            let woken = self.wake.wait_timeout(waiting, patience);
+        if let Some(patience) = waiting.sleep(idle, linger) {
+            let woken = self.work.wait_timeout(waiting, patience);
             waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+            waiting.woken();
         }
-        !(waiting.groups.is_empty() && waiting.closed)
+        !(waiting.is_empty() && waiting.is_closed())
+    }
+
+    /// Wakes the writer if that sleeps and should not.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let wakes = waiting.wake();
+        drop(waiting);
+        if wakes {
+            self.work.notify_one();
+        }
     }
 
     pub(crate) fn read(&self, id: MessageId) -> Result<Message, ReadError> {
@@ -247,7 +212,7 @@ impl Shared {
     }
 
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        let waiting = self.waiting().bytes;
+        let waiting = self.waiting().bytes();
         self.room.admits(waiting.saturating_add(bytes))
     }
 

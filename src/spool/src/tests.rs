@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::*;
 use crate::sim::SimDisk;
 
-mod answers;
 mod bounds;
 mod damage;
 mod faults;
@@ -24,6 +23,7 @@ mod relaxed;
 mod space;
 mod spares;
 mod upgrade;
+mod waiting;
 
 type Told = Arc<Mutex<Option<Result<(), CommitError>>>>;
 

@@ -1,18 +1,20 @@
 //! The one writer: takes all that waits, writes it in one go, flushes once, answers everyone.
 //!
-//! It never waits on purpose: while one flush runs, the next batch gathers by itself. [`Writer::step`] does one batch
-//! without blocking for more, so that a simulation can drive it without threads.
+//! While one flush runs, the next batch gathers by itself; only the ends of messages wait on purpose, for mail ([`crate::waiting`]).
+//! [`Writer::step`] does one batch without waiting for more, so that a simulation can drive it without threads.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::format::{Durable, END_MARK, Encoded, GROUP_HEADER, SEGMENT_HEADER, record_bytes};
+use crate::format::{Durable, END_MARK, Encoded, GROUP_HEADER, record_bytes};
 use crate::index::Place;
+use crate::number::wide;
 use crate::record::Record;
-use crate::shared::{Group, Shared};
+use crate::shared::Shared;
 use crate::sys::is_full;
-use crate::{CommitError, Failure};
+use crate::waiting::{Group, LINGER};
+use crate::{CommitError, Failure, Mode};
 
 mod compact;
 mod flush;
@@ -20,11 +22,12 @@ mod full;
 mod reclaim;
 mod segment;
 mod spares;
+mod turnover;
 mod window;
 
 use compact::Compaction;
 use full::Reserve;
-use segment::{Active, AppendError, Blank, append, begin, leave_hint};
+use segment::{Active, AppendError, append};
 use spares::Spares;
 use window::Window;
 
@@ -53,6 +56,10 @@ pub struct Writer {
     removal_unsynced: bool,
     window: Window,
     compaction: Compaction,
+    /// For how long ends wait for mail.
+    pub(crate) linger: Duration,
+    /// When a message was stored last that had been received.
+    last_mail: Option<Instant>,
 }
 
 impl Writer {
@@ -63,6 +70,11 @@ impl Writer {
             .last_key_value()
             .map(|(sequence, _)| *sequence);
         let spares = Spares::found(&shared);
+        let linger = match shared.mode {
+            Mode::Durable => LINGER,
+            // Nothing waits for a flush there.
+            Mode::Relaxed { .. } => Duration::ZERO,
+        };
         let mut writer = Self {
             shared,
             active: None,
@@ -74,6 +86,8 @@ impl Writer {
             removal_unsynced: false,
             window: Window::default(),
             compaction: Compaction::Idle,
+            linger,
+            last_mail: None,
         };
         writer.tick();
         writer
@@ -83,41 +97,45 @@ impl Writer {
     pub fn run(mut self) {
         self.reclaim();
         let mut measured = Instant::now();
-        loop {
+        let mut idle = Duration::ZERO;
+        while self.shared.wait(idle, self.linger_left()) {
             // What else fills the volume, or makes it larger, says nothing.
             if measured.elapsed() >= MEASURE_INTERVAL {
                 self.tick();
                 measured = Instant::now();
             }
-            let worked = self.step();
-            let due = self.flush_if_due();
-            if worked {
-                continue;
-            }
-            let failing = self.shared.counts().write_failure.is_some();
-            let patience = if failing {
-                PROBE_INTERVAL
-            } else {
-                MEASURE_INTERVAL
-            };
-            if !self
-                .shared
-                .wait(due.map_or(patience, |due| due.min(patience)))
-            {
-                break;
-            }
-            if failing {
+            if !idle.is_zero() && self.is_failing() {
                 self.probe();
             }
+            let worked = self.step();
+            let due = self.flush_if_due();
+            idle = match worked {
+                true => Duration::ZERO,
+                false => due.map_or(self.patience(), |due| due.min(self.patience())),
+            };
         }
         self.finish();
+    }
+
+    /// How long nothing has to be done if nothing waits.
+    fn patience(&self) -> Duration {
+        match self.is_failing() {
+            true => PROBE_INTERVAL,
+            false => MEASURE_INTERVAL,
+        }
+    }
+
+    /// For how long ends wait for mail, from now on.
+    fn linger_left(&self) -> Duration {
+        let since = self.last_mail.map(|at| at.elapsed());
+        since.map_or(Duration::ZERO, |since| self.linger.saturating_sub(since))
     }
 
     /// What [`Self::run`] does once a second, for those who call [`Self::step`] themselves: measures the disk, and tries one that
     /// has failed.
     pub fn tend(&mut self) {
         self.tick();
-        if self.shared.counts().write_failure.is_some() {
+        if self.is_failing() {
             self.probe();
         }
     }
@@ -141,12 +159,14 @@ impl Writer {
         let (mut groups, moved) = slice.map_or((Vec::new(), None), |slice| {
             (slice.groups, Some(slice.compaction))
         });
+        let is_mail = batch.iter().any(Group::is_mail);
         groups.extend(batch);
         // After a failure the same slice is tried again.
-        if (groups.is_empty() || self.commit(groups))
-            && let Some(compaction) = moved
-        {
-            self.compaction = compaction;
+        if groups.is_empty() || self.commit(groups) {
+            self.compaction = moved.unwrap_or(self.compaction);
+            if is_mail {
+                self.last_mail = Some(Instant::now());
+            }
         }
         self.reclaim();
         true
@@ -164,7 +184,7 @@ impl Writer {
             Err(CommitError::Write(_)) => {}
         }
         let is_stored = result.is_ok();
-        self.shared.answer(batch, result);
+        answer(batch, &result);
         is_stored
     }
 
@@ -191,22 +211,6 @@ impl Writer {
                 Err(error)
             }
         }
-    }
-
-    /// Sees to a segment that so many bytes may be added to.
-    fn make_way(&mut self, length: u64) -> io::Result<()> {
-        let length = length + wide(self.window.bytes.len());
-        let full = self.active.as_ref().is_some_and(|active| {
-            active.durable > wide(SEGMENT_HEADER) && active.durable + length > active.limit
-        });
-        if full {
-            self.seal();
-        }
-        if self.active.is_none() {
-            let room = self.shared.room.segment_bytes;
-            self.active = Some(self.begin_anew(room.max(length + wide(SEGMENT_HEADER)))?);
-        }
-        Ok(())
     }
 
     /// Writes what of the window is not written; returns where the window lies.
@@ -293,7 +297,10 @@ impl Writer {
     fn probe(&mut self) {
         if self.shared.counts().write_failure == Some(Failure::DiskFull) {
             self.tick();
-            return;
+            // What was answered may fit where a segment does not.
+            if !self.window.is_homeless() {
+                return;
+            }
         }
         match self.rewrite() {
             Ok(()) => self.count(0),
@@ -302,83 +309,6 @@ impl Writer {
             }
         }
         self.reclaim();
-    }
-
-    /// The end of an orderly life: the header of a segment that holds nothing tells the next start how far the last one is
-    /// durable, which is true whether that header is durable or not. So there is nothing to copy.
-    fn finish(&mut self) {
-        self.flush();
-        self.seal();
-        if self.told || self.before == Durable::default() {
-            return;
-        }
-        // What was answered lies behind the end that the header would tell, and the next start would cut it.
-        if self.window.is_promised() {
-            tracing::error!("the disk did not take all that was answered: a power cut can take it");
-            return;
-        }
-        let sequence = self.spend_sequence();
-        // Not in a spare file, which is of more use to the next start.
-        let begun = begin(&self.shared, sequence, self.before, |path| {
-            let file = self.shared.fs.create(path, wide(SEGMENT_HEADER))?;
-            Ok(Blank { file, filled: 0 })
-        });
-        match begun {
-            Ok(_) => self.told = true,
-            Err(error) => tracing::warn!(%error, "the next start has a segment to copy"),
-        }
-    }
-
-    fn spend_sequence(&mut self) -> u64 {
-        let sequence = self.next_sequence;
-        // Even if nothing comes of it the name is spent: a file may be there.
-        self.next_sequence += 1;
-        self.told = false;
-        sequence
-    }
-
-    fn begin_anew(&mut self, room: u64) -> io::Result<Active> {
-        let sequence = self.spend_sequence();
-        // That they were segments must be undone before they are written.
-        let usable = self.sync_removal();
-        let Self { shared, spares, .. } = self;
-        begin(shared, sequence, self.before, |path| {
-            let spare = usable.then(|| spares.take(shared, path, room));
-            match spare.flatten() {
-                Some(spare) => Ok(spare),
-                None => {
-                    let file = shared.fs.create(path, room)?;
-                    Ok(Blank { file, filled: 0 })
-                }
-            }
-        })
-    }
-
-    /// Ends the active segment; what was preallocated and not used is given back.
-    pub(crate) fn seal(&mut self) {
-        if self.window.is_promised()
-            && let Err(error) = self.flush_active()
-        {
-            self.fail(&error);
-        }
-        if let Some(active) = self.active.take() {
-            let _ = active.file.truncate(active.durable);
-            if let Some(segment) = self.shared.state_mut().segments.get_mut(&active.sequence) {
-                segment.bytes = active.durable;
-            }
-            self.passed(&active);
-            leave_hint(&self.shared, active);
-        }
-    }
-
-    /// The active segment is no longer that; the next one's header tells how far it came.
-    fn passed(&mut self, active: &Active) {
-        if active.durable > wide(SEGMENT_HEADER) {
-            self.before = Durable {
-                sequence: active.sequence,
-                end: active.durable,
-            };
-        }
     }
 }
 
@@ -394,12 +324,15 @@ impl Drop for Writer {
     }
 }
 
+/// Tells those who wait for a batch what became of it.
+fn answer(batch: Vec<Group>, result: &Result<(), CommitError>) {
+    for group in batch {
+        group.done.give(result.clone());
+    }
+}
+
 /// What a group takes in a segment.
 fn group_bytes(group: &Group) -> u64 {
     let records = group.records.iter().map(record_bytes).sum::<u64>();
     records.saturating_add(wide(GROUP_HEADER + END_MARK))
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

@@ -2,4 +2,5 @@
 
 pub mod http;
 pub mod log;
+pub mod metrics;
 pub mod waiting;

@@ -1,20 +1,30 @@
 //! Every server with every workload on every disk.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
+use crate::host;
 use crate::probe;
-use crate::report::{self, Disk, Results, Series};
+use crate::report::{self, Disk, Results, Series, Setting};
 use crate::rig::Place;
 use crate::run;
-use crate::server::SERVERS;
+use crate::server::{OURS, SERVERS};
 use crate::workload::{Kind, WORKLOADS};
 
 /// What `make bench` measures if nothing is said; a run of all of it is worth publishing.
 const SERVERS_DEFAULT: &str = "direct,postroad,postfix-tuned,postfix-shipped,exim,opensmtpd";
-const WORKLOADS_DEFAULT: &str = "B,C,D,E,paced,tls,handshakes,bdat,faults,idle,down,waiting";
+const WORKLOADS_DEFAULT: &str =
+    "B,C,D,E,paced,tls,handshakes,bdat,faults,idle,idle-tls,down,waiting";
 const RUNS_DEFAULT: usize = 5;
+
+/// The page of results, beside its plot.
+const PAGE: &str = "README.md";
+const PLOT: &str = "plot.svg";
+
+/// A server that failed so often with a workload is not measured with it any more: each failure may take minutes.
+const FAILURES_MAX: usize = 2;
 
 /// Measures servers side by side.
 #[derive(Debug, clap::Args)]
@@ -40,10 +50,10 @@ pub(crate) struct Args {
     /// Send MAIL, RCPT and DATA together (RFC 2920).
     #[arg(long)]
     pipelining: bool,
-    /// Where results.csv, table.md and plot.svg are written.
+    /// Where results.csv, README.md and plot.svg are written after every round.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
-    /// Where the page of results is written, once all has been measured as often as it is by default, or more often.
+    /// Where the page of results is written too, once all has been measured as often as it is by default, or more often.
     #[arg(long, default_value = "docs/performance")]
     docs: PathBuf,
 }
@@ -60,12 +70,12 @@ fn messages(text: &str) -> Result<(String, usize), String> {
 }
 
 /// # Errors
-/// If a name is unknown, a server does not start, or a ledger does not balance.
+/// If a name is unknown, or one of our own runs failed. That a run of another server failed is noted in the results.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mut results = Results::default();
+    let mut results = Results::new(setting(args)?);
     for (index, (name, directory)) in args.disks.iter().enumerate() {
         let mut all = plan(args, name, index == 0)?;
-        let mut disk = Disk::new(name);
+        let mut disk = Disk::new(name, host::disk(directory)?);
         let place = Place {
             scripts: args.scripts.clone(),
             disk: directory.clone(),
@@ -75,8 +85,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         for round in 0..args.runs {
             disk.syncs.push(probe::sync(directory)?);
             for series in &mut all {
-                if round < series.workload.runs_max {
-                    measure(series, &place)?;
+                if round < series.workload.runs_max_for(&series.server)
+                    && series.failures.len() < FAILURES_MAX
+                {
+                    measure(series, &place);
                 }
             }
             let mut so_far = results.clone();
@@ -86,13 +98,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         results.add(disk, all);
     }
     crate::say(&report::tables(&results));
+    if results.is_ours_broken() {
+        bail!("runs of {OURS} failed; nothing is published");
+    }
     if args.is_everything() {
         std::fs::create_dir_all(&args.docs)?;
-        std::fs::write(args.docs.join("README.md"), report::page(&results))?;
-        std::fs::write(args.docs.join("plot.svg"), report::plot(&results))?;
+        for name in [PAGE, PLOT] {
+            std::fs::copy(args.out.join(name), args.docs.join(name))?;
+        }
         crate::say(&format!("written: {}", args.docs.display()));
     }
     Ok(())
+}
+
+/// What is compared, and on what.
+fn setting(args: &Args) -> anyhow::Result<Setting> {
+    let mut programs = Vec::new();
+    for server in chosen(&args.servers, &SERVERS, |server| server.name)? {
+        programs.extend(server.version(&args.scripts)?);
+    }
+    programs.dedup();
+    Ok(Setting {
+        machine: host::machine(),
+        programs,
+        begin: Instant::now(),
+    })
 }
 
 impl Args {
@@ -117,7 +147,7 @@ fn plan(args: &Args, disk: &str, is_first: bool) -> anyhow::Result<Vec<Series>> 
     for mut workload in chosen(&args.workloads, &WORKLOADS, |workload| workload.name)? {
         let other = args.messages.iter().find(|(name, _)| name == workload.name);
         workload.messages = other.map_or(workload.messages, |(_, count)| *count);
-        if matches!(workload.kind, Kind::Idle) && !is_first {
+        if matches!(workload.kind, Kind::Idle(_)) && !is_first {
             // It has nothing to do with disks.
             continue;
         }
@@ -128,6 +158,7 @@ fn plan(args: &Args, disk: &str, is_first: bool) -> anyhow::Result<Vec<Series>> 
                     workload,
                     disk: disk.to_owned(),
                     runs: Vec::new(),
+                    failures: Vec::new(),
                 });
             }
         }
@@ -135,25 +166,36 @@ fn plan(args: &Args, disk: &str, is_first: bool) -> anyhow::Result<Vec<Series>> 
     Ok(all)
 }
 
-fn measure(series: &mut Series, place: &Place) -> anyhow::Result<()> {
+/// One run. Others than ours may fail: an hour's work is not lost for it.
+fn measure(series: &mut Series, place: &Place) {
     let Series {
         server, workload, ..
     } = *series;
-    place.clear(server)?;
-    let outcome = run::measure(server, workload, place)
-        .with_context(|| format!("{} with workload {}", server.name, workload.name))?;
-    place.clear(server)?;
-    crate::say(&report::line(series, &outcome));
-    series.runs.push(outcome);
-    Ok(())
+    let outcome = place
+        .clear(server)
+        .and_then(|()| run::measure(server, workload, place))
+        .and_then(|outcome| place.clear(server).map(|()| outcome));
+    match outcome {
+        Ok(outcome) => {
+            crate::say(&report::line(series, &outcome));
+            series.runs.push(outcome);
+        }
+        Err(error) => {
+            // It may be published, and where the disk is mounted is nobody's business.
+            let mounted = place.disk.display().to_string();
+            let why = format!("{error:#}").replace(&mounted, &series.disk);
+            crate::say(&report::failure(series, &why));
+            series.failures.push(why);
+        }
+    }
 }
 
 /// Written after every round: a benchmark that is broken off has not been for nothing.
 fn write(out: &Path, results: &Results) -> anyhow::Result<()> {
     std::fs::create_dir_all(out)?;
     std::fs::write(out.join("results.csv"), report::csv(results))?;
-    std::fs::write(out.join("table.md"), report::tables(results))?;
-    std::fs::write(out.join("plot.svg"), report::plot(results))?;
+    std::fs::write(out.join(PAGE), report::page(results))?;
+    std::fs::write(out.join(PLOT), report::plot(results))?;
     Ok(())
 }
 

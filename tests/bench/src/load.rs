@@ -93,6 +93,19 @@ pub(crate) fn percentile_us(ascending: &[u32], percent: usize) -> f64 {
     ascending.get(at).copied().map_or(0.0, f64::from)
 }
 
+/// One message over a connection that is open.
+///
+/// # Errors
+/// If it is refused, or the connection breaks.
+pub(crate) async fn one(
+    connection: &mut Connection,
+    template: &mut Template,
+    id: usize,
+) -> anyhow::Result<()> {
+    envelope(connection, &rcpt(id, 1), false).await?;
+    connection.command(template.with_id(id), 250).await
+}
+
 /// Sends everything. Must run inside a [`tokio::task::LocalSet`].
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod client;
 mod compare;
 mod faults;
 mod figures;
+mod host;
 mod ledger;
 mod load;
 mod measure;

@@ -1,7 +1,7 @@
 //! What a server costs: CPU time and memory of a control group, flushes of a disk.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+
+use crate::host;
 
 /// Between two looks at the memory: each costs a walk through the page tables of every process.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,10 +39,19 @@ impl Group {
         } else {
             root.join("cpuacct")
         };
-        let directory = parent.join(format!("{name}-{}", std::process::id()));
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make the control group {}", directory.display()))?;
-        Ok(Self { directory, unified })
+        // Another run at the same time has its own; process ids may be the same in two namespaces.
+        for number in 0_u32.. {
+            let directory = parent.join(format!("{name}-{number}"));
+            match fs::create_dir(&directory) {
+                Ok(()) => return Ok(Self { directory, unified }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let what = format!("cannot make the control group {}", directory.display());
+                    return Err(error).context(what);
+                }
+            }
+        }
+        bail!("there are too many control groups");
     }
 
     /// The file to write a process id to so that it, and its children, join.
@@ -218,12 +229,7 @@ fn pss_kib(door: &Path) -> u64 {
 fn flushes(directory: &Path) -> anyhow::Result<u64> {
     /// Position of "flush requests completed" (Documentation/block/stat.rst).
     const FIELD: usize = 15;
-    let device = fs::metadata(directory)?.dev();
-    let (major, minor) = (
-        (device >> 8) & 0xfff,
-        (device & 0xff) | ((device >> 12) & 0xfff_ff00),
-    );
-    let path = format!("/sys/dev/block/{major}:{minor}/stat");
+    let path = format!("/sys/dev/block/{}/stat", host::device(directory)?);
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
     let field = text
         .split_whitespace()

@@ -3,8 +3,10 @@
 mod asked;
 mod page;
 mod plot;
+mod tables;
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use crate::figures::{Figures, Outcome, median};
 use crate::probe::Sync;
@@ -13,12 +15,10 @@ use crate::workload::Workload;
 
 pub(crate) use page::page;
 pub(crate) use plot::plot;
+pub(crate) use tables::tables;
 
 /// The server that the others are compared with.
 const YARDSTICK: &str = "postfix-tuned";
-
-/// The server that is ours.
-const OURS: &str = "postroad";
 
 const HEADER: &str = "server,workload,disk,durability,run,sessions,size_bytes,messages,accepted_per_s,delivered_per_s,\
     cpu_s_per_1000,peak_pss_mib,syncs_per_message,p50_ms,p99_ms,ratio_to_postfix_tuned";
@@ -30,26 +30,40 @@ pub(crate) struct Series {
     pub(crate) workload: Workload,
     pub(crate) disk: String,
     pub(crate) runs: Vec<Outcome>,
+    /// Why others gave nothing.
+    pub(crate) failures: Vec<String>,
 }
 
 /// What the disk itself can do, measured once per round.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     pub(crate) name: String,
+    pub(crate) about: String,
     pub(crate) syncs: Vec<Sync>,
 }
 
+/// What is compared, and on what.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) machine: String,
+    /// With their versions.
+    pub(crate) programs: Vec<String>,
+    pub(crate) begin: Instant,
+}
+
 /// All that was measured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Results {
+    setting: Setting,
     disks: Vec<Disk>,
     series: Vec<Series>,
 }
 
 impl Disk {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, about: String) -> Self {
         Self {
             name: name.to_owned(),
+            about,
             syncs: Vec::new(),
         }
     }
@@ -65,9 +79,25 @@ impl Disk {
 }
 
 impl Results {
+    /// Nothing yet.
+    pub(crate) fn new(setting: Setting) -> Self {
+        Self {
+            setting,
+            disks: Vec::new(),
+            series: Vec::new(),
+        }
+    }
+
     pub(crate) fn add(&mut self, disk: Disk, series: Vec<Series>) {
         self.disks.push(disk);
         self.series.extend(series);
+    }
+
+    /// Whether a run of ours gave nothing.
+    #[must_use]
+    pub(crate) fn is_ours_broken(&self) -> bool {
+        let mut series = self.series.iter();
+        series.any(|series| series.server.is_ours() && !series.failures.is_empty())
     }
 
     fn median(&self, server: &str, workload: &str, disk: &str) -> Option<Outcome> {
@@ -153,99 +183,24 @@ fn decimals(value: f64) -> usize {
     }
 }
 
-/// The medians as tables in Markdown: what one sync takes, the streams of messages, and what no column fits.
-#[must_use]
-pub(crate) fn tables(results: &Results) -> String {
+fn begin_of_line(series: &Series) -> String {
     format!(
-        "{}\n{}\n{}",
-        sync_table(results),
-        stream_table(results),
-        fact_table(results)
+        "{:10} {:8} {:16}",
+        series.workload.name, series.disk, series.server.name
     )
 }
 
-fn sync_table(results: &Results) -> String {
-    let mut text =
-        String::from("| disk | one sync: p50 ms | p99 ms | times measured |\n|---|---|---|---|\n");
-    for disk in &results.disks {
-        let sync = disk.sync();
-        let _ = writeln!(
-            text,
-            "| {} | {:.3} | {:.3} | {} |",
-            disk.name,
-            sync.p50_ms,
-            sync.p99_ms,
-            disk.syncs.len()
-        );
-    }
-    text
-}
-
-fn stream_table(results: &Results) -> String {
-    let mut text = String::from(
-        "| workload | disk | server | durability | runs | accepted/s | delivered/s | times Postfix tuned | CPU s/1000 | PSS MiB | flushes/message | p50 ms | p99 ms |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for series in &results.series {
-        let Some(Outcome { figures, .. }) = Outcome::median(&series.runs) else {
-            continue;
-        };
-        if figures.accepted_per_s.is_none() {
-            continue;
-        }
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            series.workload.name,
-            series.disk,
-            series.server.name,
-            series.server.durability,
-            series.runs.len(),
-            cell(figures.accepted_per_s, 0, "–"),
-            cell(figures.delivered_per_s, 0, "–"),
-            cell(results.ratio(series, &figures), 1, "–"),
-            cell(figures.cpu_s_per_1000, 2, "–"),
-            cell(figures.peak_pss_mib, 0, "–"),
-            cell(figures.syncs_per_message, 2, "–"),
-            cell(figures.p50_ms, 2, "–"),
-            cell(figures.p99_ms, 2, "–"),
-        );
-    }
-    text
-}
-
-fn fact_table(results: &Results) -> String {
-    let mut text = String::from(
-        "| workload | disk | server | durability | runs | what | how much |\n|---|---|---|---|---|---|---|\n",
-    );
-    for series in &results.series {
-        let median = Outcome::median(&series.runs).unwrap_or_default();
-        for fact in median.facts {
-            let decimals = decimals(fact.value);
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} | {:.decimals$} |",
-                series.workload.name,
-                series.disk,
-                series.server.name,
-                series.server.durability,
-                series.runs.len(),
-                fact.name,
-                fact.value,
-            );
-        }
-    }
-    text
+/// The line for the terminal of a run that gave nothing.
+#[must_use]
+pub(crate) fn failure(series: &Series, why: &str) -> String {
+    format!("{} FAILED: {why}", begin_of_line(series))
 }
 
 /// One line for the terminal while it runs.
 #[must_use]
 pub(crate) fn line(series: &Series, outcome: &Outcome) -> String {
     let figures = &outcome.figures;
-    let mut line = format!(
-        "{:10} {:8} {:16}",
-        series.workload.name, series.disk, series.server.name
-    );
+    let mut line = begin_of_line(series);
     let columns = [
         (figures.accepted_per_s, 0, "accepted/s"),
         (figures.delivered_per_s, 0, "delivered/s"),

@@ -17,8 +17,8 @@ use crate::sink;
 use crate::tls::Tls;
 use crate::workload::{Manner, Workload};
 
-/// The next message may take so long to arrive; then something hangs.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The next promise, or the next arrival, may take so long; then something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at the ledger.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -151,7 +151,7 @@ impl<'a> Rig<'a> {
     /// Sends these ids as the workload says.
     ///
     /// # Errors
-    /// If one of them is refused.
+    /// If one of them is refused, or nothing is promised for too long.
     pub(crate) fn send(&self, ids: std::ops::Range<usize>) -> anyhow::Result<load::Report> {
         let Manner {
             body, aborts, rate, ..
@@ -168,7 +168,12 @@ impl<'a> Rig<'a> {
             aborts,
             domains: self.workload.domains,
         };
-        let report = local(load::run(load, Arc::clone(&self.ledger)))??;
+        let report = local(async {
+            tokio::select! {
+                report = load::run(load, Arc::clone(&self.ledger)) => report,
+                () = self.no_promises() => bail!("no message was accepted for {PATIENCE:?}"),
+            }
+        })??;
         if let Some(refusal) = report.first_refusal {
             bail!(
                 "{} messages were not accepted, the first because of: {refusal}",
@@ -178,22 +183,31 @@ impl<'a> Rig<'a> {
         Ok(report)
     }
 
+    /// Ends once there has been no promise for too long.
+    async fn no_promises(&self) {
+        let mut heard = Instant::now();
+        while heard.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            heard = heard.max(self.ledger.last_promise());
+        }
+    }
+
     /// Waits until so many have arrived.
     ///
     /// # Errors
     /// If nothing arrives for too long.
     pub(crate) fn all_arrived(&self, count: usize) -> anyhow::Result<()> {
-        let (mut seen, mut deadline) = (0, Instant::now() + ARRIVAL_TIMEOUT);
+        let (mut seen, mut deadline) = (0, Instant::now() + PATIENCE);
         loop {
             let arrivals = self.ledger.arrivals();
             if arrivals >= count as u64 {
                 return Ok(());
             }
             if arrivals > seen {
-                (seen, deadline) = (arrivals, Instant::now() + ARRIVAL_TIMEOUT);
+                (seen, deadline) = (arrivals, Instant::now() + PATIENCE);
             }
             if Instant::now() > deadline {
-                bail!("{arrivals} of {count} messages arrived; then none for {ARRIVAL_TIMEOUT:?}");
+                bail!("{arrivals} of {count} messages arrived; then none for {PATIENCE:?}");
             }
             std::thread::park_timeout(LOOK_INTERVAL);
         }

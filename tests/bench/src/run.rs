@@ -11,8 +11,9 @@ use crate::rig::{Place, Rig};
 use crate::server::Server;
 use crate::workload::{Kind, Workload};
 
-/// Messages sent before anything is measured.
-const WARM_UP: usize = 200;
+/// Messages sent before anything is measured: a part of what is measured, up to this many.
+const WARM_UP_MAX: usize = 200;
+const WARM_UP_PART: usize = 5;
 
 /// Measures one server once.
 ///
@@ -25,7 +26,7 @@ pub(crate) fn measure(
 ) -> anyhow::Result<Outcome> {
     match workload.kind {
         Kind::Relay(_) => relay(server, workload, place),
-        Kind::Idle => idle::measure(server, workload, place),
+        Kind::Idle(before) => idle::measure(server, workload, before, place),
         Kind::Down => down::measure(server, workload, place),
         Kind::Waiting => waiting::measure(server, workload, place),
     }
@@ -34,14 +35,15 @@ pub(crate) fn measure(
 /// Messages through the server to the sink.
 fn relay(server: Server, workload: Workload, place: &Place) -> anyhow::Result<Outcome> {
     let messages = workload.messages_for(server.percent);
-    let all = WARM_UP + messages;
+    let warm_up = (messages / WARM_UP_PART).min(WARM_UP_MAX);
+    let all = warm_up + messages;
     let rig = Rig::start(server, workload, place, all)?;
-    rig.send(0..WARM_UP)?;
-    rig.all_arrived(WARM_UP)?;
+    rig.send(0..warm_up)?;
+    rig.all_arrived(warm_up)?;
 
     let meter = rig.meter()?;
     let begin = Instant::now();
-    let report = rig.send(WARM_UP..all)?;
+    let report = rig.send(warm_up..all)?;
     rig.all_arrived(all)?;
     let cost = meter.stop()?;
     let rate_until =

@@ -15,6 +15,9 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
+/// The name of ours; what follows it is how it is configured.
+pub(crate) const OURS: &str = "postroad";
+
 /// A server in one configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Server {
@@ -26,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) durability: &'static str,
     /// The part of a workload in percent: each is to run for seconds, slow or fast.
     pub(crate) percent: usize,
+    /// Most runs of any workload.
+    pub(crate) runs_max: usize,
     /// Whether somebody has to tell it that its next hop is back.
     pub(crate) must_be_told: bool,
 }
@@ -37,6 +42,7 @@ pub(crate) const SERVERS: [Server; 7] = [
         script: None,
         durability: "none",
         percent: 400,
+        runs_max: usize::MAX,
         must_be_told: false,
     },
     Server {
@@ -44,6 +50,7 @@ pub(crate) const SERVERS: [Server; 7] = [
         script: Some(("postroad", "durable")),
         durability: "durable",
         percent: 400,
+        runs_max: usize::MAX,
         must_be_told: false,
     },
     Server {
@@ -51,6 +58,7 @@ pub(crate) const SERVERS: [Server; 7] = [
         script: Some(("postroad", "relaxed")),
         durability: "relaxed",
         percent: 400,
+        runs_max: usize::MAX,
         must_be_told: false,
     },
     Server {
@@ -58,27 +66,31 @@ pub(crate) const SERVERS: [Server; 7] = [
         script: Some(("postfix", "tuned")),
         durability: "durable",
         percent: 50,
+        runs_max: usize::MAX,
         must_be_told: true,
     },
     Server {
         name: "postfix-shipped",
         script: Some(("postfix", "shipped")),
         durability: "durable",
-        percent: 50,
+        percent: 25,
+        runs_max: usize::MAX,
         must_be_told: true,
     },
     Server {
         name: "exim",
         script: Some(("exim", "tuned")),
         durability: "durable",
-        percent: 20,
+        percent: 10,
+        runs_max: usize::MAX,
         must_be_told: false,
     },
     Server {
         name: "opensmtpd",
         script: Some(("opensmtpd", "tuned")),
         durability: "none",
-        percent: 5,
+        percent: 2,
+        runs_max: 3,
         must_be_told: false,
     },
 ];
@@ -116,10 +128,35 @@ impl Ports {
 }
 
 impl Server {
+    /// Whether it is our relay, in whatever configuration.
+    #[must_use]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name.starts_with(OURS)
+    }
+
     /// Whether load and sink talk without anybody between them.
     #[must_use]
     pub(crate) const fn is_direct(self) -> bool {
         self.script.is_none()
+    }
+
+    /// What its program calls itself; nothing if there is none.
+    ///
+    /// # Errors
+    /// If its script fails.
+    pub(crate) fn version(self, scripts: &Path) -> anyhow::Result<Option<String>> {
+        let Some((script, _)) = self.script else {
+            return Ok(None);
+        };
+        let script = scripts.join(script);
+        let output = Command::new(&script).arg("version").output();
+        let output = output.with_context(|| script.display().to_string())?;
+        if !output.status.success() {
+            bail!("{} version: {}", script.display(), output.status);
+        }
+        Ok(Some(
+            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        ))
     }
 }
 

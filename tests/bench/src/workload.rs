@@ -1,6 +1,7 @@
 //! What is measured.
 
 use crate::load::Body;
+use crate::server::Server;
 use crate::tls::Tls;
 
 /// One kind of load.
@@ -24,8 +25,10 @@ pub(crate) struct Workload {
     pub(crate) domains: usize,
     /// The only servers that it makes sense for; all if empty.
     pub(crate) servers: &'static [&'static str],
-    /// Most runs: what takes minutes, or differs little from run to run, is not repeated.
+    /// Most runs of ours: what takes minutes, or differs little from run to run, is not repeated.
     pub(crate) runs_max: usize,
+    /// Most runs of the others, which may take many times longer.
+    pub(crate) runs_max_others: usize,
 }
 
 /// What is done.
@@ -33,12 +36,21 @@ pub(crate) struct Workload {
 pub(crate) enum Kind {
     /// Messages through the server to the sink.
     Relay(Manner),
-    /// Connections that do nothing.
-    Idle,
+    /// Connections that do nothing any more.
+    Idle(Before),
     /// The next hop is down while messages are accepted, and comes back.
     Down,
     /// A great many wait; the server is killed and started again.
     Waiting,
+}
+
+/// What each connection has done before it does nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Before {
+    /// EHLO, without TLS.
+    Hello,
+    /// One message, under TLS from the first octet.
+    Message,
 }
 
 /// How the messages go through.
@@ -61,6 +73,8 @@ pub(crate) struct Manner {
 }
 
 const OURS: &[&str] = &["postroad", "postroad-relaxed"];
+/// What the harness itself adds to a latency.
+const OURS_AND_HARNESS: &[&str] = &["direct", "postroad", "postroad-relaxed"];
 const OURS_AND_YARDSTICK: &[&str] = &["postroad", "postfix-tuned"];
 
 const PLAIN: Manner = Manner {
@@ -85,6 +99,7 @@ const C: Workload = Workload {
     domains: 1,
     servers: &[],
     runs_max: usize::MAX,
+    runs_max_others: usize::MAX,
 };
 
 const B: Workload = Workload {
@@ -103,8 +118,16 @@ const D: Workload = Workload {
     ..C
 };
 
+const IDLE: Workload = Workload {
+    sessions: 10_000,
+    messages: 0,
+    servers: &["postroad"],
+    runs_max: 3,
+    ..C
+};
+
 /// All of them. A next hop that comes back after [`Kind::Down`] finds 50,000 messages, [`Kind::Waiting`] a million.
-pub(crate) const WORKLOADS: [Workload; 12] = [
+pub(crate) const WORKLOADS: [Workload; 13] = [
     B,
     C,
     D,
@@ -117,13 +140,13 @@ pub(crate) const WORKLOADS: [Workload; 12] = [
     },
     Workload {
         name: "paced",
-        about: "C at 1,000 messages/s: latency while there is CPU to spare",
+        about: "C at 1,000 messages/s, one each millisecond: latency while there is CPU to spare",
         kind: Kind::Relay(Manner {
             rate: Some(1_000),
             ..PLAIN
         }),
-        messages: 2_500,
-        servers: OURS,
+        messages: 1_500,
+        servers: OURS_AND_HARNESS,
         ..C
     },
     Workload {
@@ -183,13 +206,16 @@ pub(crate) const WORKLOADS: [Workload; 12] = [
     Workload {
         name: "idle",
         about: "connections that do nothing after EHLO",
-        kind: Kind::Idle,
-        sessions: 10_000,
+        kind: Kind::Idle(Before::Hello),
         size: 0,
-        messages: 0,
-        servers: &["postroad"],
-        runs_max: 3,
-        ..C
+        ..IDLE
+    },
+    Workload {
+        name: "idle-tls",
+        about: "connections under TLS that do nothing after one message of 4 KiB",
+        kind: Kind::Idle(Before::Message),
+        runs_max: 1,
+        ..IDLE
     },
     Workload {
         name: "down",
@@ -198,6 +224,7 @@ pub(crate) const WORKLOADS: [Workload; 12] = [
         messages: 50_000,
         servers: OURS_AND_YARDSTICK,
         runs_max: 3,
+        runs_max_others: 1,
         ..C
     },
     Workload {
@@ -220,12 +247,27 @@ impl Workload {
         self.servers.is_empty() || self.servers.contains(&server)
     }
 
+    /// Most runs of a server with it.
+    #[must_use]
+    pub(crate) fn runs_max_for(&self, server: &Server) -> usize {
+        let workload = if server.is_ours() {
+            self.runs_max
+        } else {
+            self.runs_max_others
+        };
+        workload.min(server.runs_max)
+    }
+
     /// How messages go through; plain for what is not [`Kind::Relay`].
     #[must_use]
     pub(crate) const fn manner(&self) -> Manner {
         match self.kind {
             Kind::Relay(manner) => manner,
-            Kind::Idle | Kind::Down | Kind::Waiting => PLAIN,
+            Kind::Idle(Before::Message) => Manner {
+                tls: Tls::Implicit,
+                ..PLAIN
+            },
+            Kind::Idle(Before::Hello) | Kind::Down | Kind::Waiting => PLAIN,
         }
     }
 
@@ -234,7 +276,7 @@ impl Workload {
     pub(crate) const fn messages_for(&self, percent: usize) -> usize {
         match self.kind {
             Kind::Relay(_) => self.messages * percent / 100,
-            Kind::Idle | Kind::Down | Kind::Waiting => self.messages,
+            Kind::Idle(_) | Kind::Down | Kind::Waiting => self.messages,
         }
     }
 }

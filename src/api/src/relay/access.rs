@@ -1,10 +1,9 @@
 //! Who may relay, and how much they may ask for.
 
-use std::borrow::Cow;
-
 use kube::KubeSchema;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use super::network::Network;
 
 /// Who may relay.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
@@ -30,45 +29,6 @@ pub struct Access {
             .message("\"*\" already stands for all namespaces: leave the others out")
     )]
     pub namespaces: Vec<String>,
-}
-
-/// A network in CIDR notation.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Network(pub String);
-
-/// Longest text form of an IPv6 network.
-pub(super) const NETWORK_MAX: u32 = 49;
-
-impl JsonSchema for Network {
-    fn schema_name() -> Cow<'static, str> {
-        "Network".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": NETWORK_MAX,
-            "x-kubernetes-validations": [
-                {
-                    "rule": "isCIDR(self)",
-                    "message": "this is no network in CIDR notation: write 10.0.0.0/8, 2001:db8::/32 or, for one address, 192.0.2.1/32",
-                },
-                {
-                    "rule": "!isCIDR(self) || cidr(self).prefixLength() >= (cidr(self).ip().family() == 4 ? 8 : 7)",
-                    "message": "a network this wide would make an open relay: name the networks of your own clients, /8 (IPv6: /7) at the widest, and hand out a SmtpCredential to everybody else",
-                },
-                {
-                    "rule": "!isCIDR(self) || cidr(self).masked() == cidr(self)",
-                    "message": "there are bits set behind the prefix: for a network write its first address, such as 10.1.0.0/16; for one address write /32 (IPv6: /128)",
-                },
-            ],
-        })
-    }
 }
 
 /// Bounds of what clients can ask for, per relay pod.
@@ -101,6 +61,12 @@ pub struct Limits {
     #[serde(default = "Limits::default_connections_per_source")]
     #[schemars(range(min = 1, max = 50_000))]
     pub connections_per_source: u32,
+
+    /// How long a client may have a message held before its delivery begins (FUTURERELEASE), in seconds, where mail is submitted: as long as
+    /// `delivery.retry.lifetimeSeconds` if not set, and never longer. 0: not at all. What is held takes its place in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub hold_seconds: Option<u32>,
 }
 
 impl Limits {
@@ -128,6 +94,7 @@ impl Default for Limits {
             recipients: Self::default_recipients(),
             connections: Self::default_connections(),
             connections_per_source: Self::default_connections_per_source(),
+            hold_seconds: None,
         }
     }
 }

@@ -1,16 +1,11 @@
 //! Delivery to the mail exchangers of the recipients' domains.
 
-use std::borrow::Cow;
-
 use kube::KubeSchema;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::access::NETWORK_MAX;
+use super::network::PrivateNetwork;
 use super::rate::Rate;
-
-/// What no relay delivers to: its own pod, and the link, where clouds have the services that hand out credentials.
-const LOCAL: &str = "!isCIDR(self) || !['127.0.0.0/8', '169.254.0.0/16', '::1/128', 'fe80::/10'].exists(n, cidr(n).containsCIDR(cidr(self)))";
 
 /// How mail goes to the mail exchangers (MX) of its recipients' domains. The pods have to reach port 25 of the whole internet, which many
 /// networks block, and their addresses need names in DNS that are those of `hostname`.
@@ -39,42 +34,6 @@ pub struct Direct {
     /// What each domain is given at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<DirectLimits>,
-}
-
-/// A network in CIDR notation that holds exchangers.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct PrivateNetwork(pub String);
-
-impl JsonSchema for PrivateNetwork {
-    fn schema_name() -> Cow<'static, str> {
-        "PrivateNetwork".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": NETWORK_MAX,
-            "x-kubernetes-validations": [
-                {
-                    "rule": "isCIDR(self)",
-                    "message": "this is no network in CIDR notation: write 10.1.0.0/16, fd00:1::/32 or, for one address, 10.1.2.3/32",
-                },
-                {
-                    "rule": "!isCIDR(self) || cidr(self).masked() == cidr(self)",
-                    "message": "there are bits set behind the prefix: for a network write its first address, such as 10.1.0.0/16; for one address write /32 (IPv6: /128)",
-                },
-                {
-                    "rule": LOCAL,
-                    "message": "addresses of the pod itself (127.0.0.0/8, ::1) and of its link (169.254.0.0/16, fe80::/10) are nobody's mail exchangers",
-                },
-            ],
-        })
-    }
 }
 
 /// How a connection to a mail exchanger is protected.

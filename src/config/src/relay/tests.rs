@@ -77,6 +77,7 @@ fn everything() -> RelayConfig {
         per_seconds: 2,
     });
     config.limits.index_bytes = 1 << 30;
+    config.limits.hold_seconds = Some(3600);
     config.delivery.upstreams[0].limits.rate = rate;
     config.delivery.upstreams[0].limits.message_bytes = Some(10 << 20);
     config.delivery.routes = vec![
@@ -362,4 +363,20 @@ fn routes_overrides_and_direct_delivery_that_cannot_work_are_refused() {
         }),
     ];
     refused(&everything(), cases);
+}
+
+#[test]
+fn mail_is_held_for_as_long_as_it_lives_or_less() {
+    for (hold_seconds, lifetime_seconds, expected) in [
+        (None, 432_000, Some(432_000)),
+        (None, u64::MAX, Some(u32::MAX)),
+        (Some(0), 432_000, None),
+        (Some(3600), 432_000, Some(3600)),
+        (Some(3600), 60, Some(60)),
+    ] {
+        let mut config = example();
+        config.limits.hold_seconds = hold_seconds;
+        config.delivery.retry.lifetime_seconds = lifetime_seconds;
+        assert_eq!(config.hold_seconds(), expected);
+    }
 }

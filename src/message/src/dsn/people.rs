@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use postroad_smtp::EnhancedStatus;
-
 use super::original::Holds;
 use super::{DIAGNOSTIC_MAX, Kind, LISTED_MAX, NAME_MAX, Report, Reported};
 use crate::text;
@@ -47,7 +45,7 @@ fn push_failed(out: &mut String, recipients: &[&Reported]) {
     push_list(out, recipients, |out, one| {
         push_said(out, one);
         out.push_str("    What to do: ");
-        text::fold(out, 16, advice(one.status), "      ");
+        text::fold(out, 16, advice(one), "      ");
     });
 }
 
@@ -103,9 +101,9 @@ fn push_said(out: &mut String, one: &Reported) {
     text::fold(out, 6, &said, "      ");
 }
 
-/// What a sender can do about a failure, by what RFC 3463 says it is about.
-pub(super) fn advice(status: EnhancedStatus) -> &'static str {
-    match (status.subject, status.detail) {
+/// What a sender can do about a failure, by what RFC 3463 says it is about, and by who says so.
+pub(super) fn advice(one: &Reported) -> &'static str {
+    match (one.status.subject, one.status.detail) {
         (1, 7 | 8) => "The other side did not accept your own address; check how you are set up.",
         (1, _) => "Check the address for typing errors, then send the message again.",
         (2, 2) => "The mailbox is full. Reach the recipient another way, or try again later.",
@@ -113,8 +111,11 @@ pub(super) fn advice(status: EnhancedStatus) -> &'static str {
         (4, 6) => "The message went in circles. Tell the administrator of the recipient's domain.",
         (4, 7) => "The other side could not be reached in time. Try again later.",
         (6, _) => "The other side cannot take this kind of content. Send it in another format.",
-        (7, 30) => {
+        (7, 10 | 30) => {
             "The other side cannot protect the message with TLS as you demand. Ask its administrator."
+        }
+        (7, _) if one.remote_mta.is_none() => {
+            "This mail server returned the message by its rules. Ask its administrator to allow it."
         }
         (7, _) => {
             "The other side refused the message by its rules. Ask the recipient, or the administrator of \

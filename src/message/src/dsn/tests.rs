@@ -188,16 +188,26 @@ fn every_kind_of_failure_has_its_advice() {
         ((4, 4, 7), "in time"),
         ((5, 6, 1), "another format"),
         ((5, 7, 1), "by its rules"),
+        ((5, 7, 10), "with TLS as you demand"),
         ((5, 7, 30), "with TLS as you demand"),
         ((5, 0, 0), "administrator of your mail server"),
     ];
     for ((class, subject, detail), expected) in cases {
-        let advice = people::advice(EnhancedStatus::new(class, subject, detail));
+        let advice = people::advice(&Reported {
+            status: EnhancedStatus::new(class, subject, detail),
+            ..recipient()
+        });
         assert!(
             advice.contains(expected),
             "{class}.{subject}.{detail}: {advice}"
         );
     }
+    let own = people::advice(&Reported {
+        status: EnhancedStatus::new(5, 7, 0),
+        remote_mta: None,
+        ..recipient()
+    });
+    assert!(own.starts_with("This mail server returned"), "{own}");
 }
 
 #[test]

@@ -1,30 +1,25 @@
 //! The watches: which kinds, and who is looked at when one of their objects changes.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector;
 use kube::runtime::reflector::store::Writer;
 use kube::{Api, Client, Resource};
 use postroad_api::ANNOTATION_RESTARTED_AT;
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::health::Metrics;
+use crate::kind::Namespaced;
 use crate::names::{self, LABEL_MANAGED_BY, LABEL_RELAY, OPERATOR};
 use crate::watch::{
     self, Cache, Caches, Change, Credential, Follower, Relay, Scope, Target, Triggers, WatchHealth,
 };
 
 /// An API for one scope.
-pub(super) fn api<K>(client: &Client, scope: &Scope) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
+pub(super) fn api<K: Namespaced>(client: &Client, scope: &Scope) -> Api<K> {
     match scope {
         Scope::All => Api::all(client.clone()),
         Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
@@ -85,13 +80,7 @@ impl Starter<'_> {
         targets: impl Fn() -> F,
     ) -> Cache<K>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
+        K: Namespaced + Send + Sync + 'static,
         F: FnMut(Change, &K) -> Vec<Target> + Send + 'static,
     {
         self.start_trimmed(kind, labels, |_| (), targets)
@@ -105,13 +94,7 @@ impl Starter<'_> {
         targets: impl Fn() -> F,
     ) -> Cache<K>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
+        K: Namespaced + Send + Sync + 'static,
         F: FnMut(Change, &K) -> Vec<Target> + Send + 'static,
     {
         let mut stores = Vec::new();

@@ -64,6 +64,7 @@ fn a_report_goes_from_nobody_to_the_sender() {
             address: "s@example.com".into(),
             ..Recipient::default()
         }],
+        credential: account::of_report(""),
         ..Envelope::default()
     };
     assert_eq!((report.envelope, report.arrival_ms), (expected, 86_400_000));
@@ -139,7 +140,7 @@ fn the_reports_on_a_message_return_little_of_it_together() {
                 "lines are whole"
             );
             let all = recipients * report.body.len();
-            let most = 2 * (RETURNED_MAX + recipients * LEAST);
+            let most = 2 * (RETURNED_MAX + recipients * RETURNED_MIN);
             assert!(all <= most, "{recipients}: {all}");
         }
     }

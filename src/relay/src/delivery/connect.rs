@@ -2,31 +2,30 @@
 //!
 //! The dialogue is `postroad_smtp::client`'s; here are the socket, the TLS handshake and the clocks. [`Connection::open`] is the
 //! way to an upstream; `direct` finds an address by itself and calls [`Connection::begin`]. Whatever goes wrong before
-//! the client says it is ready becomes an [`UpstreamFailure`]: a statement about the server.
+//! the client says it is ready is [`Unopened`]: a statement about the server.
 
 mod failure;
 mod pace;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use postroad_config::UpstreamTls;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_smtp::client::{
-    Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End,
-    Login as SmtpLogin, Peer, Transaction, TransactionOutcome,
+    Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login, Peer,
+    Transaction, TransactionOutcome,
 };
 use postroad_spool::TlsDemand;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::live::{LiveUpstream, Login};
 use crate::net::TcpStream;
 use crate::stream::Stream;
 use crate::upstreams::failure;
@@ -35,10 +34,8 @@ pub(super) use failure::describe;
 use failure::io_failure;
 use pace::{Pace, QUIT_TIMEOUT};
 pub(super) use socket::dial;
-use socket::{by, dial_host, secure};
+use socket::{by, secure};
 
-/// For everything before MAIL together: whoever answers an octet at a time keeps mail from the next upstream.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(180);
 /// For what a server has said before it closed on us: it is on its way already.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -65,7 +62,7 @@ pub(crate) struct Terms<'a> {
     /// How TLS is used.
     pub(crate) tls: TlsTerms<'a>,
     /// The login, if the server wants one.
-    pub(crate) login: Option<SmtpLogin>,
+    pub(crate) login: Option<Login>,
 }
 
 /// How TLS is used.
@@ -108,6 +105,46 @@ pub(crate) enum Usage {
     Used,
 }
 
+/// Why a server did not get as far as MAIL.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// The TLS handshake broke off, or took too long: a server that restarts, or the network. Nothing is known by that of the TLS that the
+    /// server can do.
+    BrokenOff(UpstreamFailure),
+    /// Anything else. [`FailureReason::TlsFailed`] is then the server's last word about TLS.
+    Failed(UpstreamFailure),
+}
+
+impl Unopened {
+    /// As users see it.
+    pub(crate) fn failure(&self) -> &UpstreamFailure {
+        match self {
+            Self::BrokenOff(failure) | Self::Failed(failure) => failure,
+        }
+    }
+
+    /// As users see it, to be changed.
+    pub(crate) fn failure_mut(&mut self) -> &mut UpstreamFailure {
+        match self {
+            Self::BrokenOff(failure) | Self::Failed(failure) => failure,
+        }
+    }
+}
+
+impl From<Unopened> for UpstreamFailure {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::BrokenOff(failure) | Unopened::Failed(failure) => failure,
+        }
+    }
+}
+
+impl From<UpstreamFailure> for Unopened {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// What a dialogue came to.
 enum Event {
     Ready,
@@ -118,37 +155,8 @@ enum Event {
 }
 
 impl Connection {
-    /// Connects to an upstream, secures, greets and logs in, within [`OPEN_TIMEOUT`].
-    pub(crate) async fn open(
-        upstream: &LiveUpstream,
-        hostname: &str,
-    ) -> Result<Self, UpstreamFailure> {
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, Self::open_slowly(upstream, hostname));
-        opened.await.unwrap_or_else(|_| {
-            Err(failure(
-                FailureReason::ConnectionTimedOut,
-                format!("no login within {} seconds", OPEN_TIMEOUT.as_secs()),
-            ))
-        })
-    }
-
-    async fn open_slowly(upstream: &LiveUpstream, hostname: &str) -> Result<Self, UpstreamFailure> {
-        // Before anything is sent: what is missing here cannot be mended by the peer.
-        let terms = Terms {
-            login: login(upstream)?,
-            tls: tls_terms(upstream)?,
-            remote: &upstream.config.host,
-            hostname,
-        };
-        let stream = dial_host(&upstream.config.host, upstream.config.port).await?;
-        Self::begin(stream, terms).await
-    }
-
     /// Secures, greets and logs in. Nothing but its single steps is bounded in time: the caller has the deadline.
-    pub(crate) async fn begin(
-        stream: TcpStream,
-        terms: Terms<'_>,
-    ) -> Result<Self, UpstreamFailure> {
+    pub(crate) async fn begin(stream: TcpStream, terms: Terms<'_>) -> Result<Self, Unopened> {
         let Terms {
             remote,
             hostname,
@@ -178,7 +186,7 @@ impl Connection {
         Ok(connection)
     }
 
-    async fn greet(&mut self, tls: TlsTerms<'_>) -> Result<(), UpstreamFailure> {
+    async fn greet(&mut self, tls: TlsTerms<'_>) -> Result<(), Unopened> {
         loop {
             match self.advance().await.map_err(|error| io_failure(&error))? {
                 Event::Ready => return Ok(()),
@@ -189,18 +197,16 @@ impl Connection {
                         Protection::None | Protection::Unverified => Certificate::Unverified,
                     });
                 }
-                Event::Failed(failure) => return Err(describe(&failure)),
+                Event::Failed(failure) => return Err(describe(&failure).into()),
                 Event::Finished(_) | Event::Closed => {
-                    return Err(failure(
-                        FailureReason::ProtocolError,
-                        "the server closed early",
-                    ));
+                    let text = "the server closed early";
+                    return Err(failure(FailureReason::ProtocolError, text).into());
                 }
             }
         }
     }
 
-    async fn secure(&mut self, tls: TlsTerms<'_>) -> Result<(), UpstreamFailure> {
+    async fn secure(&mut self, tls: TlsTerms<'_>) -> Result<(), Unopened> {
         let plain = std::mem::replace(&mut self.stream, Stream::Closed);
         self.stream = secure(plain, tls.config, &self.remote).await?;
         self.protection = tls.worth;
@@ -363,42 +369,4 @@ fn event(step: ClientStep) -> Event {
         ClientStep::Failed(failure) => Event::Failed(failure),
         ClientStep::NeedInput | ClientStep::Flush | ClientStep::Closed => Event::Closed,
     }
-}
-
-fn login(upstream: &LiveUpstream) -> Result<Option<SmtpLogin>, UpstreamFailure> {
-    match &upstream.login {
-        Login::None => Ok(None),
-        Login::Present { username, password } => Ok(Some(SmtpLogin {
-            username: username.clone(),
-            password: password.clone(),
-        })),
-        Login::Missing(problem) => Err(failure(
-            FailureReason::CredentialsMissing,
-            format!("no login: {problem}"),
-        )),
-    }
-}
-
-fn tls_terms(upstream: &LiveUpstream) -> Result<TlsTerms<'_>, UpstreamFailure> {
-    let config = upstream.tls.as_ref().map_err(|problem| {
-        failure(
-            FailureReason::TlsFailed,
-            format!("cannot verify the upstream: {problem}"),
-        )
-    })?;
-    let mode = match upstream.config.tls {
-        UpstreamTls::Disabled => ClientTls::None,
-        UpstreamTls::Implicit => ClientTls::Active,
-        UpstreamTls::Opportunistic => ClientTls::Opportunistic,
-        UpstreamTls::Required => ClientTls::Required,
-    };
-    let worth = match upstream.config.tls.is_verified() {
-        true => Protection::Verified,
-        false => Protection::Unverified,
-    };
-    Ok(TlsTerms {
-        mode,
-        config,
-        worth,
-    })
 }

@@ -15,6 +15,7 @@ use crate::adapt::{Adapted, adapt, is_fit};
 use crate::blocking;
 use crate::context::{Context, Phase};
 use crate::memory::{self, Reservation};
+use crate::room::account::Account;
 
 /// Content that is larger is converted on a thread of its own, in bytes: some milliseconds. One such at a time.
 const CONVERSION_BYTES_MAX: usize = 256 << 10;
@@ -88,15 +89,17 @@ async fn convert(
 ) -> Result<(Adapted, Option<Reservation>), Unready> {
     let length = message.headers.len() + message.body.len();
     let is_large = length > CONVERSION_BYTES_MAX;
+    let bytes = u64::try_from(length).unwrap_or(u64::MAX);
+    let held = memory::footprint(bytes, message.envelope.recipients.len());
+    let memory = context.queue.memory();
+    let tenant = Account::read(&message.envelope.credential).tenant.into();
+    let room = memory.reserve_beside(&tenant, held, needed(bytes)).await;
+    let mut room = room.ok_or(Unready::Stopping)?;
+    // Not before there is room: who waits for that keeps nobody else waiting.
     let _turn = match is_large {
         true => Some(TURN.acquire().await.map_err(|_| Unready::Stopping)?),
         false => None,
     };
-    let bytes = u64::try_from(length).unwrap_or(u64::MAX);
-    let held = memory::footprint(bytes, message.envelope.recipients.len());
-    let memory = context.queue.memory();
-    let room = memory.reserve_beside(held, needed(bytes)).await;
-    let mut room = room.ok_or(Unready::Stopping)?;
     let whole = message.clone();
     let work = move || adapt(&whole, |kind| takes.kind(kind));
     let adapted = match is_large {
@@ -116,21 +119,13 @@ fn needed(bytes: u64) -> u64 {
 }
 
 fn failed() -> Reply {
-    let status = EnhancedStatus {
-        class: 5,
-        subject: 6,
-        detail: 0,
-    };
+    let status = EnhancedStatus::new(5, 6, 0);
     let text = "the message could not be converted for the next server";
     Reply::new(554, status, text)
 }
 
 fn no_room() -> Reply {
-    let status = EnhancedStatus {
-        class: 4,
-        subject: 3,
-        detail: 1,
-    };
+    let status = EnhancedStatus::new(4, 3, 1);
     let text = "no room in memory to convert the message for the next server";
     Reply::new(451, status, text)
 }

@@ -9,6 +9,7 @@ use postroad_smtp::Reply;
 use postroad_smtp::client::RecipientOutcome;
 use postroad_spool::Message;
 
+use super::look::{Loaded, Telling, telling};
 use crate::backoff::Backoff;
 use crate::bounce;
 use crate::clock;
@@ -56,6 +57,14 @@ impl<'a> Course<'a> {
         Self::resume(context, message, progress)
     }
 
+    /// Of a message of which as much was loaded as is needed.
+    pub(super) fn of(context: &'a Context, loaded: &'a Loaded, taken: Taken) -> Self {
+        match loaded {
+            Loaded::Envelope(message) => Self::new(context, message, taken),
+            Loaded::Whole(message, room) => Self::new(context, message, taken).under(room),
+        }
+    }
+
     /// With what the message was loaded under.
     pub(super) fn under(mut self, held: &Held) -> Self {
         self.progress.passing = held.passing().cloned();
@@ -72,8 +81,8 @@ impl<'a> Course<'a> {
     }
 
     /// What is known by now, for [`Self::resume`].
-    pub(super) fn pause(self) -> Progress {
-        self.progress
+    pub(super) fn pause(self) -> Box<Progress> {
+        Box::new(self.progress)
     }
 
     /// The message.
@@ -213,6 +222,19 @@ impl<'a> Course<'a> {
         self.release();
     }
 
+    /// Gives the piece back: there is nothing to tell. Nobody looks again for this message because of that.
+    pub(super) fn tell_nobody(self) {
+        if self.progress.passing.is_none() {
+            self.context.queue.delay_told(self.progress.ticket);
+        }
+        self.release();
+    }
+
+    /// Gives the piece back untried, due at this time.
+    pub(super) fn release_at(self, due_ms: u64) {
+        self.context.queue.release(self.progress.ticket, due_ms);
+    }
+
     /// Gives the piece back: due when it was put off to, else at once.
     pub(super) fn release(self) {
         let due_ms = match self.progress.charge {
@@ -238,19 +260,19 @@ pub(crate) fn report(
     notices: &[Notice],
     remote: Option<&str>,
 ) -> Option<Message> {
-    for notice in notices {
-        tracing::warn!(id = %message.id, recipient = notice.index, kind = ?notice.kind,
-            status = %notice.status, diagnostic = notice.diagnostic, "to be reported");
-    }
     let now_ms = clock::now_ms();
     let id = context.queue.next_id(now_ms);
     let report = bounce::write(message, notices, &live.config.hostname, remote, id, now_ms);
-    let has_failed = notices.iter().any(|notice| notice.kind == Kind::Failed);
-    if report.is_some() {
-        context.metrics.bounced.inc();
-    } else if has_failed && message.envelope.sender.is_empty() {
-        tracing::warn!(id = %message.id, "a bounce could not be delivered; bounces are not answered");
+    for notice in notices {
+        let is_told = report.is_some() && telling(message, &[notice.index]) == Telling::Sender;
+        let what = match is_told || notice.kind != Kind::Failed {
+            true => "to be reported",
+            false => "nobody is told: the sender does not want to know, or there is none",
+        };
+        tracing::warn!(id = %message.id, recipient = notice.index, kind = ?notice.kind,
+            status = %notice.status, diagnostic = notice.diagnostic, "{what}");
     }
+    context.metrics.bounced.inc_by(u64::from(report.is_some()));
     report
 }
 
@@ -258,7 +280,7 @@ pub(crate) fn report(
 pub(super) fn rules(context: &Context, live: &Live) -> Rules {
     let retry = &live.config.delivery.retry;
     let queue = &context.queue;
-    let has_room = queue.has_room() && !queue.spool().is_full();
+    let has_room = queue.has_room() && !queue.is_disk_full();
     Rules {
         backoff: Backoff {
             initial: Duration::from_secs(retry.initial_seconds),

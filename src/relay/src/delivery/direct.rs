@@ -21,46 +21,38 @@
 //!
 //! # What each failure means
 //! [`DirectFailure::Hold`] is a statement about the domain's servers, or the name servers: its mail waits. [`DirectFailure::Final`]
-//! is one about the recipients.
+//! is one about the recipients. [`DirectFailure::Busy`] and [`DirectFailure::Outdated`] are about nobody but us.
 
 mod dials;
+mod find;
 mod own;
 mod tally;
+mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_config::{Direct, DirectTls, RelayConfig, UpstreamTls};
+use postroad_smtp::Reply;
 use postroad_smtp::client::ClientTls;
-use postroad_smtp::{Extension, Reply};
 use postroad_spool::TlsDemand;
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{Connection, Protection, Terms, TlsTerms, dial};
-use crate::clock;
-use crate::dns::{self, Dns, Exchange, Resolver};
+use super::connect::{Connection, Protection, Terms, TlsTerms, Unopened, dial};
+use crate::dns::{self, Dns};
 use crate::mx::reach::Reach;
-use crate::mx::{self, Host, Plan, Source, Target, Verdict};
+use crate::mx::{Source, Target, Verdict};
 use crate::tls;
 use crate::upstreams::failure;
 
-use dials::{Closed, Dial, Dials};
+use dials::Dials;
 use own::Own;
-use tally::{Lack, Tally};
-
-/// Hosts that are asked for at the same time in one attempt. Most domains have no more, and a name server that is slow about one
-/// must not be asked about eight by every attempt there is.
-const HOSTS_AT_ONCE: usize = 2;
-
-/// How long an attempt waits for a connection to an address that has as many as it may, when nothing else is left to be tried. Most
-/// are done within a second or two.
-const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+use tally::Lack;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +61,20 @@ struct Patience {
     attempt: Duration,
     /// For one address, from the first packet to the reply to EHLO under TLS.
     target: Duration,
+    /// With less than that left of the attempt, no other address is begun.
+    least: Duration,
+    /// For a connection to an address that has as many as it may, when nothing else is left to be tried.
+    busy: Duration,
 }
 
 /// An attempt takes as long as with an upstream. Some servers let strangers wait for the greeting, by half a minute at most;
-/// whoever takes longer than a minute keeps mail from the next host.
+/// whoever takes longer than a minute keeps mail from the next host. An address that gets less than ten seconds shows
+/// nothing. Most that wait for an address are let in within a second or two.
 const PATIENCE: Patience = Patience {
     attempt: Duration::from_secs(180),
     target: Duration::from_secs(60),
+    least: Duration::from_secs(10),
+    busy: Duration::from_secs(10),
 };
 
 /// Opens connections to mail exchangers. Immutable: a new configuration makes a new one.
@@ -106,6 +105,10 @@ pub(crate) enum DirectFailure {
     Hold(UpstreamFailure),
     /// Its recipients never will be reached, with [`TlsDemand::Required`] by this message.
     Final(Reply),
+    /// We have as many connections to its servers as we allow ourselves: what is known of the domain stands.
+    Busy,
+    /// The connection was opened under a configuration that is no longer in force.
+    Outdated,
 }
 
 /// Why a target does not do.
@@ -135,8 +138,8 @@ impl Opener {
             .and_then(|before| before.means.as_ref().ok());
         let means = match before {
             Some(means) => Ok(means.clone()),
-            None if config.delivery.uses_direct() => match Resolver::new(nameservers) {
-                Ok(resolver) => Means::new(Arc::new(resolver)),
+            None if config.delivery.uses_direct() => match dns::open(nameservers) {
+                Ok(dns) => Means::new(dns),
                 Err(error) => Err(dns_failure(error.to_string())),
             },
             None => Err(dns_failure("nothing is configured to go direct".into())),
@@ -148,6 +151,13 @@ impl Opener {
     #[cfg(test)]
     pub(crate) fn with_dns(config: &RelayConfig, dns: Arc<dyn Dns>) -> Self {
         Self::assemble(config, Means::new(dns), None)
+    }
+
+    /// Waits for no longer than that for an address that has as many connections as it may.
+    #[cfg(test)]
+    pub(crate) fn busy_for(mut self, patience: Duration) -> Self {
+        self.patience.busy = patience;
+        self
     }
 
     fn assemble(
@@ -182,106 +192,18 @@ impl Opener {
         })?;
         let deadline = Instant::now() + self.patience.attempt;
         let found = timeout_at(deadline, self.find(&*means.dns, domain)).await;
-        let (source, targets) = found.map_err(|_| {
+        let found = found.map_err(|_| {
             DirectFailure::Hold(dns_failure("the name servers did not answer".into()))
         })??;
-        if demand == TlsDemand::Required && source == Source::Exchange {
+        if demand == TlsDemand::Required && found.source == Source::Exchange {
             return Err(DirectFailure::Final(tally::lacking(&Lack::Authenticity)));
         }
-        self.try_all(means, domain, &targets, demand, deadline)
-            .await
+        self.try_all(means, domain, &found, demand, deadline).await
     }
 
-    async fn try_all(
-        &self,
-        means: &Means,
-        domain: &str,
-        targets: &[Target],
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, DirectFailure> {
-        let mut tally = Tally::default();
-        let mut busy = None;
-        let best = targets.iter().map(|target| target.preference).min();
-        let connected = |target: &Target, mut connection: Connection| {
-            if Some(target.preference) > best {
-                connection.substitute();
-            }
-            connected(domain, target, connection)
-        };
-        for target in targets {
-            if !tally.is_worth_a_try(target) || Instant::now() >= deadline {
-                continue;
-            }
-            match self.enter_one(means, target, demand, deadline).await {
-                Ok(connection) => return Ok(connected(target, connection)),
-                Err(Setback::Busy) => busy = busy.or(Some(target)),
-                Err(setback) => tally.note(target, setback),
-            }
-        }
-        if let Some(target) = busy.filter(|target| tally.is_worth_a_try(target)) {
-            match self.wait_for_one(means, target, demand, deadline).await {
-                Ok(connection) => return Ok(connected(target, connection)),
-                Err(setback) => tally.note(target, setback),
-            }
-        }
-        Err(tally.verdict(domain))
-    }
-
-    /// Tries a target if its address is free and not known to be dead.
-    async fn enter_one(
-        &self,
-        means: &Means,
-        target: &Target,
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, Setback> {
-        match self.dials.enter(target.address, Instant::now()) {
-            Ok(dial) => self.try_one(means, target, dial, demand, deadline).await,
-            Err(Closed::Dead(failed)) => Err(Setback::Failed(failed)),
-            Err(Closed::Busy) => Err(Setback::Busy),
-        }
-    }
-
-    async fn wait_for_one(
-        &self,
-        means: &Means,
-        target: &Target,
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, Setback> {
-        let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
-        match self.dials.wait(target.address, patience).await {
-            Some(dial) => self.try_one(means, target, dial, demand, deadline).await,
-            None => Err(Setback::Busy),
-        }
-    }
-
-    async fn try_one(
-        &self,
-        means: &Means,
-        target: &Target,
-        dial: Dial,
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, Setback> {
-        let strict = demand == TlsDemand::Required;
-        let reached = self.reach(means, target, demand, deadline).await;
-        let mut connection = reached.map_err(|failed| match strict && is_tls(&failed) {
-            true => Setback::Lacking(Lack::Tls(failed.message)),
-            false => Setback::Failed(failed),
-        })?;
-        connection.hold(dial);
-        let peer = connection.peer();
-        let setback = if peer.name().is_some_and(|name| self.own.is_named(name)) {
-            Setback::Own
-        } else if strict && !peer.offers(Extension::RequireTls) {
-            Setback::Lacking(Lack::RequireTls(target.host.clone()))
-        } else {
-            return Ok(connection);
-        };
-        connection.quit().await;
-        Err(setback)
+    /// Whether connections are opened as this configuration has it.
+    pub(crate) fn is_for(&self, config: &RelayConfig) -> bool {
+        self.config == config.delivery.direct && self.hostname == config.hostname
     }
 
     /// Connects with TLS as it is wanted, and once more without if that may be.
@@ -291,12 +213,13 @@ impl Opener {
         target: &Target,
         demand: TlsDemand,
         deadline: Instant,
-    ) -> Result<Connection, UpstreamFailure> {
+    ) -> Result<Connection, Unopened> {
         let tls = self.tls(means, demand);
         let reached = self.greet(target, tls, deadline).await;
         match reached {
-            Err(failed) if is_tls(&failed) && tls.mode == ClientTls::Opportunistic => {
-                tracing::info!(host = target.host, address = %target.address, error = failed.message,
+            Err(unopened) if is_tls(unopened.failure()) && tls.mode == ClientTls::Opportunistic => {
+                let error = &unopened.failure().message;
+                tracing::info!(host = target.host, address = %target.address, error,
                     "TLS does not work; trying without");
                 let mode = ClientTls::None;
                 self.greet(target, TlsTerms { mode, ..tls }, deadline).await
@@ -309,8 +232,8 @@ impl Opener {
         &self,
         target: &Target,
         tls: TlsTerms<'_>,
-        deadline: Instant,
-    ) -> Result<Connection, UpstreamFailure> {
+        attempt: Instant,
+    ) -> Result<Connection, Unopened> {
         let Target { host, address, .. } = target;
         let terms = Terms {
             remote: host,
@@ -318,25 +241,29 @@ impl Opener {
             tls,
             login: None,
         };
-        let deadline = deadline.min(Instant::now() + self.patience.target);
+        let whole = Instant::now() + self.patience.target;
         let mut dialled = false;
-        let reached = timeout_at(deadline, async {
+        let reached = timeout_at(whole.min(attempt), async {
             let stream = dial(SocketAddr::new(*address, self.config.port)).await?;
             dialled = true;
             Connection::begin(stream, terms).await
         });
-        let reached = reached.await.unwrap_or_else(|_| {
+        let reached = reached.await;
+        // Others may have had the rest of the time: that says nothing of this address.
+        let is_cut_short = reached.is_err() && attempt < whole;
+        let reached = reached.unwrap_or_else(|_| {
             let text = "the server did not get as far as MAIL in time";
-            Err(failure(FailureReason::ConnectionTimedOut, text))
+            Err(failure(FailureReason::ConnectionTimedOut, text).into())
         });
-        reached.map_err(|failed| {
-            let text = format!("{host} ({address}): {}", failed.message);
-            let failed = failure(failed.reason, text);
+        reached.map_err(|mut unopened| {
+            let failed = unopened.failure_mut();
+            failed.message = format!("{host} ({address}): {}", failed.message);
             // What a server says to one domain's mail is about that; silence is not.
-            if !dialled || failed.reason == FailureReason::ConnectionTimedOut {
-                self.dials.died(*address, failed.clone(), Instant::now());
+            let is_silent = !dialled || failed.reason == FailureReason::ConnectionTimedOut;
+            if is_silent && !is_cut_short {
+                self.dials.died(*address, failed.reason, Instant::now());
             }
-            failed
+            unopened
         })
     }
 
@@ -356,50 +283,6 @@ impl Opener {
             },
             config: &means.anybody,
             worth: Protection::Unverified,
-        }
-    }
-
-    /// Where a domain's mail goes.
-    async fn find(
-        &self,
-        dns: &dyn Dns,
-        domain: &str,
-    ) -> Result<(Source, Vec<Target>), DirectFailure> {
-        let mut chance = || u32::from_le_bytes(clock::random_bytes());
-        let (source, hosts) = match mx::literal(domain) {
-            Some(host) => (Source::Literal, vec![host]),
-            None => {
-                let name = dns::to_ascii(domain)
-                    .ok_or_else(|| DirectFailure::from(mx::no_such_domain(domain)))?;
-                let answer = dns.exchanges(&name).await;
-                let plan = Plan::new(&name, answer, &mut chance)?;
-                (plan.source, self.locate_all(dns, plan.exchanges).await)
-            }
-        };
-        let is_own = |name: &str, addresses: &[IpAddr]| {
-            let mut addresses = addresses.iter();
-            self.own.is_named(name) || addresses.any(|address| self.own.is_at(*address))
-        };
-        let targets = mx::targets(domain, source, hosts, is_own, &self.reach, &mut chance)?;
-        Ok((source, targets))
-    }
-
-    async fn locate_all(&self, dns: &dyn Dns, exchanges: Vec<Exchange>) -> Vec<Host> {
-        let mut hosts = Vec::with_capacity(exchanges.len());
-        for some in exchanges.chunks(HOSTS_AT_ONCE) {
-            let some = some.iter().cloned();
-            hosts.extend(join_all(some.map(|exchange| self.locate(dns, exchange))).await);
-        }
-        hosts
-    }
-
-    async fn locate(&self, dns: &dyn Dns, exchange: Exchange) -> Host {
-        let families = self.config.families.iter();
-        let questions = families.map(|family| dns.addresses(&exchange.host, *family));
-        let addresses = join_all(questions).await;
-        Host {
-            exchange,
-            addresses,
         }
     }
 }
@@ -426,12 +309,6 @@ impl From<Verdict> for DirectFailure {
             Verdict::Barred(why) => Self::Hold(failure(FailureReason::NetworkNotAllowed, why)),
         }
     }
-}
-
-fn connected(domain: &str, target: &Target, connection: Connection) -> Connection {
-    tracing::debug!(domain, host = connection.remote(), address = %target.address,
-        protection = ?connection.protection(), "connected");
-    connection
 }
 
 fn is_tls(failed: &UpstreamFailure) -> bool {

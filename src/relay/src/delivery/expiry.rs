@@ -1,20 +1,21 @@
 //! Returns to their senders what has waited for longer than its lifetime while its destination does not work, or whose time to be delivered by
 //! has passed; and tells the senders of what waits for long, if they want to know. While it works, both happen with an attempt instead.
 //!
-//! Loading a message waits for room in memory: nothing else may wait for this, so that it is a task of its own.
+//! Loading a message for a report waits for room in memory: nothing else may wait for this, so that it is a task of its own.
 
 use std::time::Duration;
 
 use postroad_config::status::UpstreamFailure;
 use postroad_smtp::client::RecipientOutcome;
 use postroad_smtp::{EnhancedStatus, Reply};
+use postroad_spool::Message;
 
 use super::SharedUpstreams;
 use super::course::{self, Course};
+use super::look::{self, Loaded, Need, NotLoaded, Telling};
 use crate::clock;
-use crate::context::{Context, Phase};
+use crate::context::Context;
 use crate::notify::NextHop;
-use crate::outcome::give_up_ms;
 use crate::schedule::{OverdueLimits, Swept, Taken};
 use crate::unreadable;
 
@@ -58,9 +59,8 @@ enum Look {
 fn limits(context: &Context) -> OverdueLimits {
     let now_ms = clock::now_ms();
     let arrived_before = |age: Duration| {
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         now_ms
-            .checked_sub(age_ms)
+            .checked_sub(clock::millis(age))
             .map_or(0, |arrival_ms| arrival_ms.saturating_add(1))
     };
     let rules = course::rules(context, &context.live());
@@ -71,27 +71,38 @@ fn limits(context: &Context) -> OverdueLimits {
 }
 
 async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> Look {
-    let ticket = taken.ticket;
-    let loaded = tokio::select! {
-        biased;
-        () = context.reached(Phase::Stopping) => {
-            context.queue.release(ticket, clock::now_ms());
-            return Look::Stopping;
-        }
-        loaded = context.queue.load(&taken) => loaded,
+    let (queue, ticket) = (&context.queue, taken.ticket);
+    let cause = cause(failure);
+    let need = |message: &Message| {
+        let rules = course::rules(context, &context.live());
+        look::need(message, &taken.entry, &cause, rules, clock::now_ms())
     };
-    match loaded {
-        Ok((message, room)) => {
-            let lifetime = context.live().config.delivery.retry.lifetime();
-            let course = Course::new(context, &message, taken).under(&room);
-            let cause = cause(failure);
-            match give_up_ms(&message, lifetime) <= clock::now_ms() {
-                true => give_up(course, &cause).await,
-                // It is late; or its lifetime has just been made longer, or began later than the arrival.
-                false => course.tell_of_delay(&cause).await,
+    let needs_content = |envelope: &Message| match need(envelope) {
+        Need::Nothing | Need::GiveUp(Telling::Nobody) => false,
+        Need::GiveUp(Telling::Sender) | Need::TellOfDelay => true,
+    };
+    match look::load(context, &taken, needs_content).await {
+        Ok(loaded) => {
+            let need = need(loaded.message());
+            let course = Course::of(context, &loaded, taken);
+            match (need, &loaded) {
+                (Need::GiveUp(Telling::Nobody), _)
+                | (Need::GiveUp(Telling::Sender), Loaded::Whole(..)) => {
+                    give_up(course, &cause).await;
+                }
+                (Need::TellOfDelay, Loaded::Whole(..)) => course.tell_of_delay(&cause).await,
+                (Need::Nothing, _) => course.tell_nobody(),
+                // Due in this very moment: the next look has all of it.
+                (_, Loaded::Envelope(_)) => course.release(),
             }
         }
-        Err(error) => unreadable::settle(context, taken, error).await,
+        Err(NotLoaded::Stopping) => {
+            queue.release(ticket, clock::now_ms());
+            return Look::Stopping;
+        }
+        // The next look comes to it again.
+        Err(NotLoaded::NoRoom) => queue.release(ticket, clock::now_ms()),
+        Err(NotLoaded::Failed(error)) => unreadable::settle(context, taken, error).await,
     }
     Look::Done
 }
@@ -107,13 +118,8 @@ async fn give_up(course: Course<'_>, cause: &Reply) {
 }
 
 fn cause(failure: &UpstreamFailure) -> Reply {
-    let status = EnhancedStatus {
-        class: 4,
-        subject: 4,
-        detail: 1,
-    };
     let text = format!("the next server could not be used: {}", failure.message);
-    Reply::new(451, status, text)
+    Reply::new(451, EnhancedStatus::new(4, 4, 1), text)
 }
 
 #[cfg(test)]

@@ -101,10 +101,7 @@ impl Hop {
                 key,
                 target,
             } => upstream.is_current(key, target),
-            Self::Domain(domain) => {
-                let live = domain.context.live();
-                live.config.delivery.direct.limits == domain.limits
-            }
+            Self::Domain(domain) => domain.is_current(),
         }
     }
 
@@ -139,7 +136,7 @@ impl Hop {
     pub(super) async fn open(&self, demand: TlsDemand) -> Result<Connection, DirectFailure> {
         match self {
             Self::Upstream { upstream, .. } => upstream.open().await.map_err(DirectFailure::Hold),
-            Self::Domain(domain) => domain.opener.open(&domain.domain, demand).await,
+            Self::Domain(domain) => domain.open(demand).await,
         }
     }
 
@@ -295,6 +292,22 @@ impl Drop for UpstreamHop {
 }
 
 impl DomainHop {
+    /// Whether a connection would be opened today as it was: protected as much, to a host that may be reached, under our name, with these
+    /// limits.
+    fn is_current(&self) -> bool {
+        self.opener.is_for(&self.context.live().config)
+    }
+
+    async fn open(&self, demand: TlsDemand) -> Result<Connection, DirectFailure> {
+        let connection = self.opener.open(&self.domain, demand).await?;
+        // That may have taken minutes.
+        if self.is_current() {
+            return Ok(connection);
+        }
+        connection.quit().await;
+        Err(DirectFailure::Outdated)
+    }
+
     fn report_failed(&self, failure: &UpstreamFailure) {
         let (verdict, before) = self.context.queue.failed(self.place, failure.clone());
         match (verdict, before) {

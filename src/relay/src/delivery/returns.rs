@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use postroad_smtp::client::RecipientOutcome;
 use postroad_smtp::{EnhancedStatus, Reply};
+use postroad_spool::Message;
 
 use super::course::Course;
+use super::look::{self, NotLoaded, Telling};
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::notify::NextHop;
@@ -14,11 +16,10 @@ use crate::schedule::Taken;
 use crate::unreadable;
 
 /// RFC 3463 §3.8: other or undefined security or policy status.
-const STATUS: EnhancedStatus = EnhancedStatus {
-    class: 5,
-    subject: 7,
-    detail: 0,
-};
+const STATUS: EnhancedStatus = EnhancedStatus::new(5, 7, 0);
+
+/// For how long a piece is put off that finds no room in memory, in milliseconds: others have their turn meanwhile.
+const NO_ROOM_PAUSE_MS: u64 = 5_000;
 
 /// Returns what is ready behind a door, for the reason of the override of this name, until nothing is left or the override is gone.
 pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) {
@@ -38,17 +39,11 @@ pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) 
 }
 
 async fn return_one(context: &Context, taken: Taken, reason: &str) {
-    let ticket = taken.ticket;
-    let loaded = tokio::select! {
-        biased;
-        () = context.reached(Phase::Stopping) => {
-            return context.queue.release(ticket, clock::now_ms());
-        }
-        loaded = context.queue.load(&taken) => loaded,
-    };
-    match loaded {
-        Ok((message, room)) => {
-            let course = Course::new(context, &message, taken).under(&room);
+    let (queue, ticket) = (&context.queue, taken.ticket);
+    let is_heard = |message: &Message| look::telling(message, &taken.entry.open) == Telling::Sender;
+    match look::load(context, &taken, is_heard).await {
+        Ok(loaded) => {
+            let course = Course::of(context, &loaded, taken);
             let reply = Reply::new(554, STATUS, reason);
             let outcomes = course
                 .open_recipients()
@@ -58,6 +53,10 @@ async fn return_one(context: &Context, taken: Taken, reason: &str) {
                 left.release();
             }
         }
-        Err(error) => unreadable::settle(context, taken, error).await,
+        Err(NotLoaded::Stopping) => queue.release(ticket, clock::now_ms()),
+        Err(NotLoaded::NoRoom) => {
+            queue.release(ticket, clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS));
+        }
+        Err(NotLoaded::Failed(error)) => unreadable::settle(context, taken, error).await,
     }
 }

@@ -1,6 +1,8 @@
 mod answers;
+mod busy;
 mod direct;
 mod routes;
+mod tenants;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,6 +26,8 @@ enum Answer {
     Yes,
     Close,
     Hang,
+    /// Yes, after so long.
+    Late(Duration),
     /// This instead of 250 or 354.
     Say(&'static str),
 }
@@ -90,6 +94,7 @@ async fn serve(
             Answer::Yes => {}
             Answer::Close => return Ok(()),
             Answer::Hang => std::future::pending().await,
+            Answer::Late(pause) => tokio::time::sleep(pause).await,
             Answer::Say(reply) => {
                 content = false;
                 stream.write_all(format!("{reply}\r\n").as_bytes()).await?;

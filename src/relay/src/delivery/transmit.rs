@@ -32,7 +32,7 @@ pub(super) enum Rest {
     /// Nothing: it is given back or done.
     Nothing,
     /// What its last outcomes lead to.
-    Judged(Progress, Judged),
+    Judged(Box<Progress>, Judged),
 }
 
 /// Outcomes to be recorded, and who gave them.
@@ -185,8 +185,14 @@ impl Worker {
         match outcome.end {
             End::Held(failure) => {
                 done.then = Then::Stop;
-                if self.blame(message.id, &failure, usage) == Blame::Upstream {
-                    done.outcomes.retain(|(_, one)| is_final(one));
+                let is_judged = done.outcomes.iter().any(|(_, one)| is_final(one));
+                if is_judged {
+                    // It has had enough of this message's recipients, or of the connection: it takes other mail.
+                    self.upstreams.lock_holds().forget(message.id);
+                    let kind = failure.kind;
+                    tracing::info!(id = %message.id, upstream = self.hop.label(), ?kind, "judged in part");
+                } else if self.blame(message.id, &failure, usage) == Blame::Upstream {
+                    done.outcomes.clear();
                 }
             }
             End::Answered => {
@@ -257,11 +263,7 @@ pub(super) fn unsendable(rank: Rank, refusal: Reply) -> RecipientOutcome {
         Rank::First => RecipientOutcome::Failed(refusal),
         Rank::Substitute => {
             // RFC 3463 §3.4: the system is not capable of selected features.
-            let status = EnhancedStatus {
-                class: 4,
-                subject: 3,
-                detail: 3,
-            };
+            let status = EnhancedStatus::new(4, 3, 3);
             let text = format!("the server that stands in for another cannot take it: {refusal}");
             RecipientOutcome::Deferred(Reply::new(451, status, text))
         }
@@ -289,11 +291,7 @@ fn parse_recipients(course: &Course<'_>) -> (Paths, Outcomes) {
         match recipient.and_then(|recipient| recipient.address.parse().ok()) {
             Some(path) => paths.push((index, path)),
             None => {
-                let status = EnhancedStatus {
-                    class: 5,
-                    subject: 1,
-                    detail: 3,
-                };
+                let status = EnhancedStatus::new(5, 1, 3);
                 let reply = Reply::new(553, status, "the recipient's address cannot be read");
                 outcomes.push((index, RecipientOutcome::Failed(reply)));
             }

@@ -18,14 +18,21 @@ use super::hop::Hop;
 use super::transmit::{Judged, Rest, unsendable};
 use crate::clock;
 use crate::context::{Context, Phase};
+use crate::envelope;
 use crate::outcome;
-use crate::queue::{Door, Held, ReclaimOnPanic};
+use crate::queue::{Door, Held, Queue, ReclaimOnPanic};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
 
 /// How long an idle connection is kept for the next message. Postfix keeps one for 2 seconds too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For how long a piece is put off that finds no room in memory, in milliseconds.
+const GIVE_WAY_MS: u64 = 5_000;
+
+/// For how long a piece is put off whose hosts have as many connections as we allow ourselves, in milliseconds. Idle ones are closed by then.
+const BUSY_PAUSE_MS: u64 = 2_000;
 
 /// Serves one connection.
 pub(super) struct Worker {
@@ -55,7 +62,9 @@ enum Closed {
     Failed,
     /// None of these recipients will ever be reached.
     Never(Reply),
-    /// The process is ending.
+    /// There may be none for the time being, and nobody has failed.
+    Busy,
+    /// The process is ending, or the configuration has changed meanwhile.
     Stopping,
 }
 
@@ -89,6 +98,8 @@ impl Worker {
                 Err(Closed::Failed)
             }
             Err(DirectFailure::Final(reply)) => Err(Closed::Never(reply)),
+            Err(DirectFailure::Busy) => Err(Closed::Busy),
+            Err(DirectFailure::Outdated) => Err(Closed::Stopping),
         }
     }
 
@@ -98,7 +109,7 @@ impl Worker {
         let mut last = Last::default();
         let mut sent = 0;
         while let Some((unfinished, then)) = last.beside(self.step(&mut connection, sent)).await {
-            last.finish().await;
+            last.finish(&self.context.queue).await;
             last = unfinished.map_or_else(Last::default, |unfinished| {
                 Last(Some(Box::pin(self.finish(unfinished))))
             });
@@ -108,7 +119,7 @@ impl Worker {
             }
             sent += 1;
         }
-        last.finish().await;
+        last.finish(&self.context.queue).await;
         if let Some(connection) = connection {
             connection.quit().await;
         }
@@ -125,9 +136,11 @@ impl Worker {
         }
         let (taken, pause) = self.next_piece().await?;
         let reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
-        if pause == Pause::Rested
-            && let Some(rested) = connection
-            && rested.is_stale().await
+        // What it says between two messages would be taken for the answer to what is sent next.
+        let was_used = sent > 0 || pause == Pause::Rested;
+        if was_used
+            && let Some(open) = connection
+            && open.is_stale().await
         {
             self.context.queue.release(taken.ticket, clock::now_ms());
             return Some((None, Then::Stop));
@@ -193,8 +206,13 @@ impl Worker {
         reclaim: ReclaimOnPanic,
     ) -> (Option<Unfinished>, Then) {
         let id = taken.ticket.id;
-        let (message, room) = match self.context.queue.load(&taken).await {
-            Ok(loaded) => loaded,
+        let others = self.door.others_are_ready(taken.ticket);
+        let (message, room) = match self.context.queue.load_unless(&taken, others).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => {
+                self.give_way(&taken);
+                return (None, Then::GoOn);
+            }
             Err(error) => {
                 unreadable::settle(&self.context, taken, error).await;
                 return (None, Then::GoOn);
@@ -218,6 +236,14 @@ impl Worker {
         (unfinished, then)
     }
 
+    /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and no connection waits for that while others
+    /// have work for it.
+    fn give_way(&self, taken: &Taken) {
+        self.hop.give_back();
+        let due_ms = clock::now_ms().saturating_add(GIVE_WAY_MS);
+        self.context.queue.release(taken.ticket, due_ms);
+    }
+
     /// Records what the last transaction of a piece came to, and gives back what is left of it.
     async fn finish(&self, unfinished: Unfinished) {
         let Unfinished {
@@ -227,7 +253,7 @@ impl Worker {
             progress,
             judged,
         } = unfinished;
-        let course = Course::resume(&self.context, &message, progress);
+        let course = Course::resume(&self.context, &message, *progress);
         match judged.record(course).await {
             Some(left) => left.release(),
             None => self.upstreams.lock_holds().forget(message.id),
@@ -243,7 +269,7 @@ impl Worker {
         if let Some(outcome) = self.objection(message) {
             return (self.judge_all(course, &outcome), Then::GoOn);
         }
-        let demand = message.envelope.tls;
+        let demand = envelope::demand(&message.envelope);
         if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
             unfit.quit().await;
         }
@@ -251,6 +277,7 @@ impl Worker {
             match self.open(demand).await {
                 Ok(opened) => *connection = Some(opened),
                 Err(Closed::Failed | Closed::Stopping) => {}
+                Err(Closed::Busy) => return (self.wait_for_turn(course), Then::Stop),
                 Err(Closed::Never(reply)) => {
                     let outcome = RecipientOutcome::Failed(reply);
                     return (self.judge_all(course, &outcome), Then::GoOn);
@@ -263,26 +290,35 @@ impl Worker {
         }
     }
 
+    /// Puts a piece off whose hosts have as many connections as we allow ourselves. One that is too old by now is charged with an attempt,
+    /// with which it expires.
+    fn wait_for_turn(&self, course: Course<'_>) -> Rest {
+        self.hop.give_back();
+        let now_ms = clock::now_ms();
+        let lifetime = self.context.live().config.delivery.retry.lifetime();
+        let message = course.message();
+        if clock::after(message.arrival_ms, lifetime) <= now_ms {
+            let status = EnhancedStatus::new(4, 4, 5);
+            let text = "too many connections are open to the hosts of the domain";
+            let late = RecipientOutcome::Deferred(Reply::new(451, status, text));
+            return self.judge_all(course, &late);
+        }
+        course.release_at(now_ms.saturating_add(BUSY_PAUSE_MS));
+        Rest::Nothing
+    }
+
     /// Why a message need not even be tried.
     fn objection(&self, message: &Message) -> Option<RecipientOutcome> {
         let bytes = message.headers.len() + message.body.len();
         if u64::try_from(bytes).unwrap_or(u64::MAX) > self.hop.bytes_max() {
-            let status = EnhancedStatus {
-                class: 5,
-                subject: 3,
-                detail: 4,
-            };
+            let status = EnhancedStatus::new(5, 3, 4);
             let text = "larger than the next server takes";
             let refusal = Reply::new(552, status, text);
             return Some(unsendable(self.hop.rank(None), refusal));
         }
         let is_late = outcome::return_by_ms(message).is_some_and(|by| by <= clock::now_ms());
         is_late.then(|| {
-            let status = EnhancedStatus {
-                class: 4,
-                subject: 4,
-                detail: 7,
-            };
+            let status = EnhancedStatus::new(4, 4, 7);
             // The last answer, as far as the report is concerned: there was none.
             RecipientOutcome::Deferred(Reply::new(451, status, "not tried any more"))
         })
@@ -294,7 +330,7 @@ struct Unfinished {
     message: Message,
     _room: Held,
     _reclaim: ReclaimOnPanic,
-    progress: Progress,
+    progress: Box<Progress>,
     judged: Judged,
 }
 
@@ -317,9 +353,10 @@ impl Last<'_> {
         work.await
     }
 
-    /// Until it is there.
-    async fn finish(&mut self) {
+    /// Until it is there. Nothing else is to be done meanwhile.
+    async fn finish(&mut self, queue: &Queue) {
         if let Some(last) = self.0.take() {
+            queue.spool().hurry();
             last.await;
         }
     }

@@ -96,3 +96,21 @@ fn times_become_moments_and_seconds_again() {
         );
     }
 }
+
+#[test]
+fn a_report_demands_nothing_of_the_way() {
+    let cases = [
+        ("a@example.org", TlsDemand::Required, TlsDemand::Required),
+        ("", TlsDemand::Required, TlsDemand::Default),
+        ("", TlsDemand::Optional, TlsDemand::Optional),
+        ("a@example.org", TlsDemand::Default, TlsDemand::Default),
+    ];
+    for (sender, tls, expected) in cases {
+        let envelope = Envelope {
+            sender: sender.to_owned(),
+            tls,
+            ..Envelope::default()
+        };
+        assert_eq!(demand(&envelope), expected, "{sender} {tls:?}");
+    }
+}

@@ -1,16 +1,17 @@
-//! Who holds how much of the room for mail that comes in, so that nobody takes all of it.
+//! Who holds how much of some room, so that nobody takes all of it.
 //!
 //! The rule is that of a switch which shares one buffer among its ports: a holder may have as much as is free afterwards, and no
 //! more. One alone gets half; with two that want all they can get each has a third, and a third is free for whoever comes. Nothing has to
 //! be divided beforehand, and no holder has to be known before it comes.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::connections::source_of;
 
-/// Whose share it is.
+/// Whose share of the room for what comes in it is.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Holder {
     /// A login, from wherever it is used.
@@ -30,18 +31,17 @@ impl Holder {
     }
 }
 
-/// What each holder has. There is an entry for as long as a session of the holder receives, so that there are never more than
-/// connections.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Shares {
-    held: Arc<Mutex<HashMap<Holder, u32>>>,
+/// What each holder has. There is an entry for as long as a holder has anything.
+#[derive(Debug)]
+pub(super) struct Shares<H> {
+    held: Arc<Mutex<HashMap<H, u32>>>,
 }
 
-/// What one session has of its holder's share; given back when dropped.
+/// A part of its holder's share; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Claim {
-    shares: Shares,
-    holder: Holder,
+pub(super) struct Claim<H: Clone + Eq + Hash> {
+    shares: Shares<H>,
+    holder: H,
     /// The largest message that may come, in units.
     message_units: u32,
     units: u32,
@@ -56,10 +56,20 @@ pub(super) struct Room {
     pub(super) free: u32,
 }
 
-impl Shares {
-    pub(super) fn claim(&self, holder: Holder, message_units: u32) -> Claim {
+impl<H> Default for Shares<H> {
+    fn default() -> Self {
+        Self {
+            held: Arc::default(),
+        }
+    }
+}
+
+impl<H: Clone + Eq + Hash> Shares<H> {
+    pub(super) fn claim(&self, holder: H, message_units: u32) -> Claim<H> {
         Claim {
-            shares: self.clone(),
+            shares: Self {
+                held: Arc::clone(&self.held),
+            },
             holder,
             message_units,
             units: 0,
@@ -67,9 +77,14 @@ impl Shares {
     }
 
     /// Makes looking and taking one step. No claim may be dropped meanwhile.
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Holder, u32>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<H, u32>> {
         // Entries change by one addition at a time: no panic leaves one half done.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a holder has, in units.
+    pub(super) fn of(&self, holder: &H) -> u32 {
+        self.lock().get(holder).copied().unwrap_or(0)
     }
 
     #[cfg(test)]
@@ -78,9 +93,9 @@ impl Shares {
     }
 }
 
-impl Claim {
+impl<H: Clone + Eq + Hash> Claim<H> {
     /// Whether the holder may have so many units more.
-    pub(super) fn is_fair(&self, held: &HashMap<Holder, u32>, more: u32, room: Room) -> bool {
+    pub(super) fn is_fair(&self, held: &HashMap<H, u32>, more: u32, room: Room) -> bool {
         let Some(free) = room.free.checked_sub(more) else {
             return false;
         };
@@ -90,7 +105,7 @@ impl Claim {
         after * u64::from(room.total - alone) <= u64::from(free) * u64::from(alone)
     }
 
-    pub(super) fn add(&mut self, held: &mut HashMap<Holder, u32>, units: u32) {
+    pub(super) fn add(&mut self, held: &mut HashMap<H, u32>, units: u32) {
         *held.entry(self.holder.clone()).or_default() += units;
         self.units += units;
     }
@@ -108,7 +123,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl<H: Clone + Eq + Hash> Drop for Claim<H> {
     fn drop(&mut self) {
         self.give_back(self.units);
     }

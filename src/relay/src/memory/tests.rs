@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use postroad_spool::{Envelope, IdGenerator};
 
@@ -6,21 +8,23 @@ use super::*;
 /// The part for receiving is 60 KiB, that for delivery 20 KiB.
 const BUDGET: u64 = 80 << 10;
 const RECEIVING: u64 = 60 << 10;
-const DELIVERY: u64 = 20 << 10;
 
 impl Memory {
     /// Room without a share.
     pub(crate) fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
         let wanted = self.receiving.at_most(of_message(bytes));
         let permit = self.take_or_give_up(wanted)?;
-        Some(Reservation::for_delivery(permit, None))
+        Some(Reservation {
+            permit,
+            claim: None,
+            lease: None,
+        })
     }
 
     /// All that is free of both parts.
-    pub(crate) fn take_all(&self) -> Reservation {
-        let permit = self.receiving.try_take(self.receiving.free()).unwrap();
-        let more = self.delivery.try_take(self.delivery.free());
-        Reservation::for_delivery(permit, more)
+    pub(crate) fn take_all(&self) -> All {
+        let parts = [&self.receiving, self.lending.own()];
+        All(parts.map(|part| part.try_take(part.free()).unwrap()))
     }
 
     /// What is taken of the part for receiving, in bytes.
@@ -31,18 +35,18 @@ impl Memory {
 
     /// Whether a delivery waits for room.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+        self.is_wanted() || self.lending.has_waiting()
     }
 }
 
-impl Reservation {
-    /// What it takes of both parts, in bytes.
+/// All that was free.
+pub(crate) struct All([OwnedSemaphorePermit; 2]);
+
+impl All {
+    /// Of both parts, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let more = self
-            ._more
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        (self.permit.num_permits() + more) * 1024
+        let permits = self.0.iter().map(OwnedSemaphorePermit::num_permits);
+        permits.sum::<usize>() * 1024
     }
 }
 
@@ -184,32 +188,14 @@ fn is_full_for_a_minute_after_nobody_got_any() {
 }
 
 #[tokio::test]
-async fn queued_mail_moves_while_clients_hold_all_that_is_for_receiving() {
-    let memory = Memory::new(BUDGET);
-    let _hogs = memory.try_reserve(RECEIVING).unwrap();
-    for _ in 0..10 {
-        let room = memory.reserve(DELIVERY - OVERHEAD_BYTES);
-        assert!(room.await.is_some());
-    }
-}
-
-#[tokio::test]
-async fn delivery_borrows_what_receiving_leaves_and_no_more_than_half() {
-    let memory = Memory::new(BUDGET);
-    let _own = memory.reserve(DELIVERY - OVERHEAD_BYTES).await.unwrap();
-    let _borrowed = memory.reserve(DELIVERY - OVERHEAD_BYTES).await.unwrap();
-    assert!(memory.borrow(11).is_none(), "more than half is taken");
-    assert!(memory.borrow(10).is_some());
-}
-
-#[tokio::test]
 async fn mail_that_was_kept_makes_room_for_receiving_when_it_is_delivered() {
     let ids = IdGenerator::new([1; 10]);
     let memory = Memory::new(BUDGET);
     let message = message(&ids);
     let id = message.id;
     memory.keep(message, memory.try_reserve(16 << 10).unwrap());
-    let _delivered = memory.take(id).unwrap();
+    let room = memory.reserve(&"a".into(), 6 << 10).await;
+    let _delivered = (memory.take(id).unwrap(), room.unwrap());
     assert!(memory.try_reserve(RECEIVING - OVERHEAD_BYTES).is_some());
 }
 
@@ -222,7 +208,7 @@ async fn a_message_larger_than_the_part_for_delivery_waits_for_clients_who_are_t
     assert!(!memory.is_wanted());
     let waiting = tokio::spawn({
         let memory = Arc::clone(&memory);
-        async move { memory.reserve(RECEIVING).await.is_some() }
+        async move { memory.reserve(&"a".into(), RECEIVING).await.is_some() }
     });
     while !memory.is_wanted() {
         tokio::task::yield_now().await;
@@ -248,7 +234,7 @@ fn what_is_kept_while_a_delivery_begins_to_wait_is_given_up() {
         std::thread::scope(|scope| {
             let keeping = scope.spawn(|| memory.keep(message, room));
             std::thread::yield_now();
-            let _waiting = Waiting::begin(&memory.waiting);
+            let _waiting = memory.lending.want();
             drop(kept);
             keeping.join().unwrap();
             assert!(memory.take(id).is_none(), "nobody would give it up");

@@ -119,16 +119,27 @@ impl TcpStream {
     }
 }
 
+/// What both kinds of connections are.
+trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+
+impl TcpStream {
+    fn socket(self: Pin<&mut Self>) -> Pin<&mut dyn Socket> {
+        match self.get_mut() {
+            Self::System(stream) => Pin::new(stream),
+            Self::Simulated(stream) => Pin::new(stream),
+        }
+    }
+}
+
 impl AsyncRead for TcpStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::System(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Simulated(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+        self.socket().poll_read(context, buffer)
     }
 }
 
@@ -138,23 +149,14 @@ impl AsyncWrite for TcpStream {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::System(stream) => Pin::new(stream).poll_write(context, buffer),
-            Self::Simulated(stream) => Pin::new(stream).poll_write(context, buffer),
-        }
+        self.socket().poll_write(context, buffer)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::System(stream) => Pin::new(stream).poll_flush(context),
-            Self::Simulated(stream) => Pin::new(stream).poll_flush(context),
-        }
+        self.socket().poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::System(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Simulated(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        self.socket().poll_shutdown(context)
     }
 }

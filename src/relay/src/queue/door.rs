@@ -7,7 +7,10 @@ use tokio::sync::Notify;
 
 use super::Queue;
 use crate::clock;
-use crate::schedule::{Idle, Opening, Place, Taken};
+use crate::schedule::{Idle, Opening, Place, Taken, Ticket};
+
+/// Pause between two looks for whom a piece is in the way of: what becomes ready wakes only who waits for work.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection for a destination, from the attempt to open it on. It counts until it is dropped, however that comes about.
 pub struct Door {
@@ -60,6 +63,13 @@ impl Door {
             self.queue.ask_for_more(&state, self.place);
         }
         taken
+    }
+
+    /// Waits until others have mail ready at the destination than whose piece this is.
+    pub async fn others_are_ready(&self, ticket: Ticket) {
+        while !self.queue.state().schedule.is_in_the_way(ticket) {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
     }
 
     /// Waits for work for so long. Says whether there may be some.

@@ -24,7 +24,7 @@ use postroad_spool::{CommitError, Message, MessageId, RecipientResult, Record};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use super::{AcceptError, Queue, State, size};
+use super::{AcceptError, NeedsDisk, Queue, State, size};
 use crate::clock;
 use crate::memory::{self, Reservation};
 use crate::schedule::{Left, Outlook, Ticket};
@@ -155,7 +155,9 @@ impl Queue {
         reservation: Reservation,
         heard: Arc<Notify>,
     ) -> Result<(), AcceptError> {
-        let room = self.reserve_for(&message).ok_or(AcceptError::Full)?;
+        let room = self
+            .reserve_for(&message, NeedsDisk::Perhaps)
+            .map_err(AcceptError::Room)?;
         let mut state = self.state();
         let now_ms = clock::now_ms();
         let handle = state
@@ -238,10 +240,9 @@ impl Queue {
         let Some((message, progress)) = self.begin_to_store(id) else {
             return self.settle_passed(id, report).await;
         };
-        let bytes = memory::footprint(size(&message), message.envelope.recipients.len());
-        if !self.shared.spool.has_room(bytes) {
+        if let Err(full) = self.check_stored(&message) {
             self.end(id);
-            return Err(AcceptError::Commit(CommitError::DiskFull));
+            return Err(AcceptError::Room(full));
         }
         let owed = progress.owed.iter();
         let reports: Vec<_> = owed.filter_map(|owed| report(&message, owed)).collect();

@@ -44,20 +44,38 @@ impl Queue {
     /// # Errors
     /// [`LoadError`]: the message stays in the queue, and taken; [`crate::unreadable`] knows what to do.
     pub async fn load(&self, taken: &Taken) -> Result<(Message, Held), LoadError> {
+        let loaded = self.load_unless(taken, std::future::pending()).await?;
+        loaded.ok_or(LoadError::Closed)
+    }
+
+    /// As [`Self::load`]; `None` if there is no room and `enough` has come before there was.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn load_unless(
+        &self,
+        taken: &Taken,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Option<(Message, Held)>, LoadError> {
         let Taken { ticket, entry } = taken;
         let id = ticket.id;
-        if let Some((message, room)) = self.shared.memory.take(id) {
-            return Ok((message, Held::Own(room)));
-        }
         if let Some((message, passing)) = self.load_passing(id) {
-            return Ok((message, Held::Passing(passing)));
+            return Ok(Some((message, Held::Passing(passing))));
         }
         let recipients = usize::try_from(entry.recipients).unwrap_or(usize::MAX);
         let bytes = memory::footprint(entry.bytes, recipients);
-        let reservation = self.shared.memory.reserve(bytes).await;
+        let memory = &self.shared.memory;
+        let reservation = tokio::select! {
+            biased;
+            reservation = memory.reserve(&entry.tenant, bytes) => reservation,
+            () = enough => return Ok(None),
+        };
         let reservation = reservation.ok_or(LoadError::Closed)?;
-        let message = self.ask_spool(move |spool| spool.read(id)).await?;
-        Ok((message, Held::Own(reservation)))
+        let message = match memory.take(id) {
+            Some(message) => message,
+            None => self.ask_spool(move |spool| spool.read(id)).await?,
+        };
+        Ok(Some((message, Held::Own(reservation))))
     }
 
     /// Only the envelope, from disk: headers and body are empty.

@@ -28,9 +28,22 @@ impl Queue {
 impl Drop for ReclaimOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!(id = %self.ticket.id, "a worker panicked over this message; it is tried again in a minute");
-            let due_ms = clock::now_ms().saturating_add(PAUSE_MS);
-            self.queue.release(self.ticket, due_ms);
+            tracing::error!(id = %self.ticket.id, "a worker panicked over this message; what is left of it is tried again in a minute");
+            self.queue.reclaim(self.ticket);
         }
     }
 }
+
+impl Queue {
+    fn reclaim(&self, ticket: Ticket) {
+        // Whoever settles the last recipient says that the message is done: it has not come to that.
+        let is_settled = self.change(|schedule, _| schedule.is_last(ticket, &[]));
+        match is_settled {
+            true => self.finish(ticket),
+            false => self.release(ticket, clock::now_ms().saturating_add(PAUSE_MS)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use postroad_spool::RecipientResult;
 
+mod shares;
+
 use super::*;
 use crate::outcome::Recorded;
 use crate::rig::Rig;
@@ -14,13 +16,15 @@ const ENOUGH: u64 = 1 << 20;
 const DELIVERED: RecipientResult = RecipientResult::Delivered;
 
 impl Queue {
-    /// An empty queue on the same spool that takes so many messages to one recipient, all to and from the same domains.
+    /// An empty queue on the same spool that takes so many messages to one recipient, all to and from the same domains, whoever sends them.
     pub(crate) fn with_room_for(&self, messages: u64) -> Self {
         let empty = Schedule::default().shared_bytes();
         let shared = Schedule::default().shared_bytes_of(&example().queued());
         let bytes_max = empty + shared + messages * Weight::of(1, 1).bytes();
         let (spool, found) = (self.spool().clone(), postroad_spool::Queue::default());
-        Self::new(spool, ENOUGH, found, bytes_max, Arc::default())
+        let queue = Self::new(spool, ENOUGH, found, bytes_max, Arc::default());
+        queue.share(Sharing::Alone);
+        queue
     }
 
     /// Takes from whatever destination has something.
@@ -93,7 +97,10 @@ async fn refuses_mail_over_the_bound_until_some_has_gone() {
     accept(&queue, rig.message(1, 0)).await.unwrap();
     assert!(!queue.has_room() && queue.fill() > 0.99);
     let refused = accept(&queue, rig.message(1, 0)).await;
-    assert!(matches!(refused, Err(AcceptError::Full)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(AcceptError::Room(NoRoom::Queue))),
+        "{refused:?}"
+    );
     assert_eq!(queue.totals().0.messages, 2, "nothing of it was kept");
     let ticket = queue.take().unwrap().ticket;
     queue.settle(ticket, vec![(0, DELIVERED)]).await;
@@ -106,7 +113,7 @@ async fn every_open_recipient_counts_as_a_message() {
     let queue = rig.context.queue.with_room_for(3);
     let refused = accept(&queue, rig.message(3, 0)).await;
     assert!(
-        matches!(refused, Err(AcceptError::Full)),
+        matches!(refused, Err(AcceptError::Room(NoRoom::Queue))),
         "and a little more"
     );
     accept(&queue, rig.message(2, 0)).await.unwrap();
@@ -127,12 +134,15 @@ async fn every_open_recipient_counts_as_a_message() {
 async fn what_is_on_its_way_to_the_disk_counts() {
     let rig = Rig::new(ENOUGH);
     let queue = rig.context.queue.with_room_for(1);
-    let first = queue.reserve_for(&rig.message(1, 0)).unwrap();
+    let first = queue
+        .reserve_for(&rig.message(1, 0), NeedsDisk::Yes)
+        .ok()
+        .unwrap();
     let refused = accept(&queue, rig.message(1, 0)).await;
-    assert!(matches!(refused, Err(AcceptError::Full)));
+    assert!(matches!(refused, Err(AcceptError::Room(NoRoom::Queue))));
     drop(first);
     accept(&queue, rig.message(1, 0)).await.unwrap();
-    assert_eq!(queue.shared.reserved.load(Ordering::SeqCst), 0);
+    assert!(queue.shared.reserved().is_empty());
 }
 
 #[tokio::test]
@@ -177,8 +187,8 @@ async fn a_message_is_accepted_for_good_even_if_nobody_waits_for_the_answer() {
     });
     first_look.await;
     drop(accepting);
-    let reserved = || queue.shared.reserved.load(Ordering::SeqCst);
-    while queue.totals().0.messages == 0 || reserved() > 0 {
+    let nothing_reserved = || queue.shared.reserved().is_empty();
+    while queue.totals().0.messages == 0 || !nothing_reserved() {
         tokio::task::yield_now().await;
     }
 }

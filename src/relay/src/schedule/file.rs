@@ -186,7 +186,8 @@ impl Schedule {
             destination.oldest_ms = u64::MAX;
         }
         self.totals.held -= u64::from(destination.id.0 == Kind::Hold);
-        self.places.update(&mut self.names, removed.place, now_ms);
+        self.places
+            .update(&mut self.names, &self.lanes, removed.place, now_ms);
     }
 
     /// Puts a piece that is in no list where its due time says. What has to be delivered by a time is due then. What must not be sent
@@ -217,7 +218,8 @@ impl Schedule {
         } else {
             self.wheel.insert(&mut self.pieces, piece);
         }
-        self.places.update(&mut self.names, place, now_ms);
+        self.places
+            .update(&mut self.names, &self.lanes, place, now_ms);
     }
 
     /// Takes a piece out of the list that it is in. It is active then.
@@ -279,7 +281,7 @@ impl Schedule {
         Subject {
             sender: self.names.text(message.sender),
             recipient: self.names.text(domain),
-            credential: self.names.text(message.credential),
+            credential: self.names.text(message.submitter(self.nobody)),
         }
     }
 }

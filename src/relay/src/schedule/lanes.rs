@@ -6,6 +6,7 @@
 //! priority (RFC 6710) the higher goes first most of the time, and the lower never waits for ever: see [`WEIGHTS`].
 
 use std::collections::HashMap;
+use std::iter::successors;
 
 use super::message::Piece;
 use crate::names::Name;
@@ -42,6 +43,17 @@ pub(super) enum Tenant {
     Network,
     /// Nobody: reports.
     Report,
+}
+
+impl Tenant {
+    /// The name to be kept as long as the tenant is.
+    pub(super) fn names(self) -> impl Iterator<Item = Name> {
+        match self {
+            Self::Login(name) => Some(name),
+            Self::Network | Self::Report => None,
+        }
+        .into_iter()
+    }
 }
 
 /// Whose piece it is and how urgent.
@@ -114,6 +126,13 @@ impl Lanes {
     /// Most memory for a lane, in bytes; the map is half empty at times.
     pub(super) const LANE_BYTES: u64 =
         Slab::<Lane>::ENTRY_BYTES + 2 * (size_of::<((u32, Tenant), u32)>() + 1) as u64;
+
+    /// The tenants with pieces that are ready for a destination, the next first.
+    pub(super) fn tenants(&self, ready: &Ready) -> impl Iterator<Item = Tenant> + '_ {
+        let first = self.lanes.get(ready.lanes.first());
+        let lanes = successors(first, |lane| self.lanes.get(lane.link.next()));
+        lanes.map(|lane| lane.tenant)
+    }
 
     /// Adds a piece that is in no list.
     pub(super) fn push(

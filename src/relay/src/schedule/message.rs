@@ -7,6 +7,8 @@ use postroad_spool::cost::allocated;
 
 use super::lanes::{Class, Label, Lanes, Tenant};
 use crate::names::Name;
+use crate::room::account::Author;
+use crate::room::load::{Load, Sender};
 use crate::slab::{Link, Linked, NONE, Slab};
 use crate::wheel::Timed;
 
@@ -36,6 +38,7 @@ pub(super) struct Message {
     pub(super) bytes: u32,
     pub(super) recipients: u32,
     pub(super) sender: Name,
+    /// That it counts for; it was submitted by this login unless it is a report.
     pub(super) credential: Name,
     /// Of the first recipients, and mostly of all.
     pub(super) domain: Name,
@@ -54,6 +57,8 @@ pub(super) struct Marks {
     pub(super) delay_notified: bool,
     /// The disk did not give it back when it was last tried.
     pub(super) unreadable: bool,
+    /// Who has written it.
+    pub(super) author: Author,
 }
 
 /// What few messages have.
@@ -139,12 +144,29 @@ impl Message {
     /// Whose it is, for the turns at a destination.
     pub(super) fn label(&self, nobody: Name) -> Label {
         Label {
-            tenant: match (self.credential == nobody, self.sender == nobody) {
-                (false, _) => Tenant::Login(self.credential),
-                (true, false) => Tenant::Network,
-                (true, true) => Tenant::Report,
+            tenant: match (self.marks.author, self.credential == nobody) {
+                (Author::Relay, _) => Tenant::Report,
+                (Author::Tenant, false) => Tenant::Login(self.credential),
+                (Author::Tenant, true) => Tenant::Network,
             },
             class: Class::of(self.priority),
+        }
+    }
+
+    /// What it takes of what its tenant may have.
+    pub(super) fn load(&self, nobody: Name) -> Load {
+        let sender = match self.sender == nobody {
+            true => Sender::Nobody,
+            false => Sender::Somebody,
+        };
+        Load::of(u64::from(self.bytes), self.recipients, self.open(), sender)
+    }
+
+    /// The login that submitted it.
+    pub(super) fn submitter(&self, nobody: Name) -> Name {
+        match self.marks.author {
+            Author::Relay => nobody,
+            Author::Tenant => self.credential,
         }
     }
 

@@ -64,7 +64,9 @@ impl Schedule {
             let Some(message) = self.messages.get(self.cursor) else {
                 break;
             };
-            if message.arrival_ms >= oldest_ms {
+            // One that came from a clock that was ahead tells nothing of those behind it.
+            let is_of_the_future = message.arrival_ms > now_ms;
+            if message.arrival_ms >= oldest_ms && !is_of_the_future {
                 self.cursor = NONE;
                 break;
             }
@@ -155,7 +157,8 @@ impl Schedule {
             let place = piece.place;
             self.dequeue(this);
             let taken = self.hand_out(this, now_ms);
-            self.places.update(&mut self.names, place, now_ms);
+            self.places
+                .update(&mut self.names, &self.lanes, place, now_ms);
             return taken.map(|taken| Swept::Taken(taken, failure));
         }
         None

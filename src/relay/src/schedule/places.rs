@@ -1,7 +1,8 @@
 //! The destinations, and to which of them a connection is opened next.
 //!
-//! Every domain with work that may have another connection is in a ring of those of its standing; one that may have it later is in a
-//! wheel. So the choice costs the same however many destinations there are, and each has its turn. What goes to upstreams is chosen by
+//! Every domain with work that may have another connection stands in a line of those of its standing ([`super::lines`]); one that may have
+//! it later is in a wheel. So the choice costs the same however many destinations there are, and each has its turn. How many connections
+//! there may be, and how many of them a tenant may have, says [`super::connections`]. What goes to upstreams is chosen by
 //! [`crate::upstreams`]: of those destinations there are as many as routes.
 
 use std::collections::HashMap;
@@ -9,23 +10,20 @@ use std::sync::Arc;
 
 use postroad_config::status::UpstreamFailure;
 
-use super::lanes::Ready;
+use super::connections::Ledger;
+use super::lanes::{Lanes, Ready, Tenant};
+use super::lines::Lines;
 use super::site::{Bears, Site, SiteLimits, Standing};
 use crate::names::{Name, Names};
 use crate::route::Key;
-use crate::slab::{Link, Linked, List, Slab};
+use crate::slab::{Link, Linked, Slab};
 use crate::wheel::{Timed, Wheel};
 
-/// Most connections to other servers at once, all destinations together, where the system sets no lower bound: they cost some 40 MiB,
-/// and keep a busy relay's links full.
-pub const CONNECTIONS_MAX: u32 = 2_000;
+/// In the order of their turns.
+const STANDINGS: [Standing; 3] = [Standing::Proven, Standing::Fresh, Standing::Failing];
 
-/// Of so many parts of them one may be to domains that have not shown that they work: what hangs leaves the others half of all.
-const UNPROVEN_PARTS: u32 = 2;
-
-/// Of so many parts of them one may be to domains that failed when they were last tried: what is tried for the first time is not kept
-/// waiting by them.
-const FAILING_PARTS: u32 = 8;
+/// Tenants with mail for a domain whose lines are compared: those whose turn it is next.
+const LINES_COMPARED: usize = 8;
 
 /// How long a domain is remembered for which nothing waits, in milliseconds.
 const REMEMBERED_MS: u64 = 3_600_000;
@@ -33,7 +31,8 @@ const REMEMBERED_MS: u64 = 3_600_000;
 /// Most domains that are remembered without mail.
 const REMEMBERED_MAX: u32 = 10_000;
 
-/// Most memory for a destination, in bytes; the map is half empty at times, and a failure has a text.
+/// Most memory for a destination, in bytes; the map is half empty at times, and a failure has a text. A login has lines instead, which take
+/// less.
 pub(super) const PLACE_BYTES: u64 =
     Slab::<Destination>::ENTRY_BYTES + 2 * (size_of::<(Id, u32)>() + 1) as u64 + 640;
 
@@ -62,6 +61,8 @@ pub(super) struct Destination {
     /// When the oldest arrived since it was last empty.
     pub(super) oldest_ms: u64,
     pub(super) site: Site,
+    /// For whom each connection was opened. Which is whose does not matter.
+    owners: Vec<Tenant>,
     link: Link,
     queued: Queued,
     /// While it is in the wheel.
@@ -72,7 +73,7 @@ pub(super) struct Destination {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Queued {
     Nowhere,
-    Ring(Standing),
+    Line(Standing, Tenant),
     Wheel,
     /// In the wheel too, until it is forgotten.
     Remembered,
@@ -101,65 +102,6 @@ impl Destination {
     }
 }
 
-/// How many connections there are, and may be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Connections {
-    /// By [`Standing`].
-    by_standing: [u32; 3],
-    most: u32,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self {
-            by_standing: [0; 3],
-            most: CONNECTIONS_MAX,
-        }
-    }
-}
-
-impl Connections {
-    /// All of them.
-    #[must_use]
-    pub fn total(&self) -> u32 {
-        self.by_standing.iter().sum()
-    }
-
-    /// Those to domains that have not shown that they work.
-    #[must_use]
-    pub fn unproven(&self) -> u32 {
-        self.by_standing[1] + self.by_standing[2]
-    }
-
-    /// Most of those to domains that have not shown that they work.
-    #[must_use]
-    pub fn unproven_max(&self) -> u32 {
-        (self.most / UNPROVEN_PARTS).max(1)
-    }
-
-    /// Most of those to domains that failed when they were last tried.
-    #[must_use]
-    pub fn failing_max(&self) -> u32 {
-        (self.most / FAILING_PARTS).max(1)
-    }
-
-    /// At most so many, and one at least.
-    pub(super) fn set_most(&mut self, most: u32) {
-        self.most = most.clamp(1, CONNECTIONS_MAX);
-    }
-
-    /// Whether one more may be opened to a destination of this standing.
-    pub(super) fn allows(&self, standing: Standing) -> bool {
-        let unproven = self.unproven() < self.unproven_max();
-        self.total() < self.most
-            && match standing {
-                Standing::Proven => true,
-                Standing::Fresh => unproven,
-                Standing::Failing => unproven && self.by_standing[2] < self.failing_max(),
-            }
-    }
-}
-
 /// All destinations.
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -167,11 +109,12 @@ pub(super) struct Places {
     numbers: HashMap<Id, u32>,
     /// Those that are no domains.
     pub(super) special: Vec<u32>,
-    rings: [List; 3],
-    /// The ring that is asked first.
+    /// By standing.
+    lines: [Lines; 3],
+    /// Those that are asked first.
     turn: usize,
     wheel: Wheel,
-    pub(super) connections: Connections,
+    pub(super) ledger: Ledger,
     /// Domains by standing.
     pub(super) domains: [u64; 3],
     /// Domains without mail.
@@ -199,6 +142,7 @@ impl Places {
                 // Whether these work is not known here.
                 Kind::Default | Kind::Route | Kind::Hold | Kind::Bounce => Standing::Proven,
             }),
+            owners: Vec::new(),
             link: Link::default(),
             queued: Queued::Nowhere,
             alarm_ms: 0,
@@ -230,7 +174,7 @@ impl Places {
     }
 
     /// Brings the destination to where it belongs after anything about it has changed.
-    pub(super) fn update(&mut self, names: &mut Names, place: u32, now_ms: u64) {
+    pub(super) fn update(&mut self, names: &mut Names, lanes: &Lanes, place: u32, now_ms: u64) {
         let destination = &self.all[place];
         let kind = destination.id.0;
         if destination.is_unused() && !self.is_remembered(destination, now_ms) {
@@ -247,13 +191,37 @@ impl Places {
             }
             _ if !destination.wants_connection() => (Queued::Nowhere, 0),
             Bears::Enough => (Queued::Nowhere, 0),
-            Bears::Another => (Queued::Ring(site.standing), 0),
+            Bears::Another => match self.line(lanes, destination) {
+                Some(tenant) => (Queued::Line(site.standing, tenant), 0),
+                None => (Queued::Nowhere, 0),
+            },
             Bears::After(after_ms) => (Queued::Wheel, after_ms),
         };
         if wanted != (destination.queued, destination.alarm_ms) {
             self.unqueue(place);
             self.queue(place, wanted);
         }
+    }
+
+    /// In whose line a domain stands. It changes lines only for one that is less than half as long, so that it does not lose its place again and
+    /// again.
+    fn line(&self, lanes: &Lanes, destination: &Destination) -> Option<Tenant> {
+        let standing = destination.site.standing;
+        let lines = &self.lines[standing as usize];
+        let demand = |tenant: Tenant| {
+            let demand = lines.count(tenant) + self.ledger.held(tenant);
+            match destination.queued == Queued::Line(standing, tenant) {
+                true => demand / 2,
+                false => demand,
+            }
+        };
+        let mut tenants = lanes.tenants(&destination.ready).take(LINES_COMPARED);
+        let first = tenants.next()?;
+        let Some(second) = tenants.next() else {
+            return Some(first);
+        };
+        let all = [first, second].into_iter().chain(tenants);
+        all.min_by_key(|tenant| demand(*tenant))
     }
 
     /// A domain without mail, connections or news is forgotten; the others are for a while, as long as they are not too many.
@@ -285,7 +253,9 @@ impl Places {
         self.remembered += u32::from(queued == Queued::Remembered);
         match queued {
             Queued::Nowhere => {}
-            Queued::Ring(standing) => self.rings[standing as usize].push(&mut self.all, place),
+            Queued::Line(standing, tenant) => {
+                self.lines[standing as usize].push(&mut self.all, tenant, place);
+            }
             Queued::Wheel | Queued::Remembered => self.wheel.insert(&mut self.all, place),
         }
     }
@@ -295,20 +265,22 @@ impl Places {
         let queued = std::mem::replace(&mut destination.queued, Queued::Nowhere);
         match queued {
             Queued::Nowhere => {}
-            Queued::Ring(standing) => self.rings[standing as usize].remove(&mut self.all, place),
+            Queued::Line(standing, tenant) => {
+                self.lines[standing as usize].remove(&mut self.all, tenant, place);
+            }
             Queued::Wheel | Queued::Remembered => self.wheel.remove(&mut self.all, place),
         }
         self.remembered -= u32::from(queued == Queued::Remembered);
         self.all[place].alarm_ms = 0;
     }
 
-    /// Brings those to their rings whose time has come. Ends, because nothing is put into the wheel that is due.
-    pub(super) fn advance(&mut self, names: &mut Names, now_ms: u64) {
+    /// Brings those to their lines whose time has come. Ends, because nothing is put into the wheel that is due.
+    pub(super) fn advance(&mut self, names: &mut Names, lanes: &Lanes, now_ms: u64) {
         while let Some(place) = self.wheel.pop(&mut self.all, now_ms) {
             let destination = &mut self.all[place];
             self.remembered -= u32::from(destination.queued == Queued::Remembered);
             (destination.queued, destination.alarm_ms) = (Queued::Nowhere, 0);
-            self.update(names, place, now_ms);
+            self.update(names, lanes, place, now_ms);
         }
     }
 
@@ -319,45 +291,64 @@ impl Places {
 
     /// Whether any domain may have another connection.
     pub(super) fn wants_connection(&self) -> bool {
-        let mut standings = [Standing::Proven, Standing::Fresh, Standing::Failing].into_iter();
-        standings.any(|standing| {
-            !self.rings[standing as usize].is_empty() && self.connections.allows(standing)
-        })
+        STANDINGS
+            .iter()
+            .any(|standing| self.next(*standing).is_some())
+    }
+
+    /// The domain of this standing whose turn it is, and for whom it is to have another connection, if it may.
+    fn next(&self, standing: Standing) -> Option<(Tenant, u32)> {
+        let lines = &self.lines[standing as usize];
+        if lines.is_empty() || !self.ledger.all.allows(standing) {
+            return None;
+        }
+        lines.next(|tenant| self.ledger.allows(standing, tenant))
     }
 
     /// The domain to which a connection is to be opened; it counts as being opened.
-    pub(super) fn choose(&mut self, names: &mut Names, now_ms: u64) -> Option<u32> {
-        const STANDINGS: [Standing; 3] = [Standing::Proven, Standing::Fresh, Standing::Failing];
-        self.advance(names, now_ms);
+    pub(super) fn choose(&mut self, names: &mut Names, lanes: &Lanes, now_ms: u64) -> Option<u32> {
+        self.advance(names, lanes, now_ms);
         for step in 0..3 {
             let turn = (self.turn + step) % 3;
-            let ring = &self.rings[turn];
-            if !ring.is_empty() && self.connections.allows(STANDINGS[turn]) {
-                let place = ring.first();
+            if let Some((tenant, place)) = self.next(STANDINGS[turn]) {
                 self.turn = (turn + 1) % 3;
-                self.opened(names, place, now_ms);
+                self.lines[turn].served(tenant);
+                self.opened(names, lanes, (place, Some(tenant)), now_ms);
                 return Some(place);
             }
         }
         None
     }
 
-    /// A connection is being opened.
-    pub(super) fn opened(&mut self, names: &mut Names, place: u32, now_ms: u64) {
-        // To the end of its ring, if it is to have another.
+    /// A connection is being opened, for this tenant if it is to a domain.
+    pub(super) fn opened(
+        &mut self,
+        names: &mut Names,
+        lanes: &Lanes,
+        (place, tenant): (u32, Option<Tenant>),
+        now_ms: u64,
+    ) {
+        // To the end of its line, if it is to have another.
         self.unqueue(place);
-        let site = &mut self.all[place].site;
+        let destination = &mut self.all[place];
+        let site = &mut destination.site;
         site.connections += 1;
         site.opening += 1;
         site.used_ms = now_ms;
-        self.connections.by_standing[site.standing as usize] += 1;
-        self.update(names, place, now_ms);
+        self.ledger.moved((site.standing, 0), (site.standing, 1));
+        if let Some(tenant) = tenant {
+            destination.owners.push(tenant);
+            self.ledger.add(tenant, site.standing);
+            tenant.names().for_each(|name| names.share(name));
+        }
+        self.update(names, lanes, place, now_ms);
     }
 
     /// Changes what is known of a site, with all counts in step.
     pub(super) fn change<T>(
         &mut self,
         names: &mut Names,
+        lanes: &Lanes,
         place: u32,
         now_ms: u64,
         change: impl FnOnce(&mut Site, &SiteLimits) -> T,
@@ -365,16 +356,35 @@ impl Places {
         let destination = &mut self.all[place];
         let is_domain = destination.id.0 == Kind::Domain;
         let site = &mut destination.site;
-        let (standing, connections) = (site.standing as usize, site.connections);
+        let (before, connections) = (site.standing, site.connections);
         let result = change(site, &self.limits);
         site.used_ms = now_ms;
-        self.connections.by_standing[standing] -= connections;
-        self.connections.by_standing[site.standing as usize] += site.connections;
+        let (after, left) = (site.standing, site.connections);
+        self.ledger.moved((before, connections), (after, left));
         if is_domain {
-            self.domains[standing] -= 1;
-            self.domains[site.standing as usize] += 1;
+            self.domains[before as usize] -= 1;
+            self.domains[after as usize] += 1;
+            self.settle_owners(names, place, before);
         }
-        self.update(names, place, now_ms);
+        self.update(names, lanes, place, now_ms);
         result
+    }
+
+    /// Brings whose connections a domain's are in step with how many there are, and with its standing.
+    fn settle_owners(&mut self, names: &mut Names, place: u32, before: Standing) {
+        let destination = &mut self.all[place];
+        let (standing, left) = (destination.site.standing, destination.site.connections);
+        while destination.owners.len() > left as usize {
+            if let Some(tenant) = destination.owners.pop() {
+                self.ledger.remove(tenant, before);
+                tenant.names().for_each(|name| names.give_back(name));
+            }
+        }
+        if standing != before {
+            for tenant in &destination.owners {
+                self.ledger.remove(*tenant, before);
+                self.ledger.add(*tenant, standing);
+            }
+        }
     }
 }

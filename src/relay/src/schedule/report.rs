@@ -32,7 +32,7 @@ pub struct Destination {
 impl Schedule {
     /// At most so many connections to other servers at once, and never more than [`CONNECTIONS_MAX`](super::CONNECTIONS_MAX).
     pub fn set_connections_max(&mut self, most: u32) {
-        self.places.connections.set_most(most);
+        self.places.ledger.all.set_most(most);
     }
 
     /// What each domain is given from now on.
@@ -42,7 +42,7 @@ impl Schedule {
 
     /// The domain to which a connection is to be opened next; it counts as being opened. `None` if none should be.
     pub fn open_domain(&mut self, now_ms: u64) -> Option<(Place, Key)> {
-        let place = self.places.choose(&mut self.names, now_ms)?;
+        let place = self.places.choose(&mut self.names, &self.lanes, now_ms)?;
         Some((Place(place), self.places.key(&self.names, place)))
     }
 
@@ -79,7 +79,7 @@ impl Schedule {
     /// Whether another connection may be opened at all.
     #[must_use]
     pub fn allows_connection(&self) -> bool {
-        self.places.connections.allows(Standing::Proven)
+        self.places.ledger.all.allows(Standing::Proven)
     }
 
     /// Whether a domain may have another connection.
@@ -98,7 +98,8 @@ impl Schedule {
     /// A connection for a destination is being opened that [`Self::open_domain`] has not chosen.
     pub fn opened(&mut self, Place(place): Place, now_ms: u64) {
         if self.places.all.get(place).is_some() {
-            self.places.opened(&mut self.names, place, now_ms);
+            self.places
+                .opened(&mut self.names, &self.lanes, (place, None), now_ms);
         }
     }
 
@@ -193,7 +194,8 @@ impl Schedule {
                 && found.id.0 == Kind::Domain
             {
                 found.site.expect_anew();
-                self.places.update(&mut self.names, place, now_ms);
+                self.places
+                    .update(&mut self.names, &self.lanes, place, now_ms);
             }
         }
         (end < self.places.all.end()).then_some(end)
@@ -202,7 +204,7 @@ impl Schedule {
     /// Counts of connections.
     #[must_use]
     pub fn connections(&self) -> Connections {
-        self.places.connections
+        self.places.ledger.all
     }
 
     /// How the domains are doing.
@@ -254,7 +256,10 @@ impl Schedule {
     ) -> Option<T> {
         debug_assert!(place != NONE, "no destination has this number");
         self.places.all.get(place)?;
-        Some(self.places.change(&mut self.names, place, now_ms, change))
+        Some(
+            self.places
+                .change(&mut self.names, &self.lanes, place, now_ms, change),
+        )
     }
 }
 

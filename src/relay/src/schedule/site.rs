@@ -6,7 +6,7 @@ use postroad_config::Rate;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 
 use crate::backoff::Backoff;
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use crate::rate::Bucket;
 use crate::window::Window;
 
@@ -166,8 +166,7 @@ impl Site {
         if self.standing != Standing::Failing || self.resume_ms <= at.now_ms {
             self.failures = self.failures.saturating_add(1);
             let pause = limits.backoff.pause(self.failures, at.random);
-            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            self.resume_ms = at.now_ms.saturating_add(pause_ms);
+            self.resume_ms = clock::after(at.now_ms, pause);
         }
         self.standing = Standing::Failing;
         self.window = Window::default();

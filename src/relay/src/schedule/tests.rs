@@ -11,6 +11,7 @@ use postroad_config::{Delivery, Target};
 use postroad_spool::{DomainRun, IdGenerator, Queued};
 
 use super::*;
+use crate::room::load::REPORT_BYTES;
 use crate::route::Key;
 
 impl Schedule {
@@ -139,6 +140,7 @@ fn counts_follow_every_move() {
         unreadable: 0,
         held: 0,
         weight: Weight::of(2, 2) + Weight::of(2, 1),
+        owed: 2 * (REPORT_BYTES + 10) - 10 + REPORT_BYTES,
     };
     assert_eq!(schedule.totals(), expected);
     let Taken { ticket, entry } = schedule.take_any(5).unwrap();
@@ -152,6 +154,7 @@ fn counts_follow_every_move() {
     let expected = Totals {
         deferred: 2,
         weight: Weight::of(2, 1) + Weight::of(2, 1),
+        owed: 2 * REPORT_BYTES,
         ..expected
     };
     assert_eq!(

@@ -1,7 +1,9 @@
 //! Pieces in the hands of workers.
 
+use std::sync::Arc;
+
 use super::message::{More, State};
-use super::{Entry, Place, Reading, Schedule, Taken, Ticket, weight};
+use super::{Entry, Place, Reading, Schedule, Taken, Ticket};
 use crate::slab::NONE;
 
 /// Pieces that become ready in one go; what else is due does so at the next.
@@ -38,7 +40,8 @@ impl Schedule {
             let piece = self.lanes.pop(&mut self.pieces, ready)?;
             self.pieces[piece].state = State::Active;
             if let Some(taken) = self.hand_out(piece, now_ms) {
-                self.places.update(&mut self.names, place, now_ms);
+                self.places
+                    .update(&mut self.names, &self.lanes, place, now_ms);
                 return Some(taken);
             }
         }
@@ -88,19 +91,20 @@ impl Schedule {
         let Some(index) = self.known(ticket) else {
             return Left::Nothing;
         };
-        self.charge(ticket.piece, attempts);
+        self.charge_attempts(ticket.piece, attempts);
         let message = &mut self.messages[index];
         message.marks.delay_notified |= delay_notified;
         if settled.is_empty() {
             return Left::Open;
         }
-        self.totals.weight -= weight(message);
+        let (tenant, before) = (message.credential, message.load(self.nobody));
         let more = message.more.get_or_insert_with(Box::<More>::default);
         more.settled.extend_from_slice(settled);
         more.settled.sort_unstable();
         more.settled.dedup();
-        self.totals.weight += weight(message);
-        match message.open() {
+        self.uncharge(tenant, before);
+        self.charge(index);
+        match self.messages[index].open() {
             0 => Left::Nothing,
             _ => Left::Open,
         }
@@ -157,6 +161,19 @@ impl Schedule {
         self.message_of(ticket).is_some()
     }
 
+    /// Whether others than its tenant have mail ready at the destination of a piece that is taken.
+    #[must_use]
+    pub fn is_in_the_way(&self, ticket: Ticket) -> bool {
+        let Some(index) = self.message_of(ticket) else {
+            return false;
+        };
+        let tenant = self.messages[index].label(self.nobody).tenant;
+        let ready = &self.places.all[self.pieces[ticket.piece].place].ready;
+        // Each has one lane.
+        let mut first = self.lanes.tenants(ready).take(2);
+        first.any(|other| other != tenant)
+    }
+
     /// What a worker gets that takes this piece; `None` if there is nothing to take, or not now: then it is put where it belongs.
     pub(super) fn hand_out(&mut self, piece: u32, now_ms: u64) -> Option<Taken> {
         let index = self.pieces[piece].message;
@@ -192,6 +209,7 @@ impl Schedule {
                 attempts: u32::from(self.pieces[piece].attempts),
                 recipients: message.recipients,
                 delay_notified: message.marks.delay_notified,
+                tenant: Arc::clone(self.names.text(message.credential)),
                 open,
             },
         })
@@ -209,7 +227,7 @@ impl Schedule {
         runs.flat_map(|(_, open)| open).collect()
     }
 
-    fn charge(&mut self, piece: u32, attempts: u32) {
+    fn charge_attempts(&mut self, piece: u32, attempts: u32) {
         let piece = &mut self.pieces[piece];
         let before = piece.attempts > 0;
         piece.attempts = u16::try_from(attempts).unwrap_or(u16::MAX);

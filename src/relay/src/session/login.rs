@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postroad_config::{Credentials, Verifier};
+use postroad_config::{Credentials, Listener, Verifier};
 use postroad_smtp::Password;
 use postroad_smtp::server::Verdict;
 use tokio::time::Instant;
@@ -63,6 +63,9 @@ impl Driver<'_> {
 
     /// Whether this client may relay, as things are now.
     pub(super) fn relaying(&self, live: &Live) -> Result<Relaying, Refusal> {
+        if !self.is_as_configured(live) {
+            return Err(Refusal::ListenerChanged);
+        }
         let authenticated = match &self.session.peer().user {
             Some(user) if !self.is_still_valid(live, user) => return Err(Refusal::LoginRevoked),
             user => user.is_some(),
@@ -70,6 +73,14 @@ impl Driver<'_> {
         let networks = &live.config.access.trusted_networks;
         let mode = self.listener.auth;
         Ok(policy::relaying(authenticated, self.peer, mode, networks))
+    }
+
+    /// A listener that asks for more than it did must not leave open what was opened before.
+    fn is_as_configured(&self, live: &Live) -> bool {
+        let mut listeners = live.config.listeners.iter();
+        let now = listeners.find(|listener| listener.name == self.listener.name);
+        let rules = |listener: &Listener| (listener.tls, listener.auth);
+        now.is_some_and(|now| rules(now) == rules(&self.listener))
     }
 
     /// A login that has been taken away must not live on in the sessions that it opened.

@@ -6,10 +6,6 @@ use postroad_smtp::server::{AuthOffer, FutureRelease, ServerConfig, TlsOffer};
 use crate::clock;
 use crate::live::Live;
 
-/// Longest time for which a message is held before its delivery begins: a month, for "on the first of the next". It takes
-/// its place in the queue all the while.
-const HOLD_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
-
 pub(super) fn server_config(live: &Live, listener: &Listener) -> ServerConfig {
     let tls = match listener.tls {
         ListenerTls::Implicit => TlsOffer::Active,
@@ -30,20 +26,21 @@ pub(super) fn server_config(live: &Live, listener: &Listener) -> ServerConfig {
         auth,
         message_bytes: live.config.limits.message_bytes,
         recipients: live.config.limits.recipients,
-        future_release: future_release(listener.name),
+        future_release: future_release(live, listener.name),
         ..ServerConfig::new(live.config.hostname.clone())
     }
 }
 
 /// RFC 4865 §3: for submission only. Port 2525 is one by another name.
-fn future_release(listener: ListenerName) -> Option<FutureRelease> {
+fn future_release(live: &Live, listener: ListenerName) -> Option<FutureRelease> {
     match listener {
         ListenerName::Smtp => None,
         ListenerName::Alternate | ListenerName::Submission | ListenerName::Submissions => {
+            let seconds_max = live.config.hold_seconds()?;
             let now = clock::now_ms() / 1000;
             Some(FutureRelease {
-                seconds_max: HOLD_SECONDS_MAX,
-                until_max: now + u64::from(HOLD_SECONDS_MAX),
+                seconds_max,
+                until_max: now.saturating_add(u64::from(seconds_max)),
             })
         }
     }

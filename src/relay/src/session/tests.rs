@@ -1,5 +1,6 @@
 mod extensions;
 mod memory;
+mod shares;
 
 use super::*;
 
@@ -69,6 +70,7 @@ impl Talk {
         let mut rig = Rig::new(1 << 20);
         let mut live = (*rig.context.live()).clone();
         live.config.access.trusted_networks = vec!["127.0.0.1/32".parse().unwrap()];
+        live.config.listeners[0].auth = AuthMode::Optional;
         live.credentials.credentials = vec![Credential {
             username: "app".into(),
             verifiers: vec![Verifier::derive("right", [1; postroad_config::SALT_BYTES])],
@@ -116,7 +118,15 @@ impl Talk {
             tls,
             auth: AuthMode::Optional,
         };
-        let (context, admitted) = (self.rig.context.clone(), self.admit(standing));
+        let (mut context, admitted) = (self.rig.context.clone(), self.admit(standing));
+        let mut live = (*context.live()).clone();
+        let is_configured = |one: &Listener| {
+            (one.name, one.tls, one.auth) == (listener.name, listener.tls, listener.auth)
+        };
+        if !live.config.listeners.iter().any(is_configured) {
+            live.config.listeners = vec![listener.clone()];
+            (_, context.live) = watch::channel(Arc::new(live));
+        }
         let session = async move { serve(context, listener, stream, peer, &admitted).await };
         (client, session)
     }
@@ -200,7 +210,7 @@ async fn content_cannot_continue_our_trace_header() {
     client.ask("DATA", "354 ").await;
     let reply = client.ask("\tfrom elsewhere\r\n.", "250 ").await;
     let id: MessageId = reply.rsplit(' ').next().unwrap().parse().unwrap();
-    let (message, _) = talk.rig.context.queue.memory().take(id).unwrap();
+    let message = talk.rig.context.queue.memory().take(id).unwrap();
     assert!(message.headers.ends_with(b"\r\n\r\n"), "{message:?}");
 }
 
@@ -282,4 +292,32 @@ async fn the_task_of_a_connection_that_waits_is_small() {
     let admitted = admitted.unwrap();
     let bytes = size_of_val(&serve(context, listener, stream, peer, &admitted));
     assert!(bytes <= TASK_BYTES_MAX, "{bytes} bytes");
+}
+
+#[tokio::test]
+async fn a_listener_that_asks_for_more_does_so_of_open_sessions() {
+    type Change = fn(&mut Listener);
+    let tls = |listener: &mut Listener| listener.tls = ListenerTls::Required;
+    let auth = |listener: &mut Listener| listener.auth = AuthMode::Required;
+    let other = |listener: &mut Listener| listener.name = ListenerName::Submission;
+    let elsewhere = |listener: &mut Listener| listener.listen.set_port(1);
+    let cases: [(Change, &str); 4] = [
+        (tls, "421 4.7.0 "),
+        (auth, "421 4.7.0 "),
+        (other, "421 4.7.0 "),
+        (elsewhere, "250 "),
+    ];
+    for (change, expected) in cases {
+        let mut talk = Talk::new();
+        let (publish, live) = watch::channel(talk.rig.context.live());
+        talk.rig.context.live = live;
+        let mut client = talk.greet(Standing::Known).await;
+        client.ask("EHLO client.example.org", "250 ").await;
+        client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+        client.ask("RCPT TO:<b@example.net>", "250 ").await;
+        let mut live = (*talk.rig.context.live()).clone();
+        change(&mut live.config.listeners[0]);
+        publish.send_replace(Arc::new(live));
+        client.ask("RCPT TO:<c@example.net>", expected).await;
+    }
 }

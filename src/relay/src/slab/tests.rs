@@ -42,6 +42,42 @@ fn numbers_are_used_again_and_chunks_are_never_copied() {
     assert_eq!((slab[7], slab.count()), (1, 3001));
 }
 
+#[test]
+fn what_a_burst_took_is_given_back_from_the_end() {
+    let mut slab = Slab::default();
+    let numbers: Vec<u32> = (0..10_000).map(|value| slab.insert(value)).collect();
+    let chunks = |slab: &Slab<u32>| slab.chunks.len();
+    assert_eq!(chunks(&slab), 10);
+    for number in &numbers[2000..] {
+        slab.remove(*number);
+    }
+    assert_eq!((chunks(&slab), slab.end()), (3, 3072));
+    // From the front, and one that comes and goes changes nothing.
+    slab.remove(5);
+    for _ in 0..3 {
+        let number = slab.insert(0);
+        assert_eq!((number, chunks(&slab)), (5, 3));
+        slab.remove(number);
+    }
+    for number in &numbers[..2000] {
+        slab.remove(*number);
+    }
+    assert_eq!((chunks(&slab), slab.count()), (1, 0));
+    assert_eq!(slab.get(9_999), None);
+    assert_eq!(slab.remove(9_999), None);
+    let again: Vec<u32> = (0..3000).map(|value| slab.insert(value)).collect();
+    let mut sorted = again.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!((sorted.len(), slab.count()), (3000, 3000));
+    assert!(
+        again
+            .iter()
+            .zip(0..)
+            .all(|(number, value)| slab[*number] == value)
+    );
+}
+
 proptest! {
     /// Pushes, pops and removals in the middle against a vector.
     #[test]

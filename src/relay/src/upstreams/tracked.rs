@@ -7,7 +7,7 @@ use postroad_config::status::{UpstreamFailure, UpstreamState, UpstreamStatus};
 
 use super::{CHECK_INTERVAL, Change, FailedStage};
 use crate::backoff::{Backoff, jittered};
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use crate::rate::Bucket;
 use crate::window::Window;
 
@@ -117,7 +117,7 @@ impl Tracked {
     }
 
     pub(super) fn tried(&mut self, at: Moment) {
-        self.idle_at_ms = after(at, jittered(CHECK_INTERVAL, at.random));
+        self.idle_at_ms = clock::after(at.now_ms, jittered(CHECK_INTERVAL, at.random));
     }
 
     pub(super) fn mended(&mut self, at: Moment) -> Change {
@@ -134,7 +134,8 @@ impl Tracked {
         if self.crowded_until_ms <= at.now_ms {
             self.window.crowded(self.connections);
             self.failures = self.failures.saturating_add(1);
-            self.crowded_until_ms = after(at, PROBE_BACKOFF.pause(self.failures, at.random));
+            self.crowded_until_ms =
+                clock::after(at.now_ms, PROBE_BACKOFF.pause(self.failures, at.random));
         }
     }
 
@@ -171,7 +172,7 @@ impl Tracked {
             pending_ms
         } else {
             self.failures = self.failures.saturating_add(1);
-            after(at, PROBE_BACKOFF.pause(self.failures, at.random))
+            clock::after(at.now_ms, PROBE_BACKOFF.pause(self.failures, at.random))
         };
         self.health = Health::Failing {
             failure,
@@ -194,9 +195,4 @@ impl Tracked {
             failure,
         }
     }
-}
-
-fn after(at: Moment, pause: Duration) -> u64 {
-    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    at.now_ms.saturating_add(pause_ms)
 }

@@ -20,7 +20,7 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 
 use super::judge::{Judge, Posture};
-use super::peer::Peer;
+use super::peer::{Domains, Peer};
 use super::recipient::{Recipient, Standing, local};
 use super::unsendable::{self, Message};
 use super::{
@@ -135,6 +135,7 @@ impl Exchange {
         certificate: Certificate,
         posture: Posture,
         trust: Trust,
+        named: &mut Domains,
     ) -> Self {
         let Transaction {
             sender,
@@ -166,7 +167,7 @@ impl Exchange {
             transport: Transport::Whole,
             judge: Judge::new(posture),
         };
-        exchange.settle_unsendable(peer, certificate);
+        exchange.settle_unsendable(peer, certificate, named);
         exchange
     }
 
@@ -236,7 +237,7 @@ impl Exchange {
     }
 
     /// What this server can never be sent, without asking it.
-    fn settle_unsendable(&mut self, peer: &Peer, certificate: Certificate) {
+    fn settle_unsendable(&mut self, peer: &Peer, certificate: Certificate, named: &mut Domains) {
         let message = Message {
             sender: &self.sender,
             parameters: &self.parameters,
@@ -251,7 +252,7 @@ impl Exchange {
             .recipients
             .iter()
             .map(|recipient| &recipient.named.path);
-        let fits: Vec<bool> = peer.room(paths).collect();
+        let fits: Vec<bool> = peer.room(paths, named).collect();
         for (recipient, fits) in self.recipients.iter_mut().zip(fits) {
             if let Some(outcome) = unsendable::recipient(&recipient.named.path, peer, fits) {
                 recipient.standing = Standing::Settled(outcome);

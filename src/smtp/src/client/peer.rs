@@ -29,6 +29,10 @@ struct Limits {
     messages: Option<u32>,
 }
 
+/// The domains of recipients that were named over a connection; none of a server that does not limit them.
+#[derive(Debug, Default)]
+pub(super) struct Domains(HashSet<String>);
+
 /// The SIZE extension (RFC 1870 §4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Size {
@@ -119,10 +123,12 @@ impl Peer {
         }
     }
 
-    /// Which recipients fit into one transaction (RFC 9422 §4.2, §4.3), in order.
+    /// Which recipients fit into one transaction (RFC 9422 §4.2), in order, and with what was `named` over this connection before into
+    /// one session (§4.3).
     pub(super) fn room<'a>(
         &self,
         recipients: impl Iterator<Item = &'a ForwardPath>,
+        named: &mut Domains,
     ) -> impl Iterator<Item = bool> {
         let Limits {
             recipients: most,
@@ -130,22 +136,17 @@ impl Peer {
             ..
         } = self.limits;
         let mut count = 0;
-        let mut domains = HashSet::new();
         recipients.map(move |path| {
-            if most.is_some_and(|most| count >= most) {
-                return false;
-            }
-            if let Some(most) = most_domains {
-                let domain = path.mailbox().map(Mailbox::domain);
-                let domain = domain.unwrap_or_default().to_ascii_lowercase();
-                if !domains.contains(&domain) && domains.len() as u64 >= u64::from(most) {
-                    return false;
-                }
-                domains.insert(domain);
-            }
-            count += 1;
-            true
+            let fits = most.is_none_or(|most| count < most)
+                && most_domains.is_none_or(|most| named.add(path, most));
+            count += u32::from(fits);
+            fits
         })
+    }
+
+    /// Whether a recipient at a domain that was not named before would be one too many.
+    pub(super) fn is_out_of_domains(&self, named: &Domains) -> bool {
+        self.limits.domains.is_some_and(|most| named.are_all(most))
     }
 
     /// Writes the parameters of MAIL that the server understands, each behind a space.
@@ -240,6 +241,23 @@ impl Limits {
             "MAILMAX" => self.messages = value,
             _ => {}
         }
+    }
+}
+
+impl Domains {
+    /// Whether the recipient's is among the first so many.
+    fn add(&mut self, path: &ForwardPath, most: u32) -> bool {
+        let domain = path.mailbox().map(Mailbox::domain);
+        let domain = domain.unwrap_or_default().to_ascii_lowercase();
+        let fits = self.0.contains(&domain) || !self.are_all(most);
+        if fits {
+            self.0.insert(domain);
+        }
+        fits
+    }
+
+    fn are_all(&self, most: u32) -> bool {
+        self.0.len() as u64 >= u64::from(most)
     }
 }
 

@@ -8,23 +8,28 @@ use super::exchange::{Exchange, Progress, Trust};
 use super::judge::Posture;
 use super::recipient::local;
 use super::{
-    Client, ClientStep, ClientTls, Connection, End, RecipientOutcome, State, Transaction,
-    TransactionOutcome, Turn,
+    Certificate, Client, ClientStep, ClientTls, Connection, End, RecipientOutcome, State,
+    Transaction, TransactionOutcome, Turn,
 };
 use crate::content::Written;
 use crate::reply::ReplyError;
-use crate::{Extensions, Reply};
+use crate::{Extension, Extensions, Reply, RequireTls, ReversePath};
 
 impl Client {
     /// Starts a transaction, or settles it if it cannot be sent at all.
-    pub(super) fn begin(&mut self, transaction: Transaction) -> State {
+    pub(super) fn begin(&mut self, mut transaction: Transaction) -> State {
         let posture = self.posture();
+        if transaction.sender == ReversePath::Null && !self.may_require_tls() {
+            // RFC 8689 §5: a report is not lost for what it asks for; there is nobody left to be told.
+            transaction.parameters.require_tls = RequireTls::No;
+        }
         let mut exchange = Exchange::new(
             transaction,
             &self.peer,
             self.certificate,
             posture,
             self.trust,
+            &mut self.named,
         );
         if exchange.is_settled() {
             return State::Settled(exchange.outcome(Connection::Reusable));
@@ -35,6 +40,10 @@ impl Client {
         }
         exchange.write_commands(&self.peer, &mut self.output);
         State::Exchange(Box::new(exchange))
+    }
+
+    fn may_require_tls(&self) -> bool {
+        self.certificate == Certificate::Verified && self.peer.offers(Extension::RequireTls)
     }
 
     fn posture(&self) -> Posture {
@@ -78,7 +87,9 @@ impl Client {
                 if sound {
                     self.trust = Trust::Counted;
                 }
-                let connection = match sound && most.is_none_or(|most| self.transactions < most) {
+                let has_room = most.is_none_or(|most| self.transactions < most)
+                    && !self.peer.is_out_of_domains(&self.named);
+                let connection = match sound && has_room {
                     true => Connection::Reusable,
                     false => Connection::Closing,
                 };

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use super::xtext;
+use crate::reply::is_hostile;
 
 /// Longest ENVID in characters, as encoded (RFC 3461 §4.4).
 const ENVID_MAX: usize = 100;
@@ -155,7 +156,7 @@ impl fmt::Display for Notify {
 
 /// The address that a sender named first (RFC 3461 §4.2), decoded: `rfc822;user@example.com`.
 ///
-/// The address is printable ASCII, or for the type `utf-8` (RFC 6533) text without control characters.
+/// The address is printable ASCII, or for the type `utf-8` (RFC 6533) text without controls and without marks that reorder what is shown.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct OriginalRecipient(String);
 
@@ -222,9 +223,9 @@ fn is_address(kind: &str, address: &str) -> bool {
             .all(|c| ascii(c) || utf8 && is_non_ascii_text(c))
 }
 
-/// Neither controls nor what readers take for line breaks.
+/// No more than an address may have, but for spaces.
 fn is_non_ascii_text(c: char) -> bool {
-    !c.is_ascii() && !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')
+    !c.is_ascii() && !is_hostile(c)
 }
 
 /// `utf-8-addr-xtext` or `utf-8-addr-unitext`: characters as they are, and `\x{HEX}`.

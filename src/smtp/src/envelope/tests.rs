@@ -94,6 +94,8 @@ fn original_recipients_are_decoded_by_their_type() {
         ("utf-8;\\x{7F}@c", None),
         ("utf-8;\\x{85}@c", None),
         ("utf-8;\\x{2028}@c", None),
+        ("utf-8;\\x{202E}@c", None),
+        ("utf-8;\u{202e}@c", None),
         ("utf-8;\\x{D800}@c", None),
         ("utf-8;\\x{110000}@c", None),
         ("utf-8;\\x{00F6}@c", None),

@@ -46,8 +46,8 @@ impl ReplyReader {
         while let Some(line) = self.reader.next(input, LINE_READ_MAX) {
             let line = match line {
                 Line::Complete(line) => line,
-                Line::BareNewline => return Err(ReplyError::BareNewline),
-                Line::TooLong => return Err(ReplyError::LineTooLong),
+                Line::BareNewline(_) => return Err(ReplyError::BareNewline),
+                Line::TooLong(_) => return Err(ReplyError::LineTooLong),
             };
             let (code, last, text) = split(&line)?;
             let partial = self.partial.get_or_insert(Partial {

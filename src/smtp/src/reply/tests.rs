@@ -40,7 +40,12 @@ fn long_text_is_wrapped_on_the_wire_and_cut_in_logs() {
         wire.lines().map(|line| line.len() - 4).sum::<usize>(),
         TEXT_MAX
     );
-    assert!(reply.to_string().len() <= DISPLAY_MAX);
+    let reply = Reply::new(250, None, format!("{}\nend", "ü".repeat(DISPLAY_MAX)));
+    // "250 " and a character of two octets cannot fill an odd rest.
+    let kept = (DISPLAY_MAX - "250 ".len()) / 2;
+    assert_eq!(reply.to_string(), format!("250 {}", "ü".repeat(kept)));
+    let reply = Reply::new(250, None, format!("-{}\nend", "ü".repeat(DISPLAY_MAX)));
+    assert_eq!(reply.to_string(), format!("250 -{}", "ü".repeat(kept - 1)));
 }
 
 #[test]

@@ -53,10 +53,11 @@ impl Session {
 
     pub(super) fn user_decided(&mut self, username: String, verdict: Verdict) {
         match verdict {
-            Verdict::Accept | Verdict::Reprioritized(_) | Verdict::Queued(_) => {
+            Verdict::Accept => {
                 self.info.user = Some(username);
                 self.reply(&replies::authenticated());
             }
+            Verdict::Reprioritized(_) | Verdict::Queued(_) => self.refuse(&replies::misfit()),
             // 454 and its like say nothing about the password.
             Verdict::Refuse(reply) if !reply.is_permanent() => self.refuse(&reply),
             Verdict::Refuse(reply) => {

@@ -255,7 +255,8 @@ impl Session {
     pub(super) fn message_decided(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Refuse(reply) => self.refuse_as_junk(&reply),
-            Verdict::Accept | Verdict::Reprioritized(_) => self.message_kept("Ok"),
+            Verdict::Accept => self.message_kept("Ok"),
+            Verdict::Reprioritized(_) => self.refuse_as_junk(&replies::misfit()),
             Verdict::Queued(text) => self.message_kept(&text),
         }
     }

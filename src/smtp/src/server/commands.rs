@@ -27,30 +27,35 @@ impl Session {
             Some(Line::Complete(line)) if authenticating => self.auth_line(&line),
             Some(Line::Complete(line)) => match command::parse(&line) {
                 Ok(command) => self.command(command, input),
-                Err(error) => {
-                    self.bad_command(&error);
-                    None
-                }
+                Err(error) => self.bad_command(&line, &error),
             },
-            Some(Line::TooLong) => self.bad_line(&replies::line_too_long(authenticating)),
-            Some(Line::BareNewline) => self.bad_line(&replies::bare_newline()),
+            Some(Line::TooLong(line)) => {
+                self.bad_line(&line, &replies::line_too_long(authenticating))
+            }
+            Some(Line::BareNewline(line)) => self.bad_line(&line, &replies::bare_newline()),
         }
     }
 
     /// A line that was not even read also ends an AUTH exchange.
-    fn bad_line(&mut self, reply: &Reply) -> Option<Step> {
+    fn bad_line(&mut self, line: &[u8], reply: &Reply) -> Option<Step> {
         if matches!(self.state, State::Authenticating(_)) {
             self.state = State::Idle;
+        } else if command::announces_chunk(line) {
+            self.close(&command::Error::Chunk.reply());
+            return None;
         }
         self.error(reply);
         None
     }
 
-    fn bad_command(&mut self, error: &command::Error) {
+    /// How many octets a chunk has is unknown if its line cannot be read: none of them may be taken for a command.
+    fn bad_command(&mut self, line: &[u8], error: &command::Error) -> Option<Step> {
         match error {
-            command::Error::Foreign | command::Error::Chunk => self.close(&error.reply()),
+            command::Error::Foreign => self.close(&error.reply()),
+            _ if command::announces_chunk(line) => self.close(&command::Error::Chunk.reply()),
             _ => self.error(&error.reply()),
         }
+        None
     }
 
     fn command(&mut self, command: Command<'_>, input: &mut BytesMut) -> Option<Step> {

@@ -35,12 +35,13 @@ impl Session {
 
     pub(super) fn sender_decided(&mut self, mut transaction: Transaction, verdict: Verdict) {
         let reply = match verdict {
-            Verdict::Accept | Verdict::Queued(_) => replies::sender_ok(),
+            Verdict::Accept => replies::sender_ok(),
             Verdict::Reprioritized(priority) => {
                 transaction.sender.parameters.priority = priority;
                 replies::reprioritized(priority)
             }
             Verdict::Refuse(reply) => return self.refuse_as_junk(&reply),
+            Verdict::Queued(_) => return self.refuse_as_junk(&replies::misfit()),
         };
         self.state = State::Envelope(transaction);
         self.reply(&reply);
@@ -89,22 +90,22 @@ impl Session {
         recipient: Recipient,
         verdict: Verdict,
     ) {
-        match verdict {
-            Verdict::Accept | Verdict::Reprioritized(_) | Verdict::Queued(_) => {
+        let refusal = match verdict {
+            Verdict::Accept => {
                 transaction.recipients.push(recipient);
                 self.state = State::Envelope(transaction);
-                self.reply(&replies::recipient_ok());
+                return self.reply(&replies::recipient_ok());
             }
-            Verdict::Refuse(reply) => {
-                // One good recipient shows that the client is no stranger who is trying doors.
-                let stranger = transaction.recipients.is_empty();
-                self.state = State::Envelope(transaction);
-                if stranger {
-                    self.refuse_as_junk(&reply);
-                } else {
-                    self.refuse(&reply);
-                }
-            }
+            Verdict::Refuse(reply) => reply,
+            Verdict::Reprioritized(_) | Verdict::Queued(_) => replies::misfit(),
+        };
+        // One good recipient shows that the client is no stranger who is trying doors.
+        let stranger = transaction.recipients.is_empty();
+        self.state = State::Envelope(transaction);
+        if stranger {
+            self.refuse_as_junk(&refusal);
+        } else {
+            self.refuse(&refusal);
         }
     }
 

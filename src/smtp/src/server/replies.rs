@@ -290,6 +290,11 @@ pub(super) fn nul_in_content() -> Reply {
     )
 }
 
+/// The driver has answered something else than it was asked: nothing is granted for a fault of ours.
+pub(super) fn misfit() -> Reply {
+    transient(451, 3, 0, "Local error, try again")
+}
+
 pub(super) fn auth_required() -> Reply {
     permanent(530, 7, 0, "Authentication required")
 }

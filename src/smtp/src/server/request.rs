@@ -49,7 +49,7 @@ pub struct ReceivedMessage {
     pub content: Bytes,
 }
 
-/// The answer to a [`Request`].
+/// The answer to a [`Request`]. One that does not belong to the request grants nothing: 451 4.3.0.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Yes.

@@ -295,6 +295,38 @@ fn answers_without_a_request_and_handshakes_without_starttls_do_nothing() {
 }
 
 #[test]
+fn an_answer_to_another_question_grants_nothing() {
+    let login = "EHLO a\r\nAUTH PLAIN AHUAcHc=\r\n";
+    let (mail, rcpt) = (
+        "EHLO a\r\nMAIL FROM:<a@b>\r\n",
+        "EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n",
+    );
+    let queued = Verdict::Queued("Ok".to_owned());
+    let reprioritized = Verdict::Reprioritized(crate::Priority::default());
+    let cases = [
+        (login, &queued),
+        (login, &reprioritized),
+        (mail, &queued),
+        (rcpt, &queued),
+        (rcpt, &reprioritized),
+    ];
+    for (dialogue, verdict) in cases {
+        let mut session = session();
+        let mut input = BytesMut::from(dialogue);
+        while let Step::Request(_) = session.step(&mut input) {
+            session.answer(match input.is_empty() {
+                true => verdict.clone(),
+                false => Verdict::Accept,
+            });
+        }
+        let replies = String::from_utf8(session.output().to_vec()).unwrap();
+        let last = replies.lines().last().unwrap();
+        assert_eq!(last, "451 4.3.0 Local error, try again", "{verdict:?}");
+        assert_eq!(session.peer().user, None, "{verdict:?}");
+    }
+}
+
+#[test]
 fn a_timeout_while_a_verdict_is_awaited_closes() {
     let mut session = session();
     let mut input = BytesMut::from("EHLO a\r\nMAIL FROM:<a@b>\r\n");

@@ -1,7 +1,5 @@
 //! Replays a dialogue against the client session.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
     Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login,
@@ -12,15 +10,14 @@ use postroad_smtp::{
     Priority, Recipient, Reply, RequireTls, Ret,
 };
 
-use crate::script::{Line, Script, Split, escape};
+use crate::script::{Dialogue, Line, Script, Split, escape};
 
 /// The whole transcript as the session makes it.
 pub(crate) fn replay(script: &Script, split: Split) -> String {
     let mut replay = Replay {
         client: Client::new(config(script)),
         input: BytesMut::new(),
-        lines: script.lines(),
-        transcript: String::new(),
+        dialogue: script.begin(),
         certificate: match script.setting("certificate") {
             None | Some("verified") => Certificate::Verified,
             Some(_) => Certificate::Unverified,
@@ -28,17 +25,15 @@ pub(crate) fn replay(script: &Script, split: Split) -> String {
         over: false,
         idle: false,
     };
-    replay.keep();
     replay.run();
-    while let Some(line) = replay.lines.pop_front() {
+    while let Some(line) = replay.dialogue.next() {
         match line {
             Line::Kept(text) => replay.note(&text),
             Line::Act(action) => replay.act(&action),
             Line::Given => {}
             Line::Content(..) => panic!("content without a send"),
             Line::Read(octets, text) => {
-                replay.note(&text);
-                let read = replay.whole_read(octets);
+                let read = replay.dialogue.whole_read(octets, &text);
                 for piece in split.apply(&read) {
                     replay.input.extend_from_slice(piece);
                     replay.run();
@@ -46,7 +41,7 @@ pub(crate) fn replay(script: &Script, split: Split) -> String {
             }
         }
     }
-    replay.transcript
+    replay.dialogue.written().to_owned()
 }
 
 fn config(script: &Script) -> ClientConfig {
@@ -72,8 +67,7 @@ fn config(script: &Script) -> ClientConfig {
 struct Replay {
     client: Client,
     input: BytesMut,
-    lines: VecDeque<Line>,
-    transcript: String,
+    dialogue: Dialogue,
     certificate: Certificate,
     over: bool,
     /// Whether `> ready` stands since the last thing that was asked of the session.
@@ -82,26 +76,7 @@ struct Replay {
 
 impl Replay {
     fn note(&mut self, line: &str) {
-        self.transcript.push_str(line);
-        self.transcript.push('\n');
-    }
-
-    fn keep(&mut self) {
-        while let Some(Line::Kept(text)) = self.lines.front() {
-            let text = text.clone();
-            self.lines.pop_front();
-            self.note(&text);
-        }
-    }
-
-    fn whole_read(&mut self, mut octets: Vec<u8>) -> Vec<u8> {
-        while let Some(Line::Read(more, text)) = self.lines.front() {
-            octets.extend_from_slice(more);
-            let text = text.clone();
-            self.lines.pop_front();
-            self.note(&text);
-        }
-        octets
+        self.dialogue.note(line);
     }
 
     fn run(&mut self) {
@@ -198,13 +173,7 @@ impl Replay {
 
     /// `<sender> <recipient>... [8bit] [utf8] ...`, and the content lines that follow.
     fn transaction(&mut self, envelope: &str) -> Transaction {
-        let mut content = Vec::new();
-        while let Some(Line::Content(octets, text)) = self.lines.front() {
-            content.push(Bytes::from(octets.clone()));
-            let text = text.clone();
-            self.lines.pop_front();
-            self.note(&text);
-        }
+        let content = self.dialogue.content().into_iter();
         let path = |word: &str| word.trim_matches(['<', '>']).to_owned();
         let (paths, flags): (Vec<&str>, Vec<&str>) =
             envelope.split(' ').partition(|word| word.starts_with('<'));
@@ -212,7 +181,7 @@ impl Replay {
             sender: path(paths[0]).parse().unwrap(),
             recipients: paths[1..].iter().map(|word| recipient(word)).collect(),
             parameters: parameters(&flags),
-            content,
+            content: content.map(Bytes::from).collect(),
         }
     }
 }

@@ -22,6 +22,12 @@ pub(crate) enum Line {
     Given,
 }
 
+/// A transcript while it is replayed: the lines that are left, and the transcript as it is written anew.
+pub(crate) struct Dialogue {
+    lines: VecDeque<Line>,
+    written: String,
+}
+
 /// How reads are split.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Split {
@@ -40,8 +46,16 @@ impl Script {
         }
     }
 
-    pub(crate) fn lines(&self) -> VecDeque<Line> {
-        self.lines.iter().cloned().collect()
+    /// The transcript from its beginning. Comments and settings at the top stand before what the session says first.
+    pub(crate) fn begin(&self) -> Dialogue {
+        let mut dialogue = Dialogue {
+            lines: self.lines.iter().cloned().collect(),
+            written: String::new(),
+        };
+        while let Some(Line::Kept(text)) = dialogue.next_if(|line| matches!(line, Line::Kept(_))) {
+            dialogue.note(&text);
+        }
+        dialogue
     }
 
     /// The value of a key in `with:`.
@@ -75,6 +89,53 @@ impl Script {
             Line::Kept(text) => text.strip_prefix(prefix),
             _ => None,
         })
+    }
+}
+
+impl Dialogue {
+    pub(crate) fn note(&mut self, line: &str) {
+        self.written.push_str(line);
+        self.written.push('\n');
+    }
+
+    pub(crate) fn written(&self) -> &str {
+        &self.written
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Line> {
+        self.lines.pop_front()
+    }
+
+    /// The next line if it is one of these.
+    pub(crate) fn next_if(&mut self, wanted: impl Fn(&Line) -> bool) -> Option<Line> {
+        match self.lines.front() {
+            Some(line) if wanted(line) => self.lines.pop_front(),
+            _ => None,
+        }
+    }
+
+    /// A read with those that follow it: they arrive together.
+    pub(crate) fn whole_read(&mut self, octets: Vec<u8>, text: &str) -> Vec<u8> {
+        let mut whole = octets;
+        self.note(text);
+        while let Some(Line::Read(more, text)) = self.next_if(|line| matches!(line, Line::Read(..)))
+        {
+            whole.extend_from_slice(&more);
+            self.note(&text);
+        }
+        whole
+    }
+
+    /// The content that follows `! send`.
+    pub(crate) fn content(&mut self) -> Vec<Vec<u8>> {
+        let mut content = Vec::new();
+        while let Some(Line::Content(octets, text)) =
+            self.next_if(|line| matches!(line, Line::Content(..)))
+        {
+            content.push(octets);
+            self.note(&text);
+        }
+        content
     }
 }
 

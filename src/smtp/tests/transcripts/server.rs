@@ -1,7 +1,5 @@
 //! Replays a dialogue against the server session.
 
-use std::collections::VecDeque;
-
 use bytes::{Buf as _, BytesMut};
 use postroad_smtp::server::{
     AuthOffer, FutureRelease, ReceivedMessage, Request, Sender, ServerConfig, Session, Step,
@@ -11,28 +9,25 @@ use postroad_smtp::{
     BodyKind, EnhancedStatus, Extension, Extensions, Priority, Recipient, Reply, RequireTls,
 };
 
-use crate::script::{Line, Script, Split, escape};
+use crate::script::{Dialogue, Line, Script, Split, escape};
 
 /// The whole transcript as the session makes it.
 pub(crate) fn replay(script: &Script, split: Split) -> String {
     let mut replay = Replay {
         session: Session::new(config(script)),
         input: BytesMut::new(),
-        lines: script.lines(),
-        transcript: String::new(),
+        dialogue: script.begin(),
         closed: false,
     };
-    replay.keep();
     replay.run();
-    while let Some(line) = replay.lines.pop_front() {
+    while let Some(line) = replay.dialogue.next() {
         match line {
             Line::Kept(text) => replay.note(&text),
             Line::Act(action) => replay.act(&action),
             Line::Given => {}
             Line::Content(..) => panic!("content belongs to client transcripts"),
             Line::Read(octets, text) => {
-                replay.note(&text);
-                let read = replay.whole_read(octets);
+                let read = replay.dialogue.whole_read(octets, &text);
                 for piece in split.apply(&read) {
                     replay.input.extend_from_slice(piece);
                     replay.run();
@@ -40,7 +35,7 @@ pub(crate) fn replay(script: &Script, split: Split) -> String {
             }
         }
     }
-    replay.transcript
+    replay.dialogue.written().to_owned()
 }
 
 fn config(script: &Script) -> ServerConfig {
@@ -90,35 +85,13 @@ const SMALL: [Extension; 4] = [
 struct Replay {
     session: Session,
     input: BytesMut,
-    lines: VecDeque<Line>,
-    transcript: String,
+    dialogue: Dialogue,
     closed: bool,
 }
 
 impl Replay {
     fn note(&mut self, line: &str) {
-        self.transcript.push_str(line);
-        self.transcript.push('\n');
-    }
-
-    /// Comments and settings at the top stand before the banner.
-    fn keep(&mut self) {
-        while let Some(Line::Kept(text)) = self.lines.front() {
-            let text = text.clone();
-            self.lines.pop_front();
-            self.note(&text);
-        }
-    }
-
-    /// Reads that follow one another arrive together.
-    fn whole_read(&mut self, mut octets: Vec<u8>) -> Vec<u8> {
-        while let Some(Line::Read(more, text)) = self.lines.front() {
-            octets.extend_from_slice(more);
-            let text = text.clone();
-            self.lines.pop_front();
-            self.note(&text);
-        }
-        octets
+        self.dialogue.note(line);
     }
 
     fn run(&mut self) {
@@ -142,7 +115,7 @@ impl Replay {
                         Some(Line::Act(verdict)) => verdict,
                         other => panic!(
                             "a verdict is needed after\n{}not {other:?}",
-                            self.transcript
+                            self.dialogue.written()
                         ),
                     };
                     self.note(&format!("! {verdict}"));
@@ -154,10 +127,9 @@ impl Replay {
 
     /// The next line that the test acts on.
     fn next_but_given(&mut self) -> Option<Line> {
-        while let Some(Line::Given) = self.lines.front() {
-            self.lines.pop_front();
-        }
-        self.lines.pop_front()
+        let is_given = |line: &Line| matches!(line, Line::Given);
+        while self.dialogue.next_if(is_given).is_some() {}
+        self.dialogue.next()
     }
 
     fn take_output(&mut self) {
@@ -219,7 +191,7 @@ impl Replay {
             "timeout" => self.session.timed_out(),
             action => match action.strip_prefix("abandon ") {
                 Some(reply) => self.session.abandon_body(parse_reply(reply)),
-                None => panic!("nothing waits for a verdict:\n{}", self.transcript),
+                None => panic!("nothing waits for a verdict:\n{}", self.dialogue.written()),
             },
         }
         self.run();

@@ -4,6 +4,7 @@ use super::{
     END_MARK, FORMAT_VERSION, GROUP_END, GROUP_HEADER, GROUP_MAGIC, Mark, RECORD_HEADER,
     RECORD_VERSION, RECORD_VERSION_1, TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE,
 };
+use crate::number::wide;
 use crate::record::{
     Attempt, BodyType, ByMode, DeliverBy, Envelope, Message, RecipientResult, Record, Ret,
     TlsDemand,
@@ -241,8 +242,4 @@ pub(super) fn optional<T>(value: Option<T>, encode: impl Fn(T, &mut Vec<u8>), ou
 /// `submit` admits no group of [`super::GROUP_MAX`].
 pub(super) fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ use indexmap::IndexSet;
 use super::Message;
 use crate::MessageId;
 use crate::index::Index;
+use crate::number::wide;
 
 /// Unfinished messages, oldest first. To be dropped as soon as all are filed: it serves nothing else.
 #[derive(Clone, Debug, Default)]
@@ -106,7 +107,7 @@ impl Message {
         Queued {
             id: *id,
             arrival_ms: *arrival_ms,
-            bytes: (headers.len() + body.len()) as u64,
+            bytes: wide(headers.len() + body.len()),
             recipients: u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX),
             next_attempt_ms: envelope.not_before_ms.max(*arrival_ms),
             attempts: 0,

@@ -1,15 +1,21 @@
 //! Copies of segments and of pieces of them. The original stays until the copy is on stable storage.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::segment_path;
 use crate::format::{SEGMENT_HEADER, SegmentHeader};
+use crate::number::wide;
 use crate::sys::{File, FileSystem, is_full};
 
 /// How the name of a segment ends that is not complete yet.
 pub(super) const UNFINISHED: &str = ".new";
+
+/// Where a segment is until it may be taken for one: a start removes what is left there.
+pub(crate) fn unfinished(segment: &Path) -> PathBuf {
+    segment.with_extension(&UNFINISHED[1..])
+}
 
 /// How much is copied at once.
 const CHUNK: usize = 1 << 20;
@@ -32,7 +38,7 @@ const ASIDE: &str = "corrupt";
 /// How many damaged pieces are kept, from this start and from earlier ones.
 pub(crate) fn kept_aside(fs: &dyn FileSystem, directory: &Path) -> io::Result<u64> {
     match fs.list(&directory.join(ASIDE)) {
-        Ok(names) => Ok(u64::try_from(names.len()).unwrap_or(u64::MAX)),
+        Ok(names) => Ok(wide(names.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
@@ -88,7 +94,7 @@ pub(super) fn missing(
     let note = format!(
         "segment {sequence}: bytes {start} to {end} were on stable storage and are missing\n"
     );
-    let length = u64::try_from(note.len()).unwrap_or(u64::MAX);
+    let length = wide(note.len());
     let file = create_anew(fs, &aside.join(format!("{name}missing.txt")), length)?;
     file.write_at(note.as_bytes(), 0)?;
     file.sync_data()?;
@@ -109,7 +115,7 @@ pub(super) fn anew(
     end: u64,
 ) -> io::Result<Arc<dyn File>> {
     let path = segment_path(directory, header.sequence);
-    let unfinished = path.with_extension(&UNFINISHED[1..]);
+    let unfinished = unfinished(&path);
     let copied = create_anew(fs, &unfinished, end)
         .and_then(|copy| write_all(file.as_ref(), copy.as_ref(), header, end).map(|()| copy));
     let copy = match copied {
@@ -131,14 +137,18 @@ pub(super) fn anew(
 
 fn write_all(from: &dyn File, to: &dyn File, header: SegmentHeader, end: u64) -> io::Result<()> {
     to.write_at(&header.to_bytes(), 0)?;
-    let start = u64::try_from(SEGMENT_HEADER).unwrap_or(u64::MAX);
+    let start = wide(SEGMENT_HEADER);
     chunks(from, (start, end), Unreadable::Fails, |at, bytes| {
         to.write_at(bytes, at)
     })?;
     to.sync_data()
 }
 
-fn create_anew(fs: &dyn FileSystem, path: &Path, room: u64) -> io::Result<Arc<dyn File>> {
+pub(crate) fn create_anew(
+    fs: &dyn FileSystem,
+    path: &Path,
+    room: u64,
+) -> io::Result<Arc<dyn File>> {
     match fs.create(path, room) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs.remove(path)?;
@@ -173,7 +183,7 @@ fn chunks(
             (Err(error), Unreadable::Fails) => return Err(error),
         };
         take(at, &buffer[..read])?;
-        at += u64::try_from(read).unwrap_or(0);
+        at += wide(read);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::Recovery;
 use crate::format::{Durable, Mark, SEGMENT_HEADER, SegmentHeader};
 use crate::hint::{self, Hint};
 use crate::index::Index;
+use crate::number::wide;
 use crate::record::Queue;
 use crate::scan::{Found, Piece, Rest, Scanner};
 use crate::sys::{File, FileSystem};
@@ -294,8 +295,4 @@ impl<'a> Replay<'a> {
             report,
         }
     }
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

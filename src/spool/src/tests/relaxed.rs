@@ -4,7 +4,7 @@ use super::*;
 use crate::sim::Fault;
 
 /// The interval is the test's: it flushes when it likes.
-const RELAXED: Mode = Mode::Relaxed {
+pub(super) const RELAXED: Mode = Mode::Relaxed {
     sync_interval: Duration::MAX,
 };
 
@@ -181,4 +181,77 @@ fn a_real_disk_is_flushed_within_the_interval() {
     assert_eq!(spool.health().syncs, 1);
     spool.close();
     thread.join().unwrap();
+}
+
+#[test]
+fn an_orderly_end_on_a_disk_that_fails_at_any_step_takes_nothing() {
+    let mut lost = Vec::new();
+    for at in 0..14 {
+        let disk = SimDisk::default();
+        let mut rig = Rig::relaxed(&disk);
+        assert!(rig.store(vec![put(1)]));
+        rig.writer.flush();
+        assert!(rig.store(vec![put(2)]));
+        rig.spool.close();
+        disk.fail(Fault::Sync, 1);
+        disk.fail_in(at);
+        rig.writer.run();
+        drop(rig.spool);
+        disk.mend();
+        let queued = Rig::on(&disk).queued();
+        if queued != [1, 2] {
+            lost.push((at, queued));
+        }
+    }
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
+fn the_end_of_the_process_takes_nothing_at_any_step_of_writing_anew() {
+    let mut lost = Vec::new();
+    for at in 0..14 {
+        let disk = SimDisk::default();
+        let mut rig = Rig::relaxed(&disk);
+        assert!(rig.store(vec![put(1)]));
+        rig.writer.flush();
+        assert!(rig.store(vec![put(2)]));
+        disk.fail(Fault::Sync, 1);
+        disk.fail_in(at);
+        rig.writer.flush();
+        disk.mend();
+        let queued = rig.restart().queued();
+        if queued != [1, 2] {
+            lost.push((at, queued));
+        }
+    }
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
+fn a_disk_that_fails_for_long_is_not_filled_and_works_again_when_it_is_mended() {
+    let disk = SimDisk::preallocating();
+    disk.resize(64 * SEGMENT);
+    let mut rig = Rig::relaxed(&disk);
+    assert!(rig.store(vec![put(1)]));
+    disk.fail(Fault::Sync, 1);
+    disk.fail_in(4);
+    rig.writer.flush();
+    let before = disk.files().len();
+    for _ in 0..70 {
+        // The header of the fresh segment goes through, the content does not.
+        disk.fail_in(4);
+        rig.writer.tend();
+    }
+    let after = disk.files().len();
+    disk.mend();
+    for _ in 0..5 {
+        rig.writer.tend();
+        rig.writer.flush();
+    }
+    let health = rig.spool.health();
+    let queued = rig.restart().queued();
+    assert!(
+        after <= before + 1 && queued == [1],
+        "{before} files, {after} files, {health:?} {queued:?}"
+    );
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use super::Writer;
 use crate::MessageId;
-use crate::answers::Answer;
+use crate::answer::Answer;
 use crate::format::Mark;
 use crate::index::{Live, Place};
 use crate::read::read_message;
 use crate::record::Record;
 use crate::scan::{Found, Piece, Scanner};
-use crate::shared::{Group, State};
+use crate::shared::State;
 use crate::sys::File;
+use crate::waiting::Group;
 
 /// Bytes of messages moved by one step: short enough that mail that comes meanwhile hardly waits.
 const SLICE_BYTES: u64 = 1 << 20;

@@ -8,15 +8,19 @@
 //! was answered is written anew, to a fresh segment that is flushed at once; until that succeeds nothing else is taken.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Writer, wide};
+use super::Writer;
+use super::segment::{begin_holding, remove};
 use crate::Mode;
-use crate::format::{Encoded, SEGMENT_HEADER};
+use crate::format::{Encoded, SEGMENT_HEADER, SegmentHeader};
 use crate::index::Place;
-use crate::shared::Group;
-
-use super::segment::remove;
+use crate::number::wide;
+use crate::recover::{copy, segment_path};
+use crate::sys::File;
+use crate::waiting::Group;
 
 /// Most bytes that are answered and not flushed: they are kept in memory, and flushing them holds up the next batch.
 const UNSYNCED_BYTES_MAX: usize = 16 << 20;
@@ -27,12 +31,13 @@ impl Writer {
         match self.shared.mode {
             Mode::Durable => true,
             // After a failure a write proves nothing.
-            Mode::Relaxed { .. } => self.window.is_homeless() || self.is_failing(),
+            Mode::Relaxed { .. } => self.is_failing(),
         }
     }
 
-    fn is_failing(&self) -> bool {
-        self.shared.counts().write_failure.is_some()
+    /// Whether the disk has to be tried, because of what it refused or of what was answered and lies nowhere.
+    pub(super) fn is_failing(&self) -> bool {
+        self.window.is_homeless() || self.shared.counts().write_failure.is_some()
     }
 
     /// The batch is going to be answered before it is flushed.
@@ -80,8 +85,9 @@ impl Writer {
         self.window.clear();
     }
 
-    /// Flushes what was answered; if that fails, writes it anew.
-    pub(crate) fn flush(&mut self) {
+    /// Flushes what was answered and is not flushed ([`Mode::Relaxed`]); if that fails, writes it anew. [`Writer::run`] does it in time; those
+    /// who call [`Writer::step`] themselves keep the time themselves.
+    pub fn flush(&mut self) {
         if !self.window.is_promised() {
             return;
         }
@@ -109,6 +115,41 @@ impl Writer {
         self.make_way(0)?;
         self.write()?;
         self.flush_active()
+    }
+
+    /// Writes what was answered, and lies in no segment, to a fresh one.
+    pub(super) fn rehome(&mut self, room: u64) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let from = copy::unfinished(&segment_path(&shared.directory, self.next_sequence));
+        let room = room.max(self.window_bytes());
+        let file = copy::create_anew(shared.fs.as_ref(), &from, room)?;
+        self.rehome_in((&from, file)).inspect_err(|_| {
+            let _ = shared.fs.remove(&from);
+        })
+    }
+
+    /// The same in a file that is there.
+    pub(super) fn rehome_in(&mut self, file: (&Path, Arc<dyn File>)) -> io::Result<()> {
+        let mark = self.shared.fs.random()?;
+        let sequence = self.spend_sequence();
+        let header = SegmentHeader {
+            sequence,
+            mark,
+            before: self.before,
+        };
+        self.window.mark(mark);
+        let begun = begin_holding(&self.shared, header, file, &self.window.bytes);
+        self.active = Some(begun.inspect_err(|_| self.removal_unsynced = true)?);
+        self.settle(sequence, wide(SEGMENT_HEADER));
+        let mut counts = self.shared.counts();
+        counts.syncs += 1;
+        counts.unsynced = None;
+        Ok(())
+    }
+
+    /// What a segment takes that holds the window.
+    pub(super) fn window_bytes(&self) -> u64 {
+        wide(SEGMENT_HEADER + self.window.bytes.len())
     }
 
     /// Flushes if the time has come, or too much waits for it; otherwise how long there is.

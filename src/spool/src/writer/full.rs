@@ -15,12 +15,14 @@ use std::sync::Arc;
 
 use super::compact::Slice;
 use super::segment::{Active, Blank, Purpose, begin};
-use super::{Writer, group_bytes, wide};
+use super::{Writer, answer, group_bytes};
 use crate::disk::OUTCOME_BYTES_MIN;
 use crate::format::SEGMENT_HEADER;
+use crate::number::wide;
 use crate::record::Record;
-use crate::shared::{Group, Shared};
+use crate::shared::Shared;
 use crate::sys::{File, is_full};
+use crate::waiting::Group;
 use crate::{CommitError, Failure};
 
 /// What is set aside.
@@ -185,7 +187,7 @@ impl Writer {
         }
         refused.append(&mut late);
         let all = refused.is_empty();
-        self.shared.answer(refused, Err(CommitError::DiskFull));
+        answer(refused, &Err(CommitError::DiskFull));
         if fitting.is_empty() {
             return all;
         }
@@ -200,7 +202,7 @@ impl Writer {
         }
         let result = result.map_err(|error| self.fail(&error));
         let is_stored = result.is_ok();
-        self.shared.answer(groups, result);
+        answer(groups, &result);
         is_stored
     }
 
@@ -227,13 +229,13 @@ impl Writer {
         if least.saturating_add(wide(SEGMENT_HEADER)) > limit {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.reserve = Reserve::Missing;
         self.seal();
-        let sequence = self.spend_sequence();
-        let begun = begin(&self.shared, sequence, self.before, |to| {
-            self.shared.fs.rename(&path(&self.shared), to)?;
-            Ok(Blank { file, filled: 0 })
-        })?;
+        // What was answered goes before: behind the header of a later segment it would count as cut.
+        if self.window.is_homeless() && self.window_bytes().saturating_add(least) > limit {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.reserve = Reserve::Missing;
+        let begun = self.begin_in_reserve(file)?;
         self.active = Some(Active {
             limit,
             purpose: Purpose::Outcomes,
@@ -241,6 +243,19 @@ impl Writer {
         });
         tracing::warn!("the disk is full: only outcomes are written");
         Ok(())
+    }
+
+    fn begin_in_reserve(&mut self, file: Arc<dyn File>) -> io::Result<Active> {
+        let from = path(&self.shared);
+        if self.window.is_homeless() {
+            self.rehome_in((&from, file))?;
+            return self.active.take().ok_or(io::ErrorKind::NotFound.into());
+        }
+        let sequence = self.spend_sequence();
+        begin(&self.shared, sequence, self.before, |to| {
+            self.shared.fs.rename(&from, to)?;
+            Ok(Blank { file, filled: 0 })
+        })
     }
 }
 

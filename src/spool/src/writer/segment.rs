@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 use crate::format::{Durable, Mark, SEGMENT_HEADER, SegmentHeader};
 use crate::hint::{self, Hint};
+use crate::number::wide;
 use crate::recover::{Segment, segment_path};
 use crate::shared::Shared;
 use crate::sys::{File, is_full};
-
-use super::wide;
 
 /// How much of a new file is written at once, in bytes: a fiftieth of the flushes of small messages meet new blocks then, and the zeros
 /// take less time than such a flush does.
@@ -95,12 +94,7 @@ pub(super) fn begin(
     // First, so that there is no file yet if there is none.
     let mark = shared.fs.random()?;
     let Blank { file, filled } = place(&segment_path(&shared.directory, sequence))?;
-    let segment = Segment {
-        file: Arc::clone(&file),
-        bytes: wide(SEGMENT_HEADER),
-        mark: Some(mark),
-        hint_bytes: 0,
-    };
+    let segment = segment(&file, mark, wide(SEGMENT_HEADER));
     let header = SegmentHeader {
         sequence,
         mark,
@@ -128,6 +122,55 @@ pub(super) fn begin(
         hint: Hint::new(sequence, mark),
         file,
     })
+}
+
+/// Makes a segment of a file that is at `from`: it gets its name when header and content are on stable storage. There is no moment in which a
+/// start finds the header alone, which tells that nothing else was promised.
+///
+/// # Errors
+/// After the last step the file may have its name all the same, until the directory is flushed; it holds what it should.
+pub(super) fn begin_holding(
+    shared: &Shared,
+    header: SegmentHeader,
+    (from, file): (&Path, Arc<dyn File>),
+    content: &[u8],
+) -> io::Result<Active> {
+    let SegmentHeader { sequence, mark, .. } = header;
+    let durable = wide(SEGMENT_HEADER + content.len());
+    file.write_at(&header.to_bytes(), 0)?;
+    file.write_at(content, wide(SEGMENT_HEADER))?;
+    file.sync_data()?;
+    let path = segment_path(&shared.directory, sequence);
+    shared.fs.rename(from, &path)?;
+    if let Err(error) = shared.fs.sync_dir(&shared.directory) {
+        let _ = shared.fs.remove(&path);
+        return Err(error);
+    }
+    let known = segment(&file, mark, durable);
+    shared.state_mut().segments.insert(sequence, known);
+    shared.measure();
+    let mut hint = Hint::new(sequence, mark);
+    hint.give_up();
+    Ok(Active {
+        sequence,
+        mark,
+        durable,
+        limit: shared.room.segment_bytes,
+        purpose: Purpose::Anything,
+        allocated: file.size().unwrap_or_default(),
+        filled: durable,
+        hint,
+        file,
+    })
+}
+
+fn segment(file: &Arc<dyn File>, mark: Mark, bytes: u64) -> Segment {
+    Segment {
+        file: Arc::clone(file),
+        bytes,
+        mark: Some(mark),
+        hint_bytes: 0,
+    }
 }
 
 /// Why a batch is not in the segment.

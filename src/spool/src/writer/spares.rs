@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::segment::Blank;
-use super::wide;
 use crate::format::{GROUP_HEADER, SEGMENT_HEADER};
 use crate::hint;
+use crate::number::wide;
 use crate::recover::segment_path;
 use crate::shared::Shared;
 use crate::sys::File;

@@ -6,10 +6,9 @@
 
 use crate::MessageId;
 use crate::format::{Encoded, Mark, encode_group, mark_group};
+use crate::number::wide;
 use crate::record::Record;
-use crate::shared::Group;
-
-use super::wide;
+use crate::waiting::Group;
 
 /// A buffer that grew past this for one large batch is given back.
 const BUFFER_KEPT: usize = 32 << 20;

@@ -1,7 +1,6 @@
 //! The page that is published: how it was measured, on what, and what came of it.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use super::{Results, asked, tables};
 use crate::workload::WORKLOADS;
@@ -9,15 +8,26 @@ use crate::workload::WORKLOADS;
 const HEAD: &str = "# Performance
 
 Written by `make bench`; do not edit. Every figure is of one run of that command on one machine. What travels to another machine
-is ratios and CPU time per message, not rates: load and sink share the cores with the server.
+is ratios and CPU time per message, not rates: load and sink share the cores with the server. Where the time of a message goes, and why
+a figure is what it is, stands in [profile.md](profile.md).
 
 ![messages per second, end to end](plot.svg)
 ";
 
+const REPRODUCE: &str = "## How to do it again
+
+    make bench                                             # all of this; nothing else should run on the machine
+    make bench BENCH=\"--runs 1 --workloads B,C --servers postroad,postfix-tuned\"
+
+It needs root (control groups, a loop image, namespaces), Debian's package mirror for the other servers, and 12 GiB on the disk that the
+repository is on. Results go to `target/bench`; to this page only if nothing was left out.
+";
+
 const METHOD: &str = "## How it is measured
 
-- Every run starts a server afresh with an empty queue; 200 messages go first, unmeasured. Servers take turns, and what counts is the
-  median of the runs.
+- Every run starts a server afresh with an empty queue; up to 200 messages go first, unmeasured. Servers take turns, and what counts is the
+  median of the runs; each row says of how many. Five, but fewer of what takes minutes or differs little.
+- A run that fails (a server that does not start, refuses a message, or hangs) is in no figure, and named below.
 - Load and sink are one program (`tests/bench`), one thread each. The load waits for every reply, as smtp-source does, and does not
   pipeline. `direct` is load and sink with nothing between them: what the harness itself can do.
 - Every message has an id. A run counts only if each id that got 250 arrived, none arrived twice, and each had a `Received` header,
@@ -40,41 +50,43 @@ const METHOD: &str = "## How it is measured
 /// The page in Markdown.
 #[must_use]
 pub(crate) fn page(results: &Results) -> String {
-    let mut text = format!(
-        "{HEAD}\n## The machine\n\n{}\n{METHOD}\n## Workloads\n\n",
-        machine()
-    );
-    for workload in WORKLOADS {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "- `{}`: {}", workload.name, workload.about);
-    }
-    let _ = write!(
-        text,
-        "\n## Asked and reached\n\n{}\n## Results (medians)\n\n{}",
-        asked::table(results),
+    format!(
+        "{HEAD}\n{REPRODUCE}\n{}\n{METHOD}\n{}\n{}\n## Results (medians)\n\n{}",
+        setting(results),
+        workloads(),
+        reached(results),
         tables(results)
+    )
+}
+
+fn setting(results: &Results) -> String {
+    let setting = &results.setting;
+    let mut text = format!("## The machine\n\n- {}.\n", setting.machine);
+    // Writing to a String cannot fail.
+    for disk in &results.disks {
+        let _ = writeln!(text, "- `{}`: {}.", disk.name, disk.about);
+    }
+    let _ = writeln!(
+        text,
+        "- {}. All of it took {} minutes.",
+        setting.programs.join(", "),
+        setting.begin.elapsed().as_secs() / 60
     );
     text
 }
 
-/// What this is, as far as the kernel says.
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let value = line.map(|line| line.trim_start_matches([' ', '\t', ':']).trim());
-        value.unwrap_or("unknown").to_owned()
-    };
-    let cpu = read("/proc/cpuinfo");
-    let cores = cpu
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+fn workloads() -> String {
+    let mut text = "## Workloads\n\n".to_owned();
+    for workload in WORKLOADS {
+        let _ = writeln!(text, "- `{}`: {}", workload.name, workload.about);
+    }
+    text
+}
+
+fn reached(results: &Results) -> String {
     format!(
-        "{cores} cores of {}; {} of memory; Linux {}; {}.\n",
-        field(&cpu, "model name"),
-        field(&read("/proc/meminfo"), "MemTotal"),
-        read("/proc/sys/kernel/osrelease").trim(),
-        field(&read("/etc/os-release"), "PRETTY_NAME=").trim_matches('"'),
+        "## Asked and reached\n\nMB is 1,000,000 bytes. A sync is the median of the disk, measured as said above. Why something was missed stands in \
+         [profile.md](profile.md).\n\n{}",
+        asked::table(results)
     )
 }

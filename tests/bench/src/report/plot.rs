@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{OURS, Results, Series};
+use super::{Results, Series};
 use crate::figures::Outcome;
 
 /// Height of a bar with the gap after it.
@@ -66,7 +66,7 @@ fn groups(bars: &[(&Series, f64)]) -> usize {
 }
 
 fn bar(svg: &mut String, series: &Series, rate: f64, length: f64, y: usize) {
-    let fill = if series.server.name.starts_with(OURS) {
+    let fill = if series.server.is_ours() {
         "#1b6"
     } else {
         "#89a"

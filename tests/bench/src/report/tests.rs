@@ -1,5 +1,5 @@
 use super::*;
-use crate::server::SERVERS;
+use crate::server::{OURS, SERVERS};
 use crate::workload::WORKLOADS;
 
 fn series(server: &str, workload: &str, rates: &[f64]) -> Series {
@@ -24,6 +24,7 @@ fn series(server: &str, workload: &str, rates: &[f64]) -> Series {
         workload: *WORKLOADS.iter().find(|one| one.name == workload).unwrap(),
         disk: "bare".into(),
         runs: rates.iter().map(outcome).collect(),
+        failures: Vec::new(),
     }
 }
 
@@ -38,15 +39,22 @@ fn idle() -> Series {
 }
 
 fn results() -> Results {
-    let mut disk = Disk::new("bare");
+    let mut disk = Disk::new("bare", "ext4 without a journal".into());
     disk.syncs.push(Sync {
         p50_ms: 0.5,
         p99_ms: 1.0,
     });
-    let mut results = Results::default();
+    let mut results = Results::new(Setting {
+        machine: "2 cores".into(),
+        programs: vec!["Postfix 3.7".into()],
+        begin: Instant::now(),
+    });
     let all = vec![
         series(OURS, "B", &[300.0, 100.0, 200.0]),
-        series(YARDSTICK, "B", &[50.0, 150.0]),
+        Series {
+            failures: vec!["exit status: 1".into()],
+            ..series(YARDSTICK, "B", &[50.0, 150.0])
+        },
         series(OURS, "C", &[900.0]),
         idle(),
     ];
@@ -77,9 +85,9 @@ fn what_was_asked_stands_beside_what_was_reached() {
     let text = asked::table(&results());
     for row in [
         "| B | bare | times Postfix tuned | ≥ 7 | 2.00 | **no** |",
-        "| B | bare | peak PSS, MiB | ≤ 64 | 1.00 | yes |",
+        "| B | bare | peak PSS, MB | ≤ 64 | 1.05 | yes |",
         "| C | bare | p99 of end of data to 250, in syncs | ≤ 3 | 4.00 | **no** |",
-        "| idle | bare | PSS with 10,000, MiB | ≤ 150 | 90.00 | yes |",
+        "| idle | bare | PSS with 10,000, MB | ≤ 150 | 94.37 | yes |",
     ] {
         assert!(text.contains(row), "{row} is not in\n{text}");
     }
@@ -94,9 +102,25 @@ fn the_plot_has_a_bar_for_each_stream_and_the_page_has_it_all() {
     let results = results();
     assert_eq!(plot(&results).matches("<rect x").count(), 3);
     let page = page(&results);
+    assert!(page.contains("- `bare`: ext4 without a journal."), "{page}");
+    assert!(page.contains("- Postfix 3.7. All of it"), "{page}");
     assert!(page.contains("| bare | 0.500 | 1.000 | 1 |"), "{page}");
     assert!(
         page.contains("| C | bare | postroad | durable | 1 | 900 | 900 | – |"),
         "{page}"
     );
+}
+
+#[test]
+fn a_run_that_failed_is_named_and_in_no_figure() {
+    let mut results = results();
+    let text = tables(&results);
+    let line = "- postfix-tuned with B on bare: exit status: 1\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("| B | bare | postfix-tuned | durable | 2 | 100 |"));
+    assert!(!results.is_ours_broken());
+    results.series[1].failures.clear();
+    assert!(tables(&results).ends_with("No run failed.\n"));
+    results.series[0].failures.push("it hangs".into());
+    assert!(results.is_ours_broken());
 }

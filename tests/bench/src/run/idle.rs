@@ -1,12 +1,15 @@
-//! Connections that do nothing: what each costs.
+//! Connections that do nothing any more: what each costs.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::client::Connection;
+use crate::client::{Connection, Target};
 use crate::figures::{Outcome, as_f64};
+use crate::load;
+use crate::message::Template;
 use crate::rig::{Place, Rig, local};
 use crate::server::Server;
-use crate::workload::Workload;
+use crate::workload::{Before, Workload};
 
 /// A server may put its affairs in order before its memory is looked at.
 const REST: Duration = Duration::from_millis(500);
@@ -16,33 +19,25 @@ const REST: Duration = Duration::from_millis(500);
 pub(super) fn measure(
     server: Server,
     workload: Workload,
+    before: Before,
     place: &Place,
 ) -> anyhow::Result<Outcome> {
-    let rig = Rig::start(server, workload, place, 0)?;
-    let group = rig.group();
     let (few, many) = (workload.sessions, workload.sessions * 3 / 2);
+    let rig = Rig::start(server, workload, place, many)?;
+    let group = rig.group();
     let before_mib = group.pss_mib();
-    let cpu = group.cpu()?;
-    let begin = Instant::now();
-    let target = rig.target()?;
+    let (begin, cpu) = (Instant::now(), group.cpu()?);
+    let mut crowd = Crowd::new(&rig, workload, before)?;
     let (opened, cpu, few_mib, many_mib) = local(async {
-        let mut connections = Vec::with_capacity(many);
-        while connections.len() < few {
-            connections.push(Connection::open(&target).await?);
-        }
+        crowd.grow(0..few).await?;
         let (opened, cpu) = (begin.elapsed(), group.cpu()? - cpu);
-        tokio::time::sleep(REST).await;
-        let few_mib = group.pss_mib();
-        while connections.len() < many {
-            connections.push(Connection::open(&target).await?);
-        }
-        tokio::time::sleep(REST).await;
-        let many_mib = group.pss_mib();
-        for connection in &mut connections {
-            connection.command(b"NOOP\r\n", 250).await?;
-        }
+        let few_mib = crowd.pss_mib(few).await?;
+        crowd.grow(few..many).await?;
+        let many_mib = crowd.pss_mib(many).await?;
+        crowd.is_there().await?;
         anyhow::Ok((opened, cpu, few_mib, many_mib))
     })??;
+    drop(crowd);
     rig.close()?;
 
     let bytes_each = |mib: f64, count: usize| mib * 1024.0 * 1024.0 / as_f64(count);
@@ -61,4 +56,58 @@ pub(super) fn measure(
     outcome.add("s to open 10,000", opened.as_secs_f64());
     outcome.add("CPU s to open 10,000", cpu.as_secs_f64());
     Ok(outcome)
+}
+
+/// The connections.
+struct Crowd<'a> {
+    rig: &'a Rig<'a>,
+    target: Target,
+    before: Before,
+    template: Template,
+    connections: Vec<Connection>,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(rig: &'a Rig<'a>, workload: Workload, before: Before) -> anyhow::Result<Self> {
+        Ok(Self {
+            rig,
+            target: rig.target()?,
+            before,
+            template: Template::new(workload.size),
+            connections: Vec::new(),
+        })
+    }
+
+    async fn grow(&mut self, ids: Range<usize>) -> anyhow::Result<()> {
+        for id in ids {
+            let mut connection = Connection::open(&self.target).await?;
+            match self.before {
+                Before::Hello => {}
+                Before::Message => {
+                    load::one(&mut connection, &mut self.template, id).await?;
+                    self.rig.ledger().acknowledge(id);
+                }
+            }
+            self.connections.push(connection);
+        }
+        Ok(())
+    }
+
+    /// Memory of the server once nothing is under way.
+    async fn pss_mib(&self, count: usize) -> anyhow::Result<f64> {
+        match self.before {
+            Before::Hello => {}
+            Before::Message => self.rig.all_arrived(count)?,
+        }
+        tokio::time::sleep(REST).await;
+        Ok(self.rig.group().pss_mib())
+    }
+
+    /// Fails unless all of them are still served.
+    async fn is_there(&mut self) -> anyhow::Result<()> {
+        for connection in &mut self.connections {
+            connection.command(b"NOOP\r\n", 250).await?;
+        }
+        Ok(())
+    }
 }

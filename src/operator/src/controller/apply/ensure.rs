@@ -1,19 +1,16 @@
 //! One object as it should be.
 
-use std::fmt::Debug;
-
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Resource};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Error;
 use crate::context::Context;
 use crate::digest;
+use crate::kind::Namespaced;
 use crate::names::{LABEL_MANAGED_BY, LABEL_RELAY, MANAGER_RELAY, OPERATOR, RelayId};
 
 /// What is known of an object before it is applied, and how one tells whose it is.
@@ -90,11 +87,7 @@ enum Over {
 /// [`Error::Meanwhile`]: it is not written over before it is known whose it is.
 pub(crate) async fn ensure<K>(context: &Context, desired: &K, seen: Seen) -> Result<(), Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
+    K: Namespaced + Serialize,
 {
     let meta = desired.meta();
     let name = meta.name.as_deref().unwrap_or_default();
@@ -116,18 +109,12 @@ where
 
 /// Makes an object what it should be, if it still is what was seen: for objects of which an older
 /// state, written by mistake, would do harm.
-pub(super) async fn ensure_seen<K>(
+pub(super) async fn ensure_seen<K: Namespaced>(
     context: &Context,
     (namespace, name): (&str, &str),
     desired: Value,
     seen: Seen,
-) -> Result<Outcome, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+) -> Result<Outcome, Error> {
     let target = Target::<K>::new(context, namespace, name);
     target.apply(desired, seen, Over::Seen).await
 }
@@ -140,13 +127,7 @@ struct Target<'a, K> {
     name: &'a str,
 }
 
-impl<'a, K> Target<'a, K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+impl<'a, K: Namespaced> Target<'a, K> {
     fn new(context: &'a Context, namespace: &'a str, name: &'a str) -> Self {
         Self {
             context,
@@ -241,7 +222,7 @@ pub(super) async fn delete<K>(
     seen: &ObjectMeta,
 ) -> Result<Outcome, Error>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    K: Namespaced,
 {
     let name = seen.name.as_deref().unwrap_or_default();
     match api.delete(name, &only(seen)).await {

@@ -5,21 +5,19 @@
 //! annotations) and what matters of them was asked of themselves in this visit: they have to be the same ones.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use postroad_api::SmtpRelay;
-use serde::de::DeserializeOwned;
 
 use super::Error;
 use super::ensure::failed;
 use crate::controller::dereference::Found;
 use crate::controller::validate::{Validated, restarted_at};
+use crate::kind::Namespaced;
 use crate::names::{LABEL_MANAGED_BY, LABEL_RELAY, OPERATOR, RelayId};
 
 /// An object as far as it has to be the same.
@@ -63,18 +61,12 @@ async fn is_wanted(client: &Client, validated: &Validated) -> Result<bool, Error
     }))
 }
 
-async fn live<K>(
+async fn live<K: Namespaced>(
     client: &Client,
     id: &RelayId,
     counts: impl Fn(&ObjectMeta) -> bool,
     mark: fn(&ObjectMeta) -> Mark,
-) -> Result<BTreeSet<Mark>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+) -> Result<BTreeSet<Mark>, Error> {
     let api: Api<K> = Api::namespaced(client.clone(), &id.namespace);
     // As the caches select: what somebody else has labelled is in neither.
     let labels = format!("{LABEL_MANAGED_BY}={OPERATOR},{LABEL_RELAY}={}", id.name);

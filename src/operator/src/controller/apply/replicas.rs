@@ -30,6 +30,7 @@ use crate::controller::build::{ReplicaObjects, claim_state, mount};
 use crate::controller::dereference::{Found, FoundPod};
 use crate::controller::validate::Validated;
 use crate::events::Notice;
+use crate::kind::Namespaced;
 use crate::names::{ANNOTATION_DRAINING, ANNOTATION_DRAINING_POD, MANAGER_RELAY, RelayId};
 use crate::quantity;
 use crate::rollout::{Claim, Mount, Plan, Step};
@@ -340,10 +341,7 @@ impl Steps<'_> {
         &self.validated.id
     }
 
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
+    fn api<K: Namespaced>(&self) -> Api<K> {
         Api::namespaced(self.context.client.clone(), &self.id().namespace)
     }
 }

@@ -161,6 +161,11 @@ fn the_queue_is_healthy_while_mail_flows_and_can_be_kept() {
         ),
         (with(|s| s.queue.full = true), Some(false), "QueueFull"),
         (
+            with(|s| s.queue.full_shares = vec![String::new(), "shop.mail".into()]),
+            Some(false),
+            "ShareFull",
+        ),
+        (
             with(|s| s.queue.memory_full = true),
             Some(false),
             "MemoryFull",
@@ -186,6 +191,15 @@ fn the_queue_is_healthy_while_mail_flows_and_can_be_kept() {
         let verdict = Voices::of(&found).queue(&validated, now());
         assert_eq!((verdict.holds, verdict.reason.as_str()), (holds, reason));
     }
+}
+
+#[test]
+fn whose_mail_is_turned_away_is_said() {
+    let validated = prepare(&sample("minimal"), &nothing()).validated;
+    let full = with(|s| s.queue.full_shares = vec![String::new(), "shop.mail".into()]);
+    let message = Voices::of(&full).queue(&validated, now()).message;
+    let whose = "of clients without login, login shop.mail: more of it gets 452";
+    assert!(message.contains(whose), "{message}");
 }
 
 #[test]

@@ -159,6 +159,7 @@ impl<'a> Voices<'a> {
             ("MessagesUnreadable", self.unreadable()),
             ("DiskFull", self.disk_full(validated)),
             ("QueueFull", self.full()),
+            ("ShareFull", self.share_full()),
             ("MemoryFull", self.memory_full()),
             ("MessagesWaiting", self.late(now)),
         ];
@@ -207,6 +208,24 @@ impl<'a> Voices<'a> {
         let ordinal = pod.ordinal;
         Some(format!(
             "replica {ordinal} holds as much as it may: new mail gets 452 there until some has gone"
+        ))
+    }
+
+    fn share_full(&self) -> Option<String> {
+        let mut heard = self.heard.iter();
+        let (pod, status) = heard.find(|(_, status)| !status.queue.full_shares.is_empty())?;
+        let names = status.queue.full_shares.iter();
+        let whose: Vec<_> = names
+            .map(|login| match login.as_str() {
+                "" => "clients without login".to_owned(),
+                login => format!("login {login}"),
+            })
+            .collect();
+        Some(format!(
+            "replica {} holds as much mail as one may have there of {}: more of it gets 452 until some has gone; the rest of the queue \
+             is for others",
+            pod.ordinal,
+            whose.join(", ")
         ))
     }
 

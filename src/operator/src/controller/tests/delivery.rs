@@ -100,6 +100,20 @@ fn what_memory_is_left_over_is_for_the_index_where_the_pods_understand_it() {
     }
 }
 
+#[test]
+fn how_long_mail_is_held_is_written_only_if_somebody_says_so() {
+    let mut relay = sample("minimal");
+    let text = validate(&relay, &nothing()).unwrap().config;
+    assert!(!text.contains("holdSeconds"), "{text}");
+    for seconds in [0, 3600] {
+        relay.spec.limits.hold_seconds = Some(seconds);
+        assert_eq!(
+            config(&relay, &nothing()).limits.hold_seconds,
+            Some(seconds)
+        );
+    }
+}
+
 fn route(name: &str, to: &[&str]) -> Route {
     let names = to.iter().map(|&name| name.to_owned()).collect();
     let upstreams = Some(names).filter(|names: &Vec<_>| !names.is_empty());

@@ -224,6 +224,7 @@ fn limits(limits: &api::Limits) -> Result<config::Limits, Refusal> {
         recipients,
         connections,
         connections_per_source,
+        hold_seconds,
     } = limits;
     let message_bytes = size("limits.messageSize", message_size)?;
     Ok(config::Limits {
@@ -233,5 +234,6 @@ fn limits(limits: &api::Limits) -> Result<config::Limits, Refusal> {
         connections_per_source: *connections_per_source,
         memory_bytes: config::memory::CONTENT_BYTES,
         index_bytes: config::memory::INDEX_BYTES,
+        hold_seconds: *hold_seconds,
     })
 }

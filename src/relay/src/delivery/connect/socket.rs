@@ -11,6 +11,7 @@ use tokio::net::lookup_host;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use super::Unopened;
 use super::failure::io_failure;
 use crate::net::{self, TcpStream};
 use crate::stream::Stream;
@@ -65,13 +66,16 @@ pub(in crate::delivery) async fn dial(address: SocketAddr) -> Result<TcpStream, 
 }
 
 /// Does the handshake. The certificate, where it is verified, must be valid for `host`.
+///
+/// # Errors
+/// [`Unopened::Failed`] if the two do not agree, [`Unopened::BrokenOff`] if it did not come to that.
 pub(super) async fn secure(
     stream: Stream,
     tls: &Arc<rustls::ClientConfig>,
     host: &str,
-) -> Result<Stream, UpstreamFailure> {
+) -> Result<Stream, Unopened> {
     let Stream::Plain(stream) = stream else {
-        return Err(failure(FailureReason::ProtocolError, "TLS within TLS"));
+        return Err(failure(FailureReason::ProtocolError, "TLS within TLS").into());
     };
     let refuse = |text: String| failure(FailureReason::TlsFailed, text);
     // A certificate for an address names it without what an address literal has around it.
@@ -84,7 +88,17 @@ pub(super) async fn secure(
         connector.connect(name, stream),
     )
     .await
-    .map_err(|error| refuse(format!("TLS with {host}: {error}")))?;
+    .map_err(|error| {
+        let failed = refuse(format!("TLS with {host}: {error}"));
+        match error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<rustls::Error>())
+            .is_some()
+        {
+            true => Unopened::Failed(failed),
+            false => Unopened::BrokenOff(failed),
+        }
+    })?;
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 

@@ -1,6 +1,7 @@
 //! Servers that take their time. It is paused: what they let pass is not waited for.
 
 use bytes::Bytes;
+use postroad_config::UpstreamTls;
 use postroad_smtp::client::RecipientOutcome;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postroad_config::status::UpstreamFailure;
+use postroad_config::status::FailureReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub(super) const DIALS_MAX: usize = 20;
 /// a domain that does not work.
 const DEAD_TIME: Duration = Duration::from_secs(60);
 
-/// Addresses that did not answer and are remembered, with some 300 bytes each; what comes beyond is tried.
+/// Addresses that did not answer and are remembered, with some 100 bytes each; what comes beyond is tried.
 const DEAD_MAX: usize = 4096;
 
 /// All addresses there is something to know of.
@@ -35,7 +35,7 @@ pub(super) struct Dials {
 #[derive(Debug, Default)]
 struct Known {
     open: HashMap<IpAddr, Arc<Semaphore>>,
-    dead: HashMap<IpAddr, (Instant, UpstreamFailure)>,
+    dead: HashMap<IpAddr, (Instant, FailureReason)>,
     /// At this many, what nobody uses any more is forgotten.
     sweep_at: usize,
 }
@@ -43,8 +43,8 @@ struct Known {
 /// Why an address is not to be dialled now.
 #[derive(Debug)]
 pub(super) enum Closed {
-    /// It has not answered lately.
-    Dead(UpstreamFailure),
+    /// It has not answered lately, for this reason. Nothing more is kept: it was another domain's mail, and a host by the name of its choice.
+    Dead(FailureReason),
     /// As many connections are open as may be.
     Busy,
 }
@@ -74,7 +74,7 @@ impl Dials {
     pub(super) fn enter(&self, address: IpAddr, now: Instant) -> Result<Dial, Closed> {
         let mut known = self.known();
         match known.dead.get(&address) {
-            Some((until, failure)) if now < *until => return Err(Closed::Dead(failure.clone())),
+            Some((until, reason)) if now < *until => return Err(Closed::Dead(*reason)),
             Some(_) => {
                 known.dead.remove(&address);
             }
@@ -92,13 +92,13 @@ impl Dials {
     }
 
     /// An address has not answered.
-    pub(super) fn died(&self, address: IpAddr, failure: UpstreamFailure, now: Instant) {
+    pub(super) fn died(&self, address: IpAddr, reason: FailureReason, now: Instant) {
         let dead = &mut self.known().dead;
         if dead.len() >= DEAD_MAX {
             dead.retain(|_, (until, _)| now < *until);
         }
         if dead.len() < DEAD_MAX {
-            dead.insert(address, (now + DEAD_TIME, failure));
+            dead.insert(address, (now + DEAD_TIME, reason));
         }
     }
 
@@ -123,10 +123,9 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use postroad_config::status::FailureReason;
-
     use super::*;
-    use crate::upstreams::failure;
+
+    const REASON: FailureReason = FailureReason::ConnectionTimedOut;
 
     fn address(number: u32) -> IpAddr {
         IpAddr::from(number.to_be_bytes())
@@ -151,11 +150,10 @@ mod tests {
     #[test]
     fn an_address_that_does_not_answer_is_left_alone_for_a_minute() {
         let (dials, now) = (Dials::new(1), Instant::now());
-        let failed = failure(FailureReason::ConnectionTimedOut, "nothing");
-        dials.died(address(1), failed.clone(), now);
+        dials.died(address(1), REASON, now);
         let second = Duration::from_secs(1);
         let later = dials.enter(address(1), now + DEAD_TIME - second);
-        assert!(matches!(later, Err(Closed::Dead(found)) if found == failed));
+        assert!(matches!(later, Err(Closed::Dead(REASON))));
         assert!(dials.enter(address(2), now).is_ok());
         assert!(dials.enter(address(1), now + DEAD_TIME).is_ok());
     }
@@ -163,17 +161,16 @@ mod tests {
     #[test]
     fn what_is_known_is_bounded() {
         let (dials, now) = (Dials::new(1), Instant::now());
-        let failed = failure(FailureReason::ConnectionTimedOut, "nothing");
         let held = dials.enter(address(0), now).unwrap();
         for number in 0..100_000 {
             drop(dials.enter(address(number), now));
-            dials.died(address(number), failed.clone(), now);
+            dials.died(address(number), REASON, now);
         }
         assert!(dials.known().open.len() < 100);
         assert_eq!(dials.known().dead.len(), DEAD_MAX);
         drop(held);
         let later = now + DEAD_TIME;
-        dials.died(address(200_000), failed, later);
+        dials.died(address(200_000), REASON, later);
         assert_eq!(dials.known().dead.len(), 1);
     }
 

@@ -4,7 +4,9 @@
 //!   §5.1); if nothing else was there to be tried, the mail loops: 554 5.4.6.
 //! - Anything that may be over later holds the mail. Of several failures the most telling one is remembered: what a server
 //!   said before what the network said, and of two alike the one of the preferred host.
-//! - A message with a demand that each host was asked for and none meets is returned: 550 5.7.30 (RFC 8689 §5).
+//! - A host to which we have as many connections as we allow ourselves has neither failed nor refused anything: unless a server has
+//!   spoken, the domain is to be tried again soon, and is none the worse for it.
+//! - A message with a demand that each host was asked for and none meets is returned: 550 5.7.30 (RFC 8689 §4.2.1).
 
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use postroad_smtp::{EnhancedStatus, Reply};
@@ -22,6 +24,8 @@ pub(super) struct Tally {
     refusing: Option<String>,
     failure: Option<UpstreamFailure>,
     lack: Option<Lack>,
+    /// Whether a host could not be tried for our own bound.
+    is_busy: bool,
 }
 
 /// What keeps a message with REQUIRETLS from a host.
@@ -48,10 +52,7 @@ impl Tally {
             Setback::Failed(failed) => self.failed(target, failed),
             Setback::Lacking(lack) => self.lacks(lack),
             Setback::Own => self.is_own(target),
-            Setback::Busy => {
-                let text = format!("{}: as many connections are open as may be", target.host);
-                self.failed(target, failure(FailureReason::ConnectionTimedOut, text));
-            }
+            Setback::Busy => self.is_busy = true,
         }
     }
 
@@ -82,8 +83,10 @@ impl Tally {
         match self {
             Self {
                 failure: Some(failed),
+                is_busy,
                 ..
-            } => DirectFailure::Hold(failed),
+            } if !is_busy || has_spoken(failed.reason) => DirectFailure::Hold(failed),
+            Self { is_busy: true, .. } => DirectFailure::Busy,
             Self {
                 lack: Some(lack), ..
             } => DirectFailure::Final(lacking(&lack)),
@@ -112,6 +115,11 @@ pub(super) fn lacking(lack: &Lack) -> Reply {
 /// Whether a server has spoken: it says the same at its other addresses.
 const fn has_answered(reason: FailureReason) -> bool {
     matches!(reason, FailureReason::Throttled | FailureReason::Refused)
+}
+
+/// Whether a failure is about what a server does, and not about silence.
+const fn has_spoken(reason: FailureReason) -> bool {
+    telling(reason) > telling(FailureReason::ConnectionTimedOut)
 }
 
 /// How much a failure says about why mail does not flow.
@@ -186,6 +194,30 @@ mod tests {
         tally.failed(&target(10, "a"), failed.clone());
         tally.is_own(&target(20, "me"));
         assert_eq!(tally.verdict("example.org"), DirectFailure::Hold(failed));
+    }
+
+    #[test]
+    fn a_host_that_is_busy_counts_more_than_silence_and_less_than_words() {
+        use FailureReason::{ConnectionRefused, ConnectionTimedOut, Throttled, TlsFailed};
+        for (reason, is_busy) in [
+            (ConnectionRefused, true),
+            (ConnectionTimedOut, true),
+            (TlsFailed, false),
+            (Throttled, false),
+        ] {
+            let mut tally = Tally::default();
+            tally.failed(&target(1, "a"), failure(reason, ""));
+            tally.note(&target(2, "b"), Setback::Busy);
+            let verdict = tally.verdict("example.org");
+            assert_eq!(verdict == DirectFailure::Busy, is_busy, "{reason:?}");
+        }
+        // It was not asked what it offers, or whether it is this relay.
+        for setback in [Setback::Lacking(Lack::Authenticity), Setback::Own] {
+            let mut tally = Tally::default();
+            tally.note(&target(1, "a"), Setback::Busy);
+            tally.note(&target(2, "b"), setback);
+            assert_eq!(tally.verdict("example.org"), DirectFailure::Busy);
+        }
     }
 
     #[test]

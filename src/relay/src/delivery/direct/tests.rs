@@ -1,5 +1,9 @@
+mod protection;
+
+use std::net::IpAddr;
 use std::sync::Mutex;
 
+use futures::future::join_all;
 use postroad_config::status::FailureReason;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +21,8 @@ use crate::stream::Stream;
 enum Manner {
     /// Greets with this line and goes on if it is 220.
     Greets(&'static str),
+    /// Greets after so long.
+    Late(Duration),
     /// Says this name after EHLO.
     Named(&'static str),
     /// Says nothing at all.
@@ -65,6 +71,10 @@ impl Exchanger {
         let greeting = match &manner {
             Manner::Silent => std::future::pending().await,
             Manner::Greets(line) => line,
+            Manner::Late(pause) => {
+                tokio::time::sleep(*pause).await;
+                "220 mx"
+            }
             _ => "220 mx ready",
         };
         stream
@@ -181,6 +191,38 @@ async fn a_host_that_stands_in_for_a_better_one_is_known_to_do_so() {
 }
 
 #[tokio::test]
+async fn a_host_stands_in_for_one_whose_address_is_not_known_now_and_not_for_one_that_has_none() {
+    use crate::delivery::connect::Rank;
+    let (_, port) = Exchanger::start("127.0.0.3", 0, Manner::Greets("220 mx")).await;
+    let at = |address: &str| {
+        Zone::default()
+            .mx("example.org", 10, "first.example.net")
+            .mx("example.org", 20, "second.example.net")
+            .address("first.example.net", address)
+            .address("second.example.net", "127.0.0.3")
+    };
+    let failing = |failure| two().failing("first.example.net", failure);
+    for (zone, rank) in [
+        (
+            failing(LookupError::Temporary("SERVFAIL".into())),
+            Rank::Substitute,
+        ),
+        (failing(LookupError::NoSuchName), Rank::First),
+        (failing(LookupError::NoRecords), Rank::First),
+        // In a private network that may be allowed tomorrow; nobody's.
+        (at("10.1.2.3"), Rank::Substitute),
+        (at("0.0.0.0"), Rank::First),
+    ] {
+        let described = format!("{zone:?}");
+        let opened = opener(zone, port)
+            .open("example.org", TlsDemand::Default)
+            .await;
+        let connection = opened.unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(connection.rank(), rank, "{described}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_refuses_the_connection_is_passed_over() {
     let (_, port) = Exchanger::start("127.0.0.3", 0, Manner::Greets("220 mx")).await;
     let result = attempt(&opener(two(), port), TlsDemand::Default).await;
@@ -245,6 +287,62 @@ async fn a_host_that_does_not_answer_is_left_alone_by_other_domains() {
 }
 
 #[tokio::test]
+async fn one_domain_with_little_time_left_does_not_make_an_address_dead_for_another() {
+    let (_, port) = Exchanger::start("127.0.0.2", 0, Manner::Silent).await;
+    let late = Manner::Late(Duration::from_millis(60));
+    let (_, _) = Exchanger::start("127.0.0.3", port, late).await;
+    let zone = two()
+        .mx("victim.example", 10, "mx.victim.example")
+        .address("mx.victim.example", "127.0.0.3");
+    let mut opener = opener(zone, port);
+    opener.patience.target = Duration::from_millis(400);
+    opener.patience.attempt = Duration::from_millis(420);
+    opener.patience.least = Duration::ZERO;
+    let opened = opener.open("example.org", TlsDemand::Default).await;
+    assert!(opened.is_err());
+    let opened = opener.open("victim.example", TlsDemand::Default).await;
+    if let Err(failed) = opened {
+        panic!("{failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_for_which_too_little_time_is_left_is_not_begun() {
+    let (_, port) = Exchanger::start("127.0.0.2", 0, Manner::Silent).await;
+    let (second, _) = Exchanger::start("127.0.0.3", port, Manner::Greets("220 mx")).await;
+    let mut opener = opener(two(), port);
+    opener.patience.target = Duration::from_millis(100);
+    opener.patience.attempt = Duration::from_secs(10);
+    opener.patience.least = Duration::from_millis(9950);
+    let failed = held(attempt(&opener, TlsDemand::Default).await);
+    assert!(failed.message.contains("first.example.net"), "{failed:?}");
+    assert!(second.dialogues().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_dead_address_names_nobody_elses_host() {
+    let (_, port) = Exchanger::start("127.0.0.2", 0, Manner::Silent).await;
+    let zone = two()
+        .mx("victim.example", 10, "mx.victim.example")
+        .address("mx.victim.example", "127.0.0.2");
+    let mut opener = opener(zone, port);
+    opener.patience.target = Duration::from_millis(50);
+    let opened = opener.open("example.org", TlsDemand::Default).await;
+    assert!(opened.is_err());
+    let opened = opener.open("victim.example", TlsDemand::Default).await;
+    let Err(DirectFailure::Hold(failed)) = opened else {
+        panic!("let in")
+    };
+    assert_eq!(failed.reason, FailureReason::ConnectionTimedOut);
+    let text = &failed.message;
+    assert!(
+        text.starts_with("mx.victim.example (127.0.0.2): "),
+        "{text}"
+    );
+    assert!(!text.contains("first.example.net"), "{text}");
+}
+
+#[tokio::test]
 async fn a_hundred_domains_at_one_address_have_twenty_connections() {
     let (exchanger, port) = Exchanger::start("127.0.0.2", 0, Manner::Silent).await;
     let mut zone = Zone::default().address("victim.example.net", "127.0.0.2");
@@ -288,95 +386,6 @@ async fn a_private_network_is_reached_only_if_it_is_allowed() {
     let result = attempt(&opener, TlsDemand::Default).await;
     assert_eq!(status(result), "550 5.4.4");
     assert!(exchanger.dialogues().is_empty());
-}
-
-#[tokio::test]
-async fn starttls_is_used_where_it_is_offered() {
-    let manner = Manner::Secure(Arc::new(Pki::new()), "250 mx");
-    let (first, port) = Exchanger::start("127.0.0.2", 0, manner).await;
-    let result = attempt(&opener(two(), port), TlsDemand::Default).await;
-    assert_eq!(
-        result,
-        Ok(("first.example.net".into(), Protection::Unverified))
-    );
-    let opener = opener_with(two(), port, |config| {
-        config.delivery.direct.tls = DirectTls::Disabled
-    });
-    let result = attempt(&opener, TlsDemand::Optional).await;
-    assert_eq!(result, Ok(("first.example.net".into(), Protection::None)));
-    let ehlo = "EHLO relay.example.com";
-    let expected = [vec![ehlo, "STARTTLS", ehlo, "QUIT"], vec![ehlo, "QUIT"]];
-    assert_eq!(first.dialogues(), expected);
-}
-
-#[tokio::test]
-async fn tls_that_does_not_work_is_done_without_unless_it_is_demanded() {
-    let (first, port) = Exchanger::start("127.0.0.2", 0, Manner::Broken).await;
-    let result = attempt(&opener(two(), port), TlsDemand::Default).await;
-    assert_eq!(result, Ok(("first.example.net".into(), Protection::None)));
-    assert_eq!(first.dialogues().len(), 2);
-    let opener = opener_with(two(), port, |config| {
-        config.delivery.direct.tls = DirectTls::Required
-    });
-    let failed = held(attempt(&opener, TlsDemand::Default).await);
-    assert_eq!(failed.reason, FailureReason::TlsFailed);
-    assert_eq!(first.dialogues().len(), 3);
-}
-
-#[tokio::test]
-async fn requiretls_needs_a_host_that_has_proved_its_name_and_offers_it() {
-    let zone = || Zone::default().address("example.org", "127.0.0.2");
-    let pki = Arc::new(Pki::new());
-    // The certificate is for another name than example.org.
-    let stranger = Manner::Secure(Arc::clone(&pki), "250-mx\r\n250 REQUIRETLS");
-    for (manner, part) in [
-        (Manner::Greets("220 mx"), "does not offer STARTTLS"),
-        (Manner::Broken, "TLS with example.org"),
-        (stranger, "TLS with example.org"),
-    ] {
-        let (first, port) = Exchanger::start("127.0.0.2", 0, manner).await;
-        let result = attempt(&opener(zone(), port), TlsDemand::Required).await;
-        let Err(DirectFailure::Final(reply)) = &result else {
-            panic!("{result:?}")
-        };
-        assert!(reply.lines()[0].contains(part), "{reply}");
-        assert_eq!(status(result), "550 5.7.30");
-        assert_eq!(first.dialogues().len(), 1, "never without TLS");
-    }
-    for (offer, expected) in [
-        ("250-mx\r\n250 REQUIRETLS", None),
-        ("250 mx", Some("550 5.7.30")),
-    ] {
-        let manner = Manner::Secure(Arc::clone(&pki), offer);
-        let (_, port) = Exchanger::start("127.0.0.2", 0, manner).await;
-        let zone = Zone::default().address(NAME, "127.0.0.2");
-        let mut opener = opener(zone, port);
-        opener.means.as_mut().unwrap().proven = pki.verifying();
-        let opened = opener.open(NAME, TlsDemand::Required).await;
-        match (opened, expected) {
-            (Ok(connection), None) => {
-                assert_eq!(connection.protection(), Protection::Verified);
-                assert!(connection.satisfies(TlsDemand::Required));
-            }
-            (Err(DirectFailure::Final(reply)), Some(expected)) => {
-                assert_eq!(
-                    format!("{} {}", reply.code(), reply.status().unwrap()),
-                    expected
-                );
-            }
-            (Err(failed), _) => panic!("{failed:?}"),
-            (Ok(_), _) => panic!("let in"),
-        }
-    }
-}
-
-#[tokio::test]
-async fn requiretls_does_not_trust_mx_records_that_nobody_vouches_for() {
-    let manner = Manner::Secure(Arc::new(Pki::new()), "250-mx\r\n250 REQUIRETLS");
-    let (first, port) = Exchanger::start("127.0.0.2", 0, manner).await;
-    let result = attempt(&opener(two(), port), TlsDemand::Required).await;
-    assert_eq!(status(result), "550 5.7.30");
-    assert!(first.dialogues().is_empty());
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
+use futures::FutureExt as _;
 use postroad_config::status::{FailureReason, UpstreamFailure};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Delivery;
 use super::*;
 use crate::clock::Moment;
+use crate::context::Phase;
 use crate::rig::{LIFETIME_SECONDS, Rig};
 use crate::upstreams::FailedStage;
 
@@ -166,4 +168,43 @@ async fn two_parts_of_a_message_that_are_late_at_once_make_one_notice() {
             "the message and one notice, {first_is_tried}"
         );
     }
+}
+
+#[tokio::test]
+async fn only_for_a_report_the_content_is_read() {
+    let rig = Rig::new(MEMORY);
+    for (sender, notify) in [("", None), ("s@example.com", Some("NEVER"))] {
+        let mut unheard = rig.message(1, LIFETIME_SECONDS);
+        unheard.envelope.sender = sender.into();
+        unheard.envelope.recipients[0].notify = notify.map(str::to_owned);
+        unheard.body = vec![b'x'; 9000].into();
+        rig.accept(&unheard).await.unwrap();
+    }
+    rig.disk.fail_reads_beyond(1000);
+    let _all = rig.context.queue.memory().take_all();
+    let delivery = failing(&rig).await;
+    expire(rig.context.clone(), delivery.upstreams.clone()).await;
+    assert_eq!(rig.context.queue.totals().0.messages, 0);
+    assert_eq!(rig.context.metrics.failed.get(), 2);
+}
+
+#[tokio::test]
+async fn a_tenant_that_has_too_much_in_memory_does_not_keep_others_waiting() {
+    let rig = Rig::new(MEMORY);
+    let mut first = rig.message(1, LIFETIME_SECONDS + 60);
+    first.envelope.credential = "greedy".into();
+    let second = rig.message(1, LIFETIME_SECONDS);
+    rig.accept(&first).await.unwrap();
+    rig.accept(&second).await.unwrap();
+    let memory = rig.context.queue.memory();
+    let tenant = "greedy".into();
+    let hoard: Vec<_> =
+        std::iter::from_fn(|| memory.reserve(&tenant, 0).now_or_never().flatten()).collect();
+    let delivery = failing(&rig).await;
+    expire(rig.context.clone(), delivery.upstreams.clone()).await;
+    let spool = rig.context.queue.spool();
+    assert!(spool.read(second.id).is_err() && spool.read(first.id).is_ok());
+    drop(hoard);
+    expire(rig.context.clone(), delivery.upstreams.clone()).await;
+    assert!(spool.read(first.id).is_err());
 }

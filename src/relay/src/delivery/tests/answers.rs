@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use postroad_config::status::UpstreamFailure;
+use postroad_spool::BodyType;
 
 use super::*;
 use crate::clock::Moment;
@@ -100,6 +101,20 @@ async fn what_only_the_preferred_server_takes_waits_for_it() {
         visit_over(&delivery, 0).await;
         assert_eq!((first.mails(), queue.totals().0.messages), (1, 0));
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_converted_for_a_substitute_waits_for_the_preferred_server() {
+    let (rig, delivery, [_first, second]) = with_substitute().await;
+    let mut message = rig.message(1, 0);
+    message.envelope.body = BodyType::BinaryMime;
+    message.body = Bytes::from_static(b"Subject: a\0b\r\n\r\nno header takes NUL\r\n");
+    rig.accept(&message).await.unwrap();
+    visit_over(&delivery, 1).await;
+    let (totals, _) = rig.context.queue.totals();
+    let failed = rig.context.metrics.failed.get();
+    assert_eq!((totals.messages, totals.deferred, failed), (1, 1, 0));
+    assert_eq!(second.mails(), 0, "it is not even asked");
 }
 
 #[tokio::test]

@@ -1,32 +1,40 @@
 //! Delivery to domains, each of which has an address of its own.
 
+use std::sync::atomic::AtomicBool;
+
 use postroad_config::Target;
 
 use super::*;
+use crate::dns::LookupError;
 use crate::dns::fake::Zone;
 
 const ROOM: u64 = 64 << 20;
 
-fn yes(_: &str, _: usize) -> Answer {
+pub(super) fn yes(_: &str, _: usize) -> Answer {
     Answer::Yes
 }
 
-fn hang(_: &str, _: usize) -> Answer {
+pub(super) fn hang(_: &str, _: usize) -> Answer {
     Answer::Hang
 }
 
-type Script = fn(&str, usize) -> Answer;
+pub(super) type Script = fn(&str, usize) -> Answer;
 
 /// Where mail for `d0.example`, `d1.example` and so on goes.
-struct Domains {
-    rig: Rig,
-    sinks: Vec<Sink>,
-    delivery: Delivery,
+pub(super) struct Domains {
+    pub(super) rig: Rig,
+    pub(super) sinks: Vec<Sink>,
+    pub(super) delivery: Delivery,
 }
 
 impl Domains {
     /// `net` makes addresses that no other test uses.
-    async fn new(net: u8, scripts: &[Script]) -> Self {
+    pub(super) async fn new(net: u8, scripts: &[Script]) -> Self {
+        Self::within(ROOM, net, scripts).await
+    }
+
+    /// With so many bytes for content.
+    pub(super) async fn within(room: u64, net: u8, scripts: &[Script]) -> Self {
         let mut sinks: Vec<Sink> = Vec::new();
         let mut zone = Zone::default();
         for (number, script) in scripts.iter().enumerate() {
@@ -37,7 +45,7 @@ impl Domains {
             zone = zone.mx(&format!("d{number}.example"), 10, &host);
             zone = zone.address(&host, &address);
         }
-        let rig = Rig::new(ROOM);
+        let rig = Rig::new(room);
         rig.change_delivery(|delivery| {
             delivery.default_route = Target::Direct;
             delivery.direct.port = sinks[0].port;
@@ -47,18 +55,25 @@ impl Domains {
         let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
         let live = rig.context.live();
         delivery.configure(&live).await;
-        let opener = Opener::with_dns(&live.config, Arc::new(zone));
-        let direct = live.config.delivery.direct.clone();
-        *delivery.direct() = Some((Arc::new(opener), direct));
-        Self {
+        let domains = Self {
             rig,
             sinks,
             delivery,
-        }
+        };
+        domains.find_by(zone);
+        domains
+    }
+
+    /// These are the answers of the DNS from now on.
+    fn find_by(&self, zone: Zone) {
+        let live = self.rig.context.live();
+        let opener = Opener::with_dns(&live.config, Arc::new(zone));
+        let direct = live.config.delivery.direct.clone();
+        *self.delivery.direct() = Some((Arc::new(opener), direct));
     }
 
     /// Accepts a message to recipients at these domains.
-    async fn accept(&self, domains: impl Iterator<Item = usize>) {
+    pub(super) async fn accept(&self, domains: impl Iterator<Item = usize>) {
         let domains: Vec<_> = domains.collect();
         let mut message = self.rig.message(domains.len(), 0);
         for (recipient, domain) in message.envelope.recipients.iter_mut().zip(domains) {
@@ -67,7 +82,7 @@ impl Domains {
         self.rig.accept(&message).await.unwrap();
     }
 
-    async fn run_until(self, mut condition: impl FnMut(&[Sink], &Rig) -> bool) -> Rig {
+    pub(super) async fn run_until(self, mut condition: impl FnMut(&[Sink], &Rig) -> bool) -> Rig {
         let (rig, sinks) = (self.rig, self.sinks);
         tokio::select! {
             () = self.delivery.run() => panic!("nothing stops it"),
@@ -160,6 +175,84 @@ async fn a_rate_lets_one_message_go_and_the_rest_wait() {
         })
         .await;
     assert_eq!(rig.context.queue.open_domains().count(), 0);
+}
+
+#[tokio::test]
+async fn tls_that_is_required_from_now_on_is_required_of_open_connections() {
+    let domains = Domains::new(37, &[yes as Script]).await;
+    domains.accept([0].into_iter()).await;
+    let Domains {
+        rig,
+        sinks,
+        delivery,
+    } = domains;
+    let queue = &rig.context.queue;
+    let changing = async {
+        until(|| queue.totals().0.messages == 0 && queue.connections() == 1).await;
+        rig.change_delivery(|delivery| {
+            delivery.direct.tls = postroad_config::DirectTls::Required;
+        });
+        let mut message = rig.message(1, 0);
+        message.envelope.recipients[0].address = "r@d0.example".into();
+        rig.accept(&message).await.unwrap();
+        until(|| queue.direct_status().failing == 1).await;
+    };
+    tokio::select! {
+        () = delivery.run() => panic!("nothing stops it"),
+        () = changing => {}
+    }
+    assert_eq!(sinks[0].mails(), 1, "in plaintext");
+    let failure = queue.direct_status().failure.unwrap();
+    assert_eq!(failure.reason, FailureReason::TlsFailed, "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_being_opened_when_tls_became_required_takes_no_mail() {
+    static GREETED: AtomicBool = AtomicBool::new(false);
+    let slow = |line: &str, _| match line.starts_with("EHLO") {
+        true => {
+            GREETED.store(true, Ordering::SeqCst);
+            Answer::Late(Duration::from_millis(100))
+        }
+        false => Answer::Yes,
+    };
+    let domains = Domains::new(40, &[slow as Script]).await;
+    domains.accept([0].into_iter()).await;
+    let mut changed = false;
+    domains
+        .run_until(|sinks, rig| {
+            if !changed && GREETED.load(Ordering::SeqCst) {
+                changed = true;
+                rig.change_delivery(|delivery| {
+                    delivery.direct.tls = postroad_config::DirectTls::Required;
+                });
+            }
+            assert_eq!(sinks[0].mails(), 0, "in plaintext");
+            rig.context.queue.direct_status().failing == 1
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn mail_is_not_failed_by_a_host_that_stands_in_for_one_whose_address_is_not_known_now() {
+    let domains = Domains::new(38, &[yes as Script]).await;
+    let zone = Zone::default()
+        .mx("d0.example", 10, "first.example")
+        .failing("first.example", LookupError::Temporary("SERVFAIL".into()))
+        .mx("d0.example", 20, "mx0.example")
+        .address("mx0.example", "127.0.38.1");
+    domains.find_by(zone);
+    // The sink offers no SMTPUTF8.
+    let mut message = domains.rig.message(1, 0);
+    message.envelope.recipients[0].address = "grüße@d0.example".into();
+    domains.rig.accept(&message).await.unwrap();
+    let rig = domains
+        .run_until(|_, rig| {
+            assert_eq!(rig.context.metrics.failed.get(), 0);
+            rig.context.queue.totals().0.deferred == 1
+        })
+        .await;
+    assert_eq!(rig.context.queue.totals().0.messages, 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::outcome::{Kind, Notice, Recorded};
+use crate::queue::NoRoom;
 use crate::rig::{BODY, Rig};
 use crate::route::Table;
 use crate::schedule::{SiteLimits, Taken};
@@ -366,7 +367,7 @@ async fn a_full_disk_is_no_matter_while_the_next_server_takes_mail() {
         say(&rig, &piece, &[result]).await;
         let passed = client.await.unwrap();
         assert_eq!(matches!(passed, Ok(Passed::On)), expected, "{passed:?}");
-        let is_full = matches!(passed, Err(AcceptError::Commit(CommitError::DiskFull)));
+        let is_full = matches!(passed, Err(AcceptError::Room(NoRoom::Disk)));
         assert_eq!(is_full, !expected, "{passed:?}");
         assert_eq!((commits(&rig), queued(&rig)), (0, 0));
     }
@@ -390,7 +391,10 @@ async fn the_bound_on_the_queue_counts_what_is_handed_on() {
     rig.context.queue = rig.context.queue.with_room_for(1);
     let first = send(&rig, rig.message(1, 0)).await;
     let second = send(&rig, rig.message(1, 0)).await;
-    assert!(matches!(second.await.unwrap(), Err(AcceptError::Full)));
+    assert!(matches!(
+        second.await.unwrap(),
+        Err(AcceptError::Room(NoRoom::Queue))
+    ));
     say(&rig, &take(&rig).await, &[Delivered]).await;
     assert_eq!(first.await.unwrap().unwrap(), Passed::On);
 }

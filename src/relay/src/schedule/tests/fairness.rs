@@ -1,5 +1,6 @@
 use super::super::lanes::WEIGHTS;
 use super::*;
+use crate::room::account;
 
 /// The logins of what is taken from a destination, in order.
 fn order(schedule: &mut Schedule, place: Place, mail: &[Queued<'_>]) -> Vec<String> {
@@ -46,9 +47,10 @@ fn who_has_no_login_shares_a_turn_with_all_who_have_none() {
     let (mail, mut schedule) = (Mail::new(), Schedule::default());
     let mut all = Vec::new();
     for number in 0..100 {
-        // One of them forges a login's name.
+        // One of them forges a login's name, another says that it is a report.
         let sender = match number {
             0 => "shop.mail".to_owned(),
+            1 => String::new(),
             _ => format!("d{number}.example"),
         };
         all.push(Queued {
@@ -57,7 +59,7 @@ fn who_has_no_login_shares_a_turn_with_all_who_have_none() {
         });
         all.push(Queued {
             sender_domain: "".into(),
-            ..mail.from("", "a.example")
+            ..mail.from(&account::of_report("shop.mail"), "a.example")
         });
         all.push(mail.from("shop.mail", "a.example"));
     }

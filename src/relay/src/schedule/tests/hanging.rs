@@ -97,8 +97,8 @@ fn nine_thousand_destinations_that_hang_do_not_starve_a_thousand_that_work() {
     }
     let connections = world.schedule.connections();
     assert!(world.most_unproven <= connections.unproven_max());
-    // Each is tried once, as many at a time as may be beside those that are tried again.
-    let tried_first = u64::from(connections.unproven_max() - connections.failing_max());
+    // Each is tried once, as many at a time as one tenant may have beside those that are tried again.
+    let tried_first = u64::from(connections.unproven_max() - connections.failing_max()) / 4 * 3 - 1;
     let bound_ms = 9_000 / tried_first * HANG_MS + 2 * HANG_MS;
     assert!(world.now_ms <= bound_ms, "{} ms", world.now_ms);
     let status = world.schedule.direct_status();
@@ -180,4 +180,107 @@ fn what_fails_is_tried_over_one_connection_with_growing_pauses() {
     // A change of the configuration is worth a try at once.
     assert_eq!(schedule.expect_anew(0, now_ms), None);
     assert!(schedule.open_domain(now_ms).is_some());
+}
+
+/// What hangs for tenant `greedy`: so many domains, each with mail of its own.
+fn greedy(mail: &Mail, domains: usize) -> Schedule {
+    let mut schedule = Schedule::new(direct());
+    for number in 0..domains {
+        let queued = mail.from("greedy", &format!("hangs{number}.example"));
+        schedule.insert(&queued, 1);
+    }
+    schedule
+}
+
+/// Opens all that may be opened.
+fn open_all(schedule: &mut Schedule, now_ms: u64) -> Vec<(Place, Key)> {
+    std::iter::from_fn(|| schedule.open_domain(now_ms)).collect()
+}
+
+#[test]
+fn domains_of_one_tenant_that_hang_leave_connections_for_another_tenant() {
+    let mail = Mail::new();
+    let mut schedule = greedy(&mail, 10_000);
+    let hanging = open_all(&mut schedule, 1);
+    assert_eq!(hanging.len(), 750);
+    assert!(!schedule.wants_connection(), "it has its share");
+    for number in 0..100 {
+        schedule.insert(&mail.from("modest", &format!("d{number}.example")), 1);
+    }
+    assert!(schedule.wants_connection());
+    let opened = open_all(&mut schedule, 1);
+    assert_eq!(opened.len(), 100);
+    let keys = opened.iter().map(|(_, key)| key.label());
+    assert!(keys.into_iter().all(|label| label.starts_with('d')));
+    // What others have is not free either: the greedy one has more than its share now, until it has given back a fourth of theirs thrice.
+    for (number, (place, _)) in hanging.into_iter().enumerate().take(80) {
+        schedule.closed(place, Opening::GaveUp, 2);
+        let again = usize::from(number >= 75);
+        assert_eq!(open_all(&mut schedule, 2).len(), again, "{number}");
+    }
+}
+
+#[test]
+fn the_same_for_what_was_found_at_a_start_and_for_a_domain_to_which_both_send() {
+    let mail = Mail::new();
+    let mut schedule = greedy(&mail, 10_000);
+    for domain in ["hangs9000.example", "hangs5000.example", "d.example"] {
+        schedule.insert(&mail.from("modest", domain), 1);
+    }
+    let opened = open_all(&mut schedule, 1);
+    for domain in ["hangs9000.example", "hangs5000.example", "d.example"] {
+        let place = opened.iter().position(|(_, key)| key.label() == domain);
+        assert!(place.is_some_and(|place| place < 10), "{domain} {place:?}");
+    }
+}
+
+#[test]
+fn a_tenant_may_have_no_more_of_what_works_either() {
+    let mail = Mail::new();
+    let mut schedule = greedy(&mail, 3_000);
+    let mut opened = Vec::new();
+    // Each answers once, and hangs.
+    loop {
+        let some = open_all(&mut schedule, 1);
+        if some.is_empty() {
+            break;
+        }
+        for (place, _) in &some {
+            schedule.answered(*place, 1);
+        }
+        opened.extend(some);
+    }
+    assert_eq!(opened.len(), 1_500);
+    schedule.insert(&mail.from("modest", "d.example"), 1);
+    assert_eq!(open_all(&mut schedule, 1).len(), 1);
+}
+
+#[test]
+fn whose_connections_there_are_is_forgotten_with_them() {
+    let mail = Mail::new();
+    let mut schedule = greedy(&mail, 10);
+    schedule.insert(&mail.from("modest", "hangs1.example"), 1);
+    let opened = open_all(&mut schedule, 1);
+    for (number, (place, _)) in opened.into_iter().enumerate() {
+        match number % 3 {
+            0 => assert_eq!(schedule.answered(place, 1), Standing::Fresh),
+            1 => {
+                let at = Moment {
+                    now_ms: 1,
+                    random: 0.5,
+                };
+                schedule.failed(place, failure(), at);
+            }
+            _ => {}
+        }
+        // The mail goes before the connection does.
+        while let Some(taken) = schedule.take(place, 1) {
+            schedule.finish(taken.ticket, 1);
+        }
+        assert!(schedule.names.find("greedy").is_some());
+        schedule.closed(place, Opening::GaveUp, 1);
+    }
+    assert!(!schedule.places.ledger.has_tenants());
+    assert_eq!(schedule.names.find("greedy"), None);
+    assert_eq!(schedule.connections().total(), 0);
 }

@@ -169,6 +169,10 @@ impl Bench {
             totals.weight,
             weights.fold(Weight::default(), |sum, one| sum + one)
         );
+        // All of it is the network's.
+        let held = self.schedule.held("");
+        assert_eq!((held.weight, held.owed), (totals.weight, totals.owed));
+        assert_eq!(held.bytes, totals.bytes);
     }
 
     /// Everything can be taken and settled in the end, and nothing is left.
@@ -185,6 +189,7 @@ impl Bench {
         }
         assert!(self.known.is_empty(), "{:?}", self.known);
         assert_eq!(self.schedule.totals(), Totals::default());
+        assert_eq!(self.schedule.tenants.count(), 0);
         assert_eq!(
             (
                 self.schedule.messages.count(),

@@ -192,3 +192,14 @@ fn what_is_held_does_not_expire_and_what_cannot_be_read_waits_for_its_turn() {
     assert_eq!(taken(schedule.take_overdue(LIMITS, 5_000)), None);
     assert!(taken(schedule.take_overdue(LIMITS, 9_000)).is_some());
 }
+
+#[test]
+fn a_message_from_a_clock_that_was_ahead_hides_nothing_behind_it() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    // The clock was ahead when the first came, and has been set right since.
+    for arrival_ms in [1_000_000, 1] {
+        schedule.insert(&mail.to(&[("a.example", 1)], arrival_ms), 5_000);
+    }
+    failing(&mut schedule, Some(failure()));
+    assert!(taken(schedule.take_overdue(LIMITS, 5_000)).is_some());
+}

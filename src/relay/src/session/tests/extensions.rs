@@ -16,7 +16,7 @@ impl Talk {
 
     fn kept(&self, reply: &str) -> Message {
         let id: MessageId = reply.rsplit(' ').next().unwrap().parse().unwrap();
-        self.rig.context.queue.memory().take(id).unwrap().0
+        self.rig.context.queue.memory().take(id).unwrap()
     }
 }
 
@@ -80,4 +80,52 @@ async fn mail_between_servers_is_not_held() {
     client
         .ask("MAIL FROM:<a@example.org> HOLDFOR=30", "555 5.5.4 ")
         .await;
+}
+
+#[tokio::test]
+async fn mail_is_held_for_as_long_as_the_configuration_says() {
+    for (hold_seconds, lifetime_seconds, offered, asked) in [
+        (
+            None,
+            600,
+            Some(600),
+            [("600", "250 "), ("601", "501 5.5.4 ")],
+        ),
+        (
+            Some(60),
+            600,
+            Some(60),
+            [("60", "250 "), ("61", "501 5.5.4 ")],
+        ),
+        (
+            Some(900),
+            600,
+            Some(600),
+            [("600", "250 "), ("601", "501 5.5.4 ")],
+        ),
+        (
+            Some(0),
+            600,
+            None,
+            [("1", "555 5.5.4 "), ("60", "555 5.5.4 ")],
+        ),
+    ] {
+        let mut talk = Talk::new();
+        talk.listener = ListenerName::Submission;
+        let mut live = (*talk.rig.context.live()).clone();
+        live.config.limits.hold_seconds = hold_seconds;
+        live.config.delivery.retry.lifetime_seconds = lifetime_seconds;
+        let mut listener = live.config.listeners[0].clone();
+        listener.name = talk.listener;
+        let bounds = offer::server_config(&live, &listener).future_release;
+        assert_eq!(bounds.map(|bounds| bounds.seconds_max), offered);
+        (_, talk.rig.context.live) = watch::channel(Arc::new(live));
+        let mut client = talk.greet(Standing::Known).await;
+        client.ask("EHLO client.example.org", "250 ").await;
+        for (seconds, expected) in asked {
+            let mail = format!("MAIL FROM:<a@example.org> HOLDFOR={seconds}");
+            client.ask(&mail, expected).await;
+            client.ask("RSET", "250 ").await;
+        }
+    }
 }

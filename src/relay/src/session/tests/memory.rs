@@ -90,7 +90,7 @@ async fn content_gives_way_to_a_delivery_that_wants_its_room() {
     begin_content(&mut client).await;
     let delivery = tokio::spawn({
         let queue = queue.clone();
-        async move { queue.memory().reserve(1 << 20).await.is_some() }
+        async move { queue.memory().reserve(&"".into(), 1 << 20).await.is_some() }
     });
     while !queue.memory().is_wanted() {
         tokio::task::yield_now().await;

@@ -1,0 +1,52 @@
+//! Domains whose exchangers are at one address, which has as many connections as it may.
+
+use super::direct::{Domains, Script};
+use super::*;
+use crate::dns::fake::Zone;
+
+/// More than twice what an address may have at once.
+const DOMAINS: usize = 45;
+
+fn slow(line: &str, _: usize) -> Answer {
+    match line.starts_with("MAIL") {
+        true => Answer::Late(Duration::from_millis(100)),
+        false => Answer::Yes,
+    }
+}
+
+#[tokio::test]
+async fn domains_that_wait_for_an_address_do_not_fail_and_get_their_mail() {
+    let domains = Domains::new(39, &[slow as Script]).await;
+    domains.rig.change_delivery(|delivery| {
+        delivery.direct.limits.messages_per_connection = 1;
+    });
+    let Domains {
+        rig,
+        sinks,
+        delivery,
+    } = &domains;
+    let mut zone = Zone::default().address("mx.example", "127.0.39.1");
+    for number in 0..DOMAINS {
+        zone = zone.mx(&format!("d{number}.example"), 10, "mx.example");
+    }
+    let live = rig.context.live();
+    delivery.configure(&live).await;
+    // Nobody waits for longer than that.
+    let patience = Duration::from_millis(50);
+    let opener = Opener::with_dns(&live.config, Arc::new(zone)).busy_for(patience);
+    let direct = live.config.delivery.direct.clone();
+    *delivery.direct() = Some((Arc::new(opener), direct));
+    for number in 0..DOMAINS {
+        domains.accept([number].into_iter()).await;
+    }
+    let queue = &rig.context.queue;
+    until(|| {
+        let _ = queue.advance();
+        delivery.open_connections();
+        assert_eq!(queue.direct_status().failing, 0);
+        queue.totals().0.messages == 0
+    })
+    .await;
+    assert_eq!(sinks[0].mails(), DOMAINS);
+    assert_eq!(rig.context.metrics.deferred.get(), 0);
+}

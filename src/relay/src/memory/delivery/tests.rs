@@ -1,0 +1,165 @@
+use tokio::time::timeout;
+
+use super::*;
+use crate::memory::Holder;
+
+/// The part for receiving is 120 KiB, of which 60 KiB are lent, that for delivery 40 KiB.
+const BUDGET: u64 = 160 << 10;
+
+/// What every message takes beside its content, in KiB.
+const OVERHEAD: u32 = 4;
+
+impl Lending {
+    pub(in crate::memory) fn own(&self) -> &Part {
+        &self.own
+    }
+
+    pub(in crate::memory) fn has_waiting(&self) -> bool {
+        !self.lines().waiting.is_empty()
+    }
+
+    /// As if a delivery waited for what clients hold.
+    pub(in crate::memory) fn want(&self) -> impl Drop + '_ {
+        Wanting::begin(&self.wanting)
+    }
+}
+
+impl Memory {
+    /// Room for a message that takes so many units of a tenant's share, if there is any at once.
+    async fn at_once(&self, tenant: &str, units: u32) -> Option<Reservation> {
+        self.within(tenant, units, Duration::ZERO).await
+    }
+
+    /// The same if there is any within this time.
+    async fn within(&self, tenant: &str, units: u32, time: Duration) -> Option<Reservation> {
+        let bytes = u64::from(units - OVERHEAD) << 10;
+        let tenant = tenant.into();
+        timeout(time, self.reserve(&tenant, bytes)).await.ok()?
+    }
+
+    /// All that a tenant gets by messages of so many units.
+    async fn hoard(&self, tenant: &str, units: u32) -> Vec<Reservation> {
+        let mut all = Vec::new();
+        while let Some(room) = self.at_once(tenant, units).await {
+            all.push(room);
+        }
+        all
+    }
+}
+
+fn units(rooms: &[Reservation]) -> u32 {
+    rooms.iter().map(Reservation::units).sum()
+}
+
+async fn waits(memory: &Memory) {
+    while !memory.lending.has_waiting() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_leaves_others_as_much_as_it_takes() {
+    let memory = Memory::new(BUDGET);
+    let first = memory.hoard("first", 5).await;
+    assert_eq!(units(&first), 20 + 30, "half of each place");
+    let second = memory.hoard("second", 5).await;
+    assert_eq!(units(&second), 10 + 15);
+    let third = memory.hoard("third", 5).await;
+    assert_eq!(units(&third), 5 + 5);
+    drop((first, second, third));
+    assert_eq!(memory.lending.held(&"first".into()), 0);
+    assert_eq!(units(&memory.hoard("third", 5).await), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_messages_of_one_tenant_leave_room_for_a_small_one_of_another() {
+    let memory = Memory::new(BUDGET);
+    let mut large = Vec::new();
+    for units in [38, 38, 19, 19, 10, 10, 5, 5, 4, 4] {
+        large.extend(memory.at_once("greedy", units).await);
+    }
+    assert_eq!(units(&large), 38 + 38, "one in each place");
+    let small = memory.hoard("modest", 4).await;
+    assert!(small.len() >= 2, "{}", small.len());
+    let client = memory.try_receive(Holder::Login("modest".into()), 4 << 10, 4 << 10);
+    assert!(client.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn queued_mail_moves_while_clients_hold_all_that_is_for_receiving() {
+    let memory = Memory::new(BUDGET);
+    let _hogs = memory.try_reserve(1 << 20).unwrap();
+    for _ in 0..10 {
+        assert!(memory.at_once("a", 20).await.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivery_borrows_half_of_what_clients_leave_of_half() {
+    for (held, expected) in [(4, 25), (20, 20), (40, 10), (60, 0), (110, 0)] {
+        let memory = Memory::new(BUDGET);
+        let _clients = memory.try_reserve(u64::from(held - OVERHEAD) << 10);
+        let borrowed = units(&memory.hoard("a", 5).await) - 20;
+        assert_eq!(borrowed, expected, "{held}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_own_is_in_nobodys_way_and_goes_by_arrival() {
+    let memory = Arc::new(Memory::new(BUDGET));
+    let mut hoard = memory.hoard("a", 5).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for (number, units) in [10, 5, 5].into_iter().enumerate() {
+        let (memory, order) = (Arc::clone(&memory), Arc::clone(&order));
+        tasks.push(tokio::spawn(async move {
+            let bytes = u64::from(units - OVERHEAD) << 10;
+            let room = memory.reserve(&"a".into(), bytes).await;
+            order.lock().unwrap().push(number);
+            room
+        }));
+        tokio::task::yield_now().await;
+    }
+    waits(&memory).await;
+    assert!(memory.at_once("b", 10).await.is_some());
+    // Five are too few for the first, and not for the others.
+    hoard.pop();
+    assert!(memory.at_once("a", 5).await.is_none(), "others came first");
+    hoard.clear();
+    for task in tasks {
+        assert!(task.await.unwrap().is_some());
+    }
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2]);
+    assert!(!memory.lending.has_waiting());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_away_while_it_waits_takes_nothing_with_it() {
+    let memory = Memory::new(BUDGET);
+    let hoard = memory.hoard("a", 5).await;
+    assert!(memory.lending.has_waiting(), "the last look of the hoard");
+    drop(hoard);
+    assert_eq!(units(&memory.hoard("a", 5).await), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_has_nothing_takes_what_is_not_fair_in_the_end() {
+    let memory = Memory::new(BUDGET);
+    let _hoards = [
+        memory.hoard("a", 5).await,
+        memory.hoard("b", 5).await,
+        memory.hoard("c", 5).await,
+    ];
+    let begun = Instant::now();
+    let room = memory.within("d", 30, 2 * DEMAND_AFTER).await.unwrap();
+    assert!(begun.elapsed() >= DEMAND_AFTER && !memory.is_wanted());
+    let late = 10 * DEMAND_AFTER;
+    assert!(
+        memory.within("e", 30, late).await.is_none(),
+        "one at a time"
+    );
+    drop(room);
+    assert!(memory.within("e", 30, late).await.is_some());
+    let more = memory.within("a", 30, late).await;
+    assert!(more.is_none(), "it has something");
+}

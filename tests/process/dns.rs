@@ -1,0 +1,55 @@
+//! What answers of the DNS cost that somebody has made as large as they can be.
+
+use std::time::Duration;
+
+use harness::dns::NameServer;
+use harness::eventually;
+use harness::relay::Relay;
+use postroad_config::{ListenerName, Target};
+
+/// Domains, each of which has an answer of its own.
+const DOMAINS: usize = 500;
+
+/// Recipients of one message.
+const RECIPIENTS: usize = 100;
+
+/// MX records in an answer: nearly 64 KiB with names of this length, the most that a message over TCP can have (RFC 1035 §4.2.2).
+const EXCHANGERS: u16 = 1150;
+
+/// How long an answer takes: so long that the relay does not wait with other questions for it.
+const DELAY: Duration = Duration::from_secs(2);
+
+/// Most that the relay may grow by at any time. Sixteen answers are asked for side by side, of 3 MiB each as they are parsed, and what is slow comes
+/// one after the other; 4 MiB of what is used of them are kept. The rest is what five hundred attempts take.
+const GROWTH_MAX: u64 = 96 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_64_kib_for_many_domains_cost_bounded_memory() {
+    let dns = NameServer::start().await;
+    dns.crowd("crowd.example", EXCHANGERS, DELAY);
+    let mut relay = Relay::new();
+    relay.config.delivery.default_route = Target::Direct;
+    relay.config.delivery.direct.nameservers = vec![dns.address];
+    relay.start().await;
+    let mut client = relay.login(ListenerName::Submission).await.unwrap();
+    let before = relay.memory("VmRSS");
+    let recipients: Vec<String> = (0..DOMAINS)
+        .map(|number| format!("b@d{number}.crowd.example"))
+        .collect();
+    for some in recipients.chunks(RECIPIENTS) {
+        let to: Vec<&str> = some.iter().map(String::as_str).collect();
+        let sent = client.message("a@example.com", &to, b"Subject: x\r\n\r\n");
+        assert_eq!(sent.await.unwrap().code, 250);
+    }
+    // No exchanger has an address: the mail comes back, and the reports cannot be delivered either.
+    eventually("all domains to be asked about", async || {
+        (relay.status().await.totals.failed >= DOMAINS as u64).then_some(())
+    })
+    .await;
+    let growth = relay.memory("VmHWM").saturating_sub(before);
+    println!(
+        "{DOMAINS} answers of 64 KiB: {} KiB more at most",
+        growth >> 10
+    );
+    assert!(growth <= GROWTH_MAX, "{growth} bytes");
+}

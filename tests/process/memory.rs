@@ -1,0 +1,62 @@
+//! What connections that wait cost: there are many of them, and most of them wait most of the time.
+
+use harness::client::Client;
+use harness::hop::Hop;
+use harness::relay::{HOSTNAME, Relay};
+use postroad_config::ListenerName;
+
+/// Connections before the memory is looked at for the first time: whatever is made once for all is made by then.
+const SETTLED: usize = 100;
+
+/// Connections over which the cost of one is taken.
+const MEASURED: usize = 300;
+
+/// Most that one under TLS may cost after a message, in bytes: what TLS itself keeps, the task, and what the allocator loses.
+const BYTES_MAX: u64 = 16 << 10;
+
+/// As much content as several records of TLS hold.
+const CONTENT_LINES: usize = 1000;
+
+async fn connections(relay: &Relay, count: usize) -> Vec<Client> {
+    let content = format!("X: y\r\n\r\n{}", "0123456789\r\n".repeat(CONTENT_LINES));
+    let mut clients = Vec::with_capacity(count);
+    while clients.len() < count {
+        let (client, _) = Client::connect(relay.port(ListenerName::Smtp))
+            .await
+            .unwrap();
+        let mut client = client.starttls(&relay.tls(), HOSTNAME).await.unwrap();
+        let to = ["b@example.net"];
+        let reply = client.message("a@example.org", &to, content.as_bytes());
+        assert_eq!(reply.await.unwrap().code, 250);
+        clients.push(client);
+    }
+    relay.drained().await;
+    clients
+}
+
+/// Proportional set size of the relay in bytes.
+fn memory(relay: &Relay) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", relay.pid())).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_under_tls_gives_its_buffers_back_while_it_waits() {
+    let hop = Hop::start(&[], |_, _| None).await;
+    let mut relay = Relay::for_port(hop.port);
+    // A login would cost more than all else here.
+    relay.config.access.trusted_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    relay.config.limits.connections = 500;
+    relay.config.limits.connections_per_source = 500;
+    relay.start().await;
+    let mut clients = connections(&relay, SETTLED).await;
+    let before = memory(&relay);
+    clients.extend(connections(&relay, MEASURED).await);
+    let bytes = memory(&relay).saturating_sub(before) / MEASURED as u64;
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+    for client in &mut clients {
+        assert_eq!(client.command("NOOP").await.unwrap().code, 250);
+    }
+}
