@@ -34,7 +34,7 @@ process: ## the relay program against Postfix, Exim, OpenSMTPD, aiosmtpd, and ki
 cluster-test: ## chart, operator and relays on a real cluster (KUBECONFIG, or one made here)
 	@tests/run cluster
 
-soak: ## what takes minutes and gigabytes: thousands of simulated power cuts (POSTROAD_SEEDS=5000), a hundred kill -9 (POSTROAD_ROUNDS=100), a restart with a million messages waiting
+soak: ## what takes minutes and gigabytes: thousands of simulated power cuts (POSTROAD_SEEDS=5000), a hundred kill -9 (POSTROAD_ROUNDS=100), a restart with a million messages waiting, 10,000 domains of which 9,000 hang
 	@tests/run soak
 
 bench: ## side by side with Postfix, Exim and OpenSMTPD on this machine; over an hour (BENCH="--runs 1 --workloads C" for less)
