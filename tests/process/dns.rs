@@ -1,4 +1,4 @@
-//! What answers of the DNS cost that somebody has made as large as they can be.
+//! Answers of the DNS that somebody has made as large as they can be, or that lead in a circle.
 
 use std::time::Duration;
 
@@ -52,4 +52,32 @@ async fn answers_of_64_kib_for_many_domains_cost_bounded_memory() {
         growth >> 10
     );
     assert!(growth <= GROWTH_MAX, "{growth} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_to_domains_whose_aliases_go_in_a_circle_is_given_up() {
+    let dns = NameServer::start().await;
+    dns.alias("self.example", "self.example");
+    dns.alias("one.example", "two.example");
+    dns.alias("two.example", "one.example");
+    dns.mx("host.example", 10, "one.example");
+    let mut relay = Relay::new();
+    relay.config.delivery.default_route = Target::Direct;
+    relay.config.delivery.direct.nameservers = vec![dns.address];
+    relay.start().await;
+    let mut client = relay.login(ListenerName::Submission).await.unwrap();
+    let to = ["b@self.example", "b@one.example", "b@host.example"];
+    // Nobody is told of mail from nobody, so that nothing else fails.
+    let sent = client.message("", &to, b"Subject: x\r\n\r\n");
+    assert_eq!(sent.await.unwrap().code, 250);
+    relay.drained().await;
+    assert_eq!(relay.status().await.totals.failed, 3);
+    let log = std::fs::read_to_string(relay.path("log")).unwrap();
+    for reply in [
+        "550 5.1.2 the domain self.example has neither",
+        "550 5.1.2 the domain one.example has neither",
+        "550 5.4.4 no MX host of host.example has an address",
+    ] {
+        assert!(log.contains(reply), "{reply} is not in\n{log}");
+    }
 }

@@ -69,7 +69,7 @@ async fn counts(relay: &Relay) -> (u64, u64) {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     (
-        value("postroad_relay_spool_syncs "),
+        value("postroad_relay_spool_syncs_total "),
         value("postroad_relay_passed_through_total "),
     )
 }

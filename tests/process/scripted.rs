@@ -16,7 +16,7 @@ use harness::{PATIENCE, eventually};
 use postroad_config::status::{FailureReason, RelayStatus, UpstreamState};
 use postroad_config::{Action, ListenerName, Match, Override, Route, Target, Upstream};
 
-use cases::Expected::{Bounced, Deferred, Delivered, Held};
+use cases::Expected::{Bounced, Deferred, Delivered, Held, SenderRejected};
 use cases::{Case, ENDS, GOODBYES, MANNERS, NONSENSE, REFUSALS, SILENCE, SILENT, case};
 use harness::hop::Act::{Cut, Hang, Say};
 
@@ -93,6 +93,13 @@ impl Scene {
         match self.case.expected {
             Delivered | Bounced => waiting == (0, 0),
             Deferred => waiting == (1, 1),
+            SenderRejected => {
+                let rejected = upstream.sender_rejected.as_ref();
+                let sender = format!("{}@home.example", self.name);
+                waiting == (1, 1)
+                    && upstream.state == UpstreamState::Ready
+                    && rejected.is_some_and(|one| one.sender == sender && one.senders == 1)
+            }
             Held(reason) => {
                 let failure = upstream.failure.as_ref();
                 waiting == (1, 0)
@@ -230,7 +237,7 @@ async fn replies_that_are_none_are_never_taken_for_yes() {
 async fn aiosmtpd_is_understood_whatever_it_says() {
     let cases = [REFUSALS, ENDS].concat();
     let cases: Vec<Case> = cases.into_iter().filter(Case::is_for_aiosmtpd).collect();
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 11);
     for some in cases.chunks(TOGETHER) {
         let mut scenes = Vec::new();
         for (number, case) in some.iter().enumerate() {

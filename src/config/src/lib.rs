@@ -23,9 +23,9 @@ pub use relay::{
     ALLOWED_NETWORKS_MAX, Access, Action, Admin, AuthMode, DELAY_WARNING_SECONDS, Delivery, Direct,
     DirectLimits, DirectTls, Health, IpFamily, LEVEL, Limits, Listener, ListenerName, ListenerTls,
     MATCHES_MAX, Match, NAMESERVERS_MAX, OVERRIDES_MAX, Override, Pattern, RATE_SECONDS_MAX,
-    REASON_BYTES_MAX, ROUTES_MAX, Rate, RelayConfig, Retry, Route, SPOOL_BYTES_MIN, SYNC_MS_MAX,
-    ServerTls, Spool, SpoolMode, Subject, Target, UPSTREAMS_MAX, Upstream, UpstreamAuth,
-    UpstreamLimits, UpstreamTls, VERSION,
+    REASON_BYTES_MAX, ROUTES_MAX, Rate, RelayConfig, Retry, Route, SENDER_HOLD_SECONDS,
+    SPOOL_BYTES_MIN, SYNC_MS_MAX, ServerTls, Spool, SpoolMode, Subject, Target, UPSTREAMS_MAX,
+    Upstream, UpstreamAuth, UpstreamLimits, UpstreamTls, VERSION,
 };
 pub use verifier::{SALT_BYTES, Verifier, VerifierError};
 

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, memory, parse, render};
 
 pub use delivery::{
-    DELAY_WARNING_SECONDS, Delivery, Retry, UPSTREAMS_MAX, Upstream, UpstreamAuth, UpstreamLimits,
-    UpstreamTls,
+    DELAY_WARNING_SECONDS, Delivery, Retry, SENDER_HOLD_SECONDS, UPSTREAMS_MAX, Upstream,
+    UpstreamAuth, UpstreamLimits, UpstreamTls,
 };
 pub use direct::{
     ALLOWED_NETWORKS_MAX, Direct, DirectLimits, DirectTls, IpFamily, NAMESERVERS_MAX,

@@ -136,6 +136,21 @@ pub struct UpstreamStatus {
     pub since: i64,
     /// Why it does not work; set exactly when `state` is `Failing`.
     pub failure: Option<UpstreamFailure>,
+    /// Senders that it rejects, whose mail waits; `None` if there are none. It works for everybody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_rejected: Option<SenderRejected>,
+}
+
+/// Senders whose mail an upstream does not take.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SenderRejected {
+    /// The one of them that has been rejected for the longest time, as in MAIL FROM without its brackets; empty for the null sender.
+    pub sender: String,
+    /// One line for people: what the upstream last said to it.
+    pub reply: String,
+    /// How many there are, this one included.
+    pub senders: u64,
 }
 
 /// How direct delivery goes, among the domains for which mail waits or was tried in the last hour.
@@ -153,7 +168,7 @@ pub struct DirectStatus {
 /// Whether an upstream works.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum UpstreamState {
-    /// The last attempt failed before MAIL FROM, or was ended with 421 before the message was judged; mail is held.
+    /// The last attempt failed before MAIL FROM, or was ended with 421 or its like before the message was judged; mail is held.
     Failing,
     /// The last attempt got as far as MAIL FROM, and further if there was mail.
     Ready,
@@ -190,7 +205,8 @@ pub enum FailureReason {
     NetworkNotAllowed,
     /// The peer broke the protocol or closed in the middle.
     ProtocolError,
-    /// The peer asks for less: 421, 450 or 454 before MAIL FROM, or 421 in a transaction.
+    /// The peer asks for less: 421, 450 or 454 before MAIL FROM; in a transaction 421, 432, an enhanced 4.3.2 or 4.7.28, or 454 in answer to
+    /// the sender or the content.
     Throttled,
     /// STARTTLS is not offered, or the handshake or the verification failed.
     TlsFailed,

@@ -84,14 +84,14 @@ fn no_room(context: &Context, full: NoRoom, tenant: &str) -> Refusal {
     }
 }
 
-/// Counts it; with a client that does not let off, once per message: the metric tells how often.
+/// Counts it. No line in the log above debug: a client that does not let off would write one for each message.
 fn disk_full(context: &Context) -> Refusal {
     tracing::debug!("a message was refused: the disk is full");
     context.metrics.disk_refusals.inc();
     Refusal::DiskFull
 }
 
-/// As [`disk_full`].
+/// Counts it by whose memory is used up, and lets the status show that memory is short.
 pub(crate) fn memory_full(context: &Context, why: Full) -> Refusal {
     tracing::debug!(%why, "a message was refused: there is no room in memory");
     context.metrics.refused_for_memory(why);

@@ -23,6 +23,7 @@ mod holds;
 mod hop;
 mod look;
 mod returns;
+mod senders;
 mod transmit;
 mod worker;
 
@@ -73,7 +74,9 @@ impl SharedUpstreams {
     /// The state of each for the status.
     #[must_use]
     pub fn status(&self) -> Vec<UpstreamStatus> {
-        self.lock().status()
+        let mut upstreams = self.lock();
+        upstreams.forget_senders(clock::now_ms());
+        upstreams.status()
     }
 
     /// The destinations with the most mail, for the status.
@@ -190,6 +193,10 @@ impl Delivery {
             true => Wake::All,
             false => Wake::Flushed,
         };
+        if *before != *table {
+            // It may be a flush: whoever writes one wants to know.
+            self.upstreams.lock().try_senders();
+        }
         if wake == Wake::All || *before != *table {
             queue.review(&before, wake).await;
         }

@@ -5,7 +5,7 @@
 //! # Contract
 //! Names are asked as they are: the search list and `ndots` of a pod's `/etc/resolv.conf` are not applied, nor is
 //! `/etc/hosts`. A mail domain is always a full name, and with the five dots of Kubernetes every question would be asked five
-//! times. Aliases (CNAME) are followed. Questions that are asked at the same time are asked once.
+//! times. Aliases (CNAME) are followed, eight at most: what leads no further, or in a circle, is a name without the record. Questions that are asked at the same time are asked once.
 //!
 //! # What each failure means
 //! [`LookupError::NoSuchName`] and [`LookupError::NoRecords`] are answers: somebody who knows has said no. Everything else (no answer,

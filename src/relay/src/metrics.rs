@@ -77,6 +77,8 @@ pub struct Metrics {
     pub failed: Counter,
     /// Messages given back to their senders.
     pub bounced: Counter,
+    /// Transactions in which an upstream rejected the sender, and the mail was held.
+    pub sender_rejections: Counter,
     /// SMTP connections by listener.
     pub connections: Family<ListenerLabel, Counter>,
     /// SMTP connections turned away.
@@ -93,7 +95,7 @@ pub struct Metrics {
     pub queue_refusals: Counter,
     /// Messages refused because the disk is full.
     pub disk_refusals: Counter,
-    /// Messages refused because so much mail of their login waits.
+    /// Messages refused because so much mail of their tenant waits: a login, or all clients without one.
     pub share_refusals: Family<ShareLabel, Counter>,
     /// Messages and recipients refused for lack of memory.
     pub memory_refusals: Family<MemoryLabel, Counter>,
@@ -126,6 +128,11 @@ impl Default for Metrics {
             ),
             failed: register(r, "recipients_failed", "Recipients refused for good"),
             bounced: register(r, "bounces", "Bounces written to senders"),
+            sender_rejections: register(
+                r,
+                "sender_rejections",
+                "Attempts at which an upstream rejected the sender",
+            ),
             connections: register(r, "connections", "SMTP connections"),
             refused_connections: register(r, "connections_refused", "SMTP connections turned away"),
             open_connections: register(r, "connections_open", "Open SMTP connections"),
@@ -157,7 +164,7 @@ impl Default for Metrics {
             share_refusals: register(
                 r,
                 "share_refusals",
-                "Messages refused because so much mail of their login waits",
+                "Messages refused because so much mail waits of their login, or of all clients without one",
             ),
             memory_refusals: register(
                 r,
@@ -243,6 +250,7 @@ mod tests {
             state,
             since: 0,
             failure: None,
+            sender_rejected: None,
         };
         let shown = |upstreams: &[UpstreamStatus]| {
             metrics.set_upstreams(upstreams);

@@ -11,7 +11,7 @@
 //! | no such domain | 550 5.1.2 |
 //! | nothing (no answer, SERVFAIL) | [`Verdict::Later`]: nothing is known |
 //! | a host is this relay | it and all that are not preferred to it are left out; 554 5.4.6 if none is left |
-//! | hosts without addresses | others are tried; 550 5.4.4 if none has any, [`Verdict::Later`] if one could not be asked for |
+//! | hosts without addresses | others are tried; 550 5.4.4 if none has any (5.1.2 for the implicit one), [`Verdict::Later`] if one could not be asked for |
 //! | only addresses in private networks that are not allowed | [`Verdict::Barred`] |
 //!
 //! An address literal names its host itself. Addresses that nobody can have (0.0.0.0, multicast), and the machine's own and its link's,

@@ -47,6 +47,8 @@ pub struct Tried {
     pub outcomes: Vec<(u32, RecipientOutcome)>,
     /// What the server that gave them sees to.
     pub hop: NextHop,
+    /// Before this, in milliseconds since the epoch, who is put off is not tried again.
+    pub not_before_ms: u64,
 }
 
 /// What there is to tell of a recipient.
@@ -149,7 +151,7 @@ pub fn decide(
     if charge == Charge::None && decision.deferred > 0 {
         attempts = attempts.saturating_add(1);
         let until_ms = clock::after(now_ms, rules.backoff.pause(attempts, random));
-        decision.charge = Charge::Until(until_ms);
+        decision.charge = Charge::Until(until_ms.max(tried.not_before_ms));
     }
     decision.record = Recorded {
         results,
@@ -192,6 +194,11 @@ pub fn give_up_ms(message: &Message, lifetime: Duration) -> u64 {
     by_lifetime.min(return_by_ms(message).unwrap_or(u64::MAX))
 }
 
+/// When a message has waited for as long as it may because its sender is rejected, in milliseconds since the epoch.
+pub fn sender_hold_ends_ms(message: &Message, hold: Duration) -> u64 {
+    clock::after(waiting_since_ms(message), hold)
+}
+
 /// When the sender wants the message back, in milliseconds since the epoch. It must not be sent any more then.
 pub fn return_by_ms(message: &Message) -> Option<u64> {
     let by = message.envelope.deliver_by?;
@@ -201,11 +208,6 @@ pub fn return_by_ms(message: &Message) -> Option<u64> {
 /// Since when it could have been delivered: mail that was not to be delivered before some time (RFC 4865) has not waited until then.
 fn waiting_since_ms(message: &Message) -> u64 {
     message.arrival_ms.max(message.envelope.not_before_ms)
-}
-
-/// Whether a message has waited for as long as it may.
-pub fn is_expired(arrival_ms: u64, lifetime: Duration, now_ms: u64) -> bool {
-    u128::from(now_ms.saturating_sub(arrival_ms)) >= lifetime.as_millis()
 }
 
 impl Decision {

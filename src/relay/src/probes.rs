@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics` of the relay.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use postroad_config::SpoolMode;
 use postroad_spool::Failure;
@@ -70,7 +71,7 @@ fn show_spool(shown: &SpoolGauges, spool: &postroad_spool::Health, mode: SpoolMo
     shown.failing.set(i64::from(spool.failure.is_some()));
     shown.disk_free.set(signed(spool.free_bytes));
     shown.corrupt.set(signed(spool.corrupt));
-    shown.syncs.set(signed(spool.syncs));
+    shown.syncs.inner().store(spool.syncs, Ordering::Relaxed);
     shown.durable.set(i64::from(mode.is_durable()));
     let unsynced = spool.unsynced.unwrap_or_default();
     shown.unsynced_age.set(unsynced.as_secs_f64());

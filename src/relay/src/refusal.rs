@@ -28,7 +28,7 @@ pub enum Refusal {
     MemoryFull,
     /// The queue does not take more.
     QueueFull,
-    /// So much mail of the client waits that the rest of the room is for others.
+    /// So much mail of the client's login waits, or of all clients without one, that the rest of the room is for others.
     ShareFull,
     /// The disk did not take the message.
     StorageFailed,
@@ -48,75 +48,59 @@ impl Refusal {
     /// The reply for the client.
     #[must_use]
     pub fn reply(self) -> Reply {
-        let (code, status, text) = match self {
-            Self::AuthenticationNeeded => (
-                550,
-                (5, 7, 1),
-                "Relaying denied: use STARTTLS and AUTH first",
-            ),
-            Self::HoldDenied => (
-                530,
-                (5, 7, 0),
-                "Messages are held for known clients only: authenticate first",
-            ),
-            Self::RelayingDenied => (550, (5, 7, 1), "Relaying denied"),
-            Self::LoginFailed => (
-                535,
-                (5, 7, 8),
-                "Authentication failed: wrong user name or password",
-            ),
-            Self::LoginRevoked => (
-                421,
-                (4, 7, 0),
-                "Your login has changed: connect and authenticate again",
-            ),
-            Self::ListenerChanged => (
-                421,
-                (4, 7, 0),
-                "The rules of this port have changed: connect again",
-            ),
-            Self::LoginUnavailable => (
-                454,
-                (4, 7, 0),
-                "Cannot check the login now, try again later",
-            ),
-            Self::Loop => (554, (5, 4, 6), "Too many hops: the message is in a loop"),
-            Self::MemoryFull => (452, (4, 3, 1), "Too much mail at once, try again later"),
-            Self::QueueFull => (
-                452,
-                (4, 3, 1),
-                "Too many messages are waiting here, try again later",
-            ),
-            Self::ShareFull => (
-                452,
-                (4, 3, 1),
-                "Your share of the queue is full: try again when some of your mail has gone",
-            ),
-            Self::StorageFailed => (
-                451,
-                (4, 3, 0),
-                "The message could not be stored, try again later",
-            ),
-            Self::TooLarge => (
-                552,
-                (5, 3, 4),
-                "Too much for one message: send it to fewer recipients at once",
-            ),
-            Self::DiskFull => (
-                452,
-                (4, 3, 1),
-                "The disk of the queue is full, try again later",
-            ),
-            Self::HungUp => (451, (4, 4, 2), "You closed the connection too soon"),
-            Self::ConnectionsFull => (421, (4, 7, 0), "Too many connections, try again later"),
-            Self::SourceConnectionsFull => (
-                421,
-                (4, 7, 0),
-                "Too many connections from your address, try again later",
-            ),
-        };
-        let (class, subject, detail) = status;
-        Reply::new(code, EnhancedStatus::new(class, subject, detail), text)
+        let (code, (class, subject, detail)) = self.codes();
+        Reply::new(
+            code,
+            EnhancedStatus::new(class, subject, detail),
+            self.text(),
+        )
+    }
+
+    /// Code and enhanced status (RFC 5321 §4.2.3, RFC 3463).
+    const fn codes(self) -> (u16, (u8, u16, u16)) {
+        match self {
+            Self::AuthenticationNeeded | Self::RelayingDenied => (550, (5, 7, 1)),
+            Self::HoldDenied => (530, (5, 7, 0)),
+            Self::LoginFailed => (535, (5, 7, 8)),
+            Self::LoginRevoked
+            | Self::ListenerChanged
+            | Self::ConnectionsFull
+            | Self::SourceConnectionsFull => (421, (4, 7, 0)),
+            Self::LoginUnavailable => (454, (4, 7, 0)),
+            Self::Loop => (554, (5, 4, 6)),
+            Self::MemoryFull | Self::QueueFull | Self::ShareFull | Self::DiskFull => {
+                (452, (4, 3, 1))
+            }
+            Self::StorageFailed => (451, (4, 3, 0)),
+            Self::TooLarge => (552, (5, 3, 4)),
+            Self::HungUp => (451, (4, 4, 2)),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::AuthenticationNeeded => "Relaying denied: use STARTTLS and AUTH first",
+            Self::HoldDenied => "Messages are held for known clients only: authenticate first",
+            Self::RelayingDenied => "Relaying denied",
+            Self::LoginFailed => "Authentication failed: wrong user name or password",
+            Self::LoginRevoked => "Your login has changed: connect and authenticate again",
+            Self::ListenerChanged => "The rules of this port have changed: connect again",
+            Self::LoginUnavailable => "Cannot check the login now, try again later",
+            Self::Loop => "Too many hops: the message is in a loop",
+            Self::MemoryFull => "Too much mail at once, try again later",
+            Self::QueueFull => "Too many messages are waiting here, try again later",
+            Self::ShareFull => {
+                "Your share of the queue is full: try again when some of your mail has gone"
+            }
+            Self::StorageFailed => "The message could not be stored, try again later",
+            Self::TooLarge => "Too much for one message: send it to fewer recipients at once",
+            Self::DiskFull => "The disk of the queue is full, try again later",
+            Self::HungUp => "You closed the connection too soon",
+            Self::ConnectionsFull => "Too many connections, try again later",
+            Self::SourceConnectionsFull => {
+                "Too many connections from your address, try again later"
+            }
+        }
     }
 }
 

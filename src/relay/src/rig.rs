@@ -57,7 +57,7 @@ impl Rig {
                 spool,
                 memory_bytes,
                 postroad_spool::Queue::default(),
-                crate::room::MEMORY_BYTES_MAX,
+                postroad_config::memory::INDEX_BYTES,
                 Arc::default(),
             ),
             metrics: Arc::new(Metrics::default()),

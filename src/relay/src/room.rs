@@ -2,7 +2,8 @@
 //!
 //! Content is on disk; what is kept in memory of every message that waits is small, but a client can send as many as the disk
 //! holds. Names and destinations count on top ([`crate::schedule::Schedule::shared_bytes`]). Over the bound new mail gets 452 4.3.1; what
-//! is queued already is never refused, not by a start either.
+//! is queued already is never refused, not by a start either. The bound is the configuration's; in the default pod
+//! ([`postroad_config::memory`]) some 360,000 messages to one recipient each fit.
 //!
 //! A recipient can turn into a message: each that fails in an attempt of its own is owed a bounce of its own, which waits too.
 //! So what counts is recipients that are open, each as if it were a message. Then nothing that happens to mail in the queue makes it
@@ -24,10 +25,6 @@ use std::ops::{Add, AddAssign, SubAssign};
 use crate::schedule;
 
 pub use load::Load;
-
-/// Most memory for what is kept of queued mail, in bytes: some 360,000 messages to one recipient each. What else a pod needs
-/// memory for: [`postroad_config::memory`].
-pub const MEMORY_BYTES_MAX: u64 = postroad_config::memory::INDEX_BYTES;
 
 /// A tenant may hold so many times what it leaves free. The larger this is, the less one alone does without, and the less others find: of
 /// the memory of the default pod 22,000 messages.
@@ -183,7 +180,7 @@ mod tests {
     fn more_than_a_quarter_million_messages_fit_or_some_hundred_mailings() {
         let fit = |recipients| {
             let one = Weight::of(recipients, u64::from(recipients));
-            MEMORY_BYTES_MAX / one.bytes()
+            postroad_config::memory::INDEX_BYTES / one.bytes()
         };
         assert_eq!((fit(1), fit(100), fit(1000)), (364_722, 2_911, 290));
     }

@@ -13,7 +13,7 @@ use postroad_spool::{Message, ReadError, RecipientResult};
 use crate::bounce;
 use crate::clock;
 use crate::context::Context;
-use crate::outcome::{Kind, Notice, Recorded, is_expired};
+use crate::outcome::{Kind, Notice, Recorded, give_up_ms};
 use crate::queue::LoadError;
 use crate::schedule::{Left, Taken, Ticket};
 
@@ -46,12 +46,11 @@ pub async fn settle(context: &Context, taken: Taken, error: LoadError) {
         }
         LoadError::Read(error @ ReadError::Io(_)) => {
             let lifetime = context.live().config.delivery.retry.lifetime();
-            if is_expired(taken.entry.arrival_ms, lifetime, clock::now_ms())
-                && let Ok(envelope) = queue.load_envelope(id).await
-            {
-                give_up(context, taken, Some(envelope)).await;
-            } else {
-                put_back(context, ticket, &error);
+            match queue.load_envelope(id).await {
+                Ok(envelope) if give_up_ms(&envelope, lifetime) <= clock::now_ms() => {
+                    give_up(context, taken, Some(envelope)).await;
+                }
+                _ => put_back(context, ticket, &error),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Which upstream to use, and what is known about each. Pure.
 //!
 //! A failure before MAIL FROM says nothing about any message: it is a failure of the upstream (a
-//! wrong password, a closed port, a bad certificate). So is a 421 before the answer to the content, and an end of the
+//! wrong password, a closed port, a bad certificate). So is a 421 before the answer to the content, a throttle by another code, and an end of the
 //! connection before the final dot. It holds the
 //! mail, is reported, and is probed again over one connection at a time with its own backoff; no message is
 //! charged with an attempt, unless it was there each time. Upstreams are used in order of preference: a later one
@@ -22,18 +22,24 @@
 //! An upstream that works and asks a further connection for less, or hangs up on it, has enough of them: half of them go
 //! on, and the next is opened after a pause. How many it bears is found out by trying: [`crate::window`].
 //!
+//! # Senders
+//! An upstream that rejects a sender works for all others: which it rejects is in [`senders`]. A change of the upstream forgets them.
+//!
 //! # Routes
 //! What is known of an upstream is known to all routes that name it, and they share its connections and its rate.
 
+mod senders;
 mod tracked;
 
 use std::time::Duration;
 
 use postroad_config::status::{FailureReason, UpstreamFailure, UpstreamStatus};
 use postroad_config::{Target, Upstream};
+use postroad_smtp::Reply;
 
 use crate::clock::Moment;
 
+pub use senders::{News, Pass};
 use tracked::{Health, Tracked};
 
 /// How long nothing may be tried over an upstream before it is checked: providers do not notice a login in five
@@ -291,6 +297,49 @@ impl Upstreams {
                 Change::Crowded
             }
             _ => tracked.fail(stage, failure, at),
+        }
+    }
+
+    /// Whether mail of this sender may be tried over an upstream now. If it is rejected and its pause is over, who asks is the one that
+    /// tries.
+    pub fn pass(&mut self, name: &str, sender: &str, now_ms: u64) -> Pass {
+        let tracked = self.find(name);
+        tracked.map_or(Pass::Go, |tracked| tracked.senders.pass(sender, now_ms))
+    }
+
+    /// The upstream (as it was configured under `fingerprint`) rejects this sender. Says until when mail of it waits.
+    pub fn sender_rejected(
+        &mut self,
+        name: &str,
+        fingerprint: &str,
+        sender: &str,
+        reply: &Reply,
+        at: Moment,
+    ) -> (u64, News) {
+        match self.find_as(name, fingerprint) {
+            Some(tracked) => tracked.senders.rejected(sender, reply, at),
+            // As it is now, it may be asked at once.
+            None => (at.now_ms, News::Old),
+        }
+    }
+
+    /// The upstream (as it was configured under `fingerprint`) has accepted this sender.
+    pub fn sender_accepted(&mut self, name: &str, fingerprint: &str, sender: &str) -> News {
+        let tracked = self.find_as(name, fingerprint);
+        tracked.map_or(News::Old, |tracked| tracked.senders.accepted(sender))
+    }
+
+    /// Somebody wants mail to be tried that waits: of each rejected sender one message may be, at once.
+    pub fn try_senders(&mut self) {
+        for tracked in &mut self.tracked {
+            tracked.senders.try_all();
+        }
+    }
+
+    /// Forgets rejected senders of whom no mail has come when it might.
+    pub fn forget_senders(&mut self, now_ms: u64) {
+        for tracked in &mut self.tracked {
+            tracked.senders.forget(now_ms);
         }
     }
 

@@ -146,7 +146,8 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, Error> {
     }
 }
 
-/// Whether octets of content may follow a line, whatever else it says.
+/// Whether octets of content may follow a line, whatever else it says. `BDATX` counts too: taken for a chunk that cannot be read it ends the
+/// connection, and taken for an unknown command what follows might be read as commands.
 pub(crate) fn announces_chunk(line: &[u8]) -> bool {
     let verb = line.get(..BDAT.len());
     verb.is_some_and(|verb| verb.eq_ignore_ascii_case(BDAT))

@@ -129,12 +129,6 @@ impl Reply {
         &self.lines
     }
 
-    /// 2yz or 3yz.
-    #[must_use]
-    pub fn is_positive(&self) -> bool {
-        self.code < 400
-    }
-
     /// 4yz: trying again later may work.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -143,6 +143,17 @@ mod tests {
         }
     }
 
+    /// A relay marks its own reports by a NUL before the login ([`check_username`]).
+    #[test]
+    fn no_mechanism_takes_a_name_with_a_control_character() {
+        for name in ["\0shop", "shop\0", "sh\0op", "sh\nop", "sh\u{85}op"] {
+            let given = decode_login_username(encode(name).as_bytes());
+            assert_eq!(given, Err(Error::Malformed), "LOGIN {name:?}");
+            let given = plain(&format!("\0{name}\0pw"));
+            assert_eq!(given, Err(Error::Malformed), "PLAIN {name:?}");
+        }
+    }
+
     #[test]
     fn the_prompts_are_what_clients_look_for() {
         assert_eq!(LOGIN_USERNAME, encode("Username:"));

@@ -36,7 +36,8 @@ pub struct Envelope {
     pub body: BodyType,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub smtputf8: bool,
-    /// The user who submitted it; empty for none.
+    /// The user whose mail it is; empty for none. A NUL before the name, which no user's has: not submitted by that user, but a report on
+    /// mail of theirs. Here it is text that is kept and given back.
     pub credential: String,
     /// ENVID (RFC 3461 §4.4), decoded.
     pub envid: Option<String>,

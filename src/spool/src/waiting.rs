@@ -89,7 +89,8 @@ impl Waiting {
             batch.extend(self.groups.pop_front());
         }
         self.bytes -= bytes;
-        self.hurried = false;
+        // Those beyond the batch are still waited for.
+        self.hurried &= !self.groups.is_empty();
         batch
     }
 

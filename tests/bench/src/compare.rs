@@ -11,7 +11,7 @@ use crate::report::{self, Disk, Results, Series, Setting};
 use crate::rig::Place;
 use crate::run;
 use crate::server::{OURS, SERVERS};
-use crate::workload::{Kind, WORKLOADS};
+use crate::workload::WORKLOADS;
 
 /// What `make bench` measures if nothing is said; a run of all of it is worth publishing.
 const SERVERS_DEFAULT: &str = "direct,postroad,postfix-tuned,postfix-shipped,exim,opensmtpd";
@@ -147,8 +147,7 @@ fn plan(args: &Args, disk: &str, is_first: bool) -> anyhow::Result<Vec<Series>> 
     for mut workload in chosen(&args.workloads, &WORKLOADS, |workload| workload.name)? {
         let other = args.messages.iter().find(|(name, _)| name == workload.name);
         workload.messages = other.map_or(workload.messages, |(_, count)| *count);
-        if matches!(workload.kind, Kind::Idle(_)) && !is_first {
-            // It has nothing to do with disks.
+        if !workload.depends_on_disk() && !is_first {
             continue;
         }
         for server in chosen(&args.servers, &SERVERS, |server| server.name)? {

@@ -29,7 +29,7 @@ pub(crate) fn machine() -> String {
         cpu.lines().filter(is_core).count(),
         field(&cpu, "model name"),
         field(&read("/proc/meminfo"), "MemTotal"),
-        read("/proc/sys/kernel/osrelease").trim(),
+        release(&read("/proc/sys/kernel/osrelease")),
         field(&read("/etc/os-release"), "PRETTY_NAME=").trim_matches('"'),
         load.split(' ').next().unwrap_or("unknown"),
     )
@@ -70,6 +70,13 @@ fn has_journal(device: &str) -> bool {
         .any(|journal| journal.file_name().to_string_lossy().starts_with(&of))
 }
 
+/// The number of a kernel, without what whoever built it has put behind.
+fn release(text: &str) -> &str {
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let end = text.find(|c| !is_number(c)).unwrap_or(text.len());
+    &text[..end]
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -91,6 +98,13 @@ mod tests {
             27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n";
         assert_eq!(file_system(mounts, "254:0"), "ext4");
         assert_eq!(file_system(mounts, "7:0"), "unknown file system");
+    }
+
+    #[test]
+    fn a_release_of_a_kernel_is_its_number() {
+        for text in ["6.1.44-amd64\n", "6.1.44\n", "6.1.44+"] {
+            assert_eq!(release(text), "6.1.44", "{text:?}");
+        }
     }
 
     #[test]

@@ -258,6 +258,12 @@ impl Workload {
         workload.min(server.runs_max)
     }
 
+    /// Whether the disk matters: what it does not matter for is measured on the first alone.
+    #[must_use]
+    pub(crate) const fn depends_on_disk(&self) -> bool {
+        !matches!(self.kind, Kind::Idle(_))
+    }
+
     /// How messages go through; plain for what is not [`Kind::Relay`].
     #[must_use]
     pub(crate) const fn manner(&self) -> Manner {

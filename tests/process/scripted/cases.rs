@@ -4,10 +4,16 @@ use harness::hop::{Act, CONNECT, CONTENT, END};
 use postroad_config::status::FailureReason;
 
 use Act::{Cut, Hang, Say};
-use Expected::{Bounced, Deferred, Delivered, Held};
+use Expected::{Bounced, Deferred, Delivered, Held, SenderRejected};
 
 /// Two lines each, of content that is sent for a while: 12 MB.
 const BULK_LINES: usize = 270_000;
+
+/// What Amazon SES says of a sender that it does not know.
+const UNVERIFIED: &str = "554 Message rejected: Email address is not verified.";
+
+/// What Amazon SES says to whom sends too much, behind the content as well.
+const THROTTLING: &str = "454 Throttling failure: Maximum sending rate exceeded.";
 
 /// Yes, said twice.
 const TWICE: &str = "250 2.0.0 ok\r\n250 2.0.0 ok";
@@ -33,6 +39,8 @@ pub(super) enum Expected {
     Deferred,
     /// The sender has been told.
     Bounced,
+    /// It has failed once and is tried again later, because the hop does not take its sender's mail; the status says so.
+    SenderRejected,
     /// It waits, uncharged, because the hop does not work.
     Held(FailureReason),
 }
@@ -56,7 +64,9 @@ pub(super) const SILENT: Expected = Held(FailureReason::ConnectionTimedOut);
 /// Replies that say no. A real server gives them too.
 pub(super) const REFUSALS: &[Case] = &[
     case("MAIL", Say("450 4.7.1 later"), Deferred, 1),
-    case("MAIL", Say("550 5.7.1 never"), Bounced, 0),
+    // What a provider says of a sender somebody can mend: nothing is returned for that on the first day.
+    case("MAIL", Say("550 5.7.1 never"), SenderRejected, 1),
+    case("MAIL", Say(UNVERIFIED), SenderRejected, 1),
     case("MAIL", Say("552 5.3.4 too big"), Bounced, 0),
     case("RCPT", Say("450 4.2.1 later"), Deferred, 1),
     case("RCPT", Say("550 5.1.1 nobody"), Bounced, 0),
@@ -81,6 +91,12 @@ pub(super) const GOODBYES: &[Case] = &[
     case("DATA", Say("421 4.7.0 enough"), THROTTLED, 1),
     case(CONTENT, Say("421 4.7.0 enough"), THROTTLED, 1),
     case(END, Say("421 4.3.0 ouch"), Deferred, 1),
+    case("MAIL", Say(THROTTLING), THROTTLED, 1),
+    case("RCPT", Say("450 4.3.2 not now"), THROTTLED, 1),
+    case("RCPT", Say("454 4.7.1 relay access denied"), Deferred, 1),
+    case(END, Say(THROTTLING), THROTTLED, 1),
+    case(END, Say("432 4.3.2 too many connections"), THROTTLED, 1),
+    case(END, Say("421 4.7.28 an unusual rate"), THROTTLED, 1),
 ];
 
 /// Connections that end.

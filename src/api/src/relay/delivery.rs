@@ -189,7 +189,9 @@ pub struct UpstreamLimits {
     validation = Rule::new("self.initialSeconds <= self.maximumSeconds")
         .message("retry.initialSeconds is longer than retry.maximumSeconds: the first pause is the shortest, so lower the one or raise the other"),
     validation = Rule::new("self.maximumSeconds <= self.lifetimeSeconds")
-        .message("retry.maximumSeconds is longer than retry.lifetimeSeconds: a message has to be tried again before it is returned")
+        .message("retry.maximumSeconds is longer than retry.lifetimeSeconds: a message has to be tried again before it is returned"),
+    validation = Rule::new("!has(self.senderHoldSeconds) || self.senderHoldSeconds <= self.lifetimeSeconds")
+        .message("retry.senderHoldSeconds is longer than retry.lifetimeSeconds: no message waits for longer than it is kept, so lower the one or raise the other")
 )]
 pub struct Retry {
     /// Pause after the first failed attempt, in seconds; doubles with each further one.
@@ -213,6 +215,13 @@ pub struct Retry {
     #[serde(default = "Retry::default_delay_warning")]
     #[schemars(range(min = 0, max = 2_592_000))]
     pub delay_warning_seconds: u32,
+
+    /// How long a message may wait whose sender an upstream rejects, in seconds, before it is returned: 1 day if not set, and never
+    /// longer than `lifetimeSeconds`. Senders that nobody has verified at the provider are rejected so; meanwhile the condition
+    /// `QueueHealthy` says `SenderRejected`. 0: it is returned at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub sender_hold_seconds: Option<u32>,
 }
 
 impl Retry {
@@ -240,6 +249,7 @@ impl Default for Retry {
             maximum_seconds: Self::default_maximum(),
             lifetime_seconds: Self::default_lifetime(),
             delay_warning_seconds: Self::default_delay_warning(),
+            sender_hold_seconds: None,
         }
     }
 }

@@ -135,7 +135,15 @@ pub struct Retry {
         skip_serializing_if = "is_usual_delay_warning"
     )]
     pub delay_warning_seconds: Option<u64>,
+    /// How long a message may wait whose sender an upstream rejects, before it is returned, in seconds; 0: it is returned at once.
+    /// [`SENDER_HOLD_SECONDS`] if nothing is written. Never longer than the lifetime: see [`Self::sender_hold`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_hold_seconds: Option<u64>,
 }
+
+/// How long a message waits whose sender an upstream rejects, if nothing else is written, in seconds: a day, so that who reads of it
+/// on the next morning still saves the mail.
+pub const SENDER_HOLD_SECONDS: u64 = 24 * 3600;
 
 /// When a sender is told that a message is late, if nothing else is written, in seconds: four hours.
 pub const DELAY_WARNING_SECONDS: u64 = 4 * 3600;
@@ -159,6 +167,13 @@ impl Retry {
     pub const fn lifetime(&self) -> Duration {
         Duration::from_secs(self.lifetime_seconds)
     }
+
+    /// How long a message may wait whose sender an upstream rejects: never longer than it lives; zero if it is returned at once.
+    #[must_use]
+    pub fn sender_hold(&self) -> Duration {
+        let most = self.sender_hold_seconds.unwrap_or(SENDER_HOLD_SECONDS);
+        Duration::from_secs(most.min(self.lifetime_seconds))
+    }
 }
 
 impl Default for Retry {
@@ -168,6 +183,7 @@ impl Default for Retry {
             maximum_seconds: 3600,
             lifetime_seconds: 5 * 24 * 3600,
             delay_warning_seconds: delay_warning(),
+            sender_hold_seconds: None,
         }
     }
 }

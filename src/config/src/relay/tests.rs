@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn example() -> RelayConfig {
@@ -125,6 +127,7 @@ fn everything() -> RelayConfig {
     })
     .collect();
     config.delivery.retry.delay_warning_seconds = None;
+    config.delivery.retry.sender_hold_seconds = Some(0);
     config.spool.mode = SpoolMode::Relaxed { sync_ms: 100 };
     config
 }
@@ -153,6 +156,7 @@ fn a_field_that_was_added_is_not_written_where_nobody_asked_for_it() {
         "rate:",
         "messageBytes: 10485760",
         "delayWarningSeconds:",
+        "senderHoldSeconds:",
     ];
     let usual = example().render().unwrap();
     let mut config = everything();
@@ -378,5 +382,24 @@ fn mail_is_held_for_as_long_as_it_lives_or_less() {
         config.limits.hold_seconds = hold_seconds;
         config.delivery.retry.lifetime_seconds = lifetime_seconds;
         assert_eq!(config.hold_seconds(), expected);
+    }
+}
+
+#[test]
+fn mail_of_a_rejected_sender_waits_for_a_day_or_as_said_and_never_longer_than_it_lives() {
+    for (hold, lifetime, expected) in [
+        (None, 432_000, 86_400),
+        (None, 3600, 3600),
+        (Some(0), 432_000, 0),
+        (Some(7200), 432_000, 7200),
+        (Some(432_000), 432_000, 432_000),
+        (Some(432_001), 432_000, 432_000),
+    ] {
+        let retry = Retry {
+            sender_hold_seconds: hold,
+            lifetime_seconds: lifetime,
+            ..Retry::default()
+        };
+        assert_eq!(retry.sender_hold(), Duration::from_secs(expected));
     }
 }

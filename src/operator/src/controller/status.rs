@@ -7,6 +7,7 @@ mod conditions;
 mod destinations;
 mod figures;
 mod notices;
+mod senders;
 mod starting;
 mod upstreams;
 mod voices;

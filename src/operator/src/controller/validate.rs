@@ -9,6 +9,7 @@ mod surroundings;
 mod ways;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
@@ -69,6 +70,8 @@ pub(crate) struct Validated {
     /// The configuration file, checked.
     pub(crate) config: String,
     pub(crate) ways: Ways,
+    /// How long mail waits whose sender an upstream rejects; zero if it is returned at once.
+    pub(crate) sender_hold: Duration,
     /// Listeners that are served, with the port of the Service.
     pub(crate) listeners: Vec<(ListenerName, u16)>,
     pub(crate) service_type: ServiceType,
@@ -167,6 +170,7 @@ pub(crate) fn validate(
         },
         restarted_at: restarted_at(relay.meta()),
         ways: Ways::of(&config.delivery),
+        sender_hold: config.delivery.retry.sender_hold(),
         config: config::render(&config)?,
         listeners: ports(listeners),
         service_type: service.kind,

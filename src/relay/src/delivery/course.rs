@@ -38,6 +38,8 @@ pub(super) struct Progress {
     /// Recipients without a final outcome by now.
     open: Vec<u32>,
     charge: Charge,
+    /// Before this, in milliseconds since the epoch, who is put off is not tried again.
+    not_before_ms: u64,
     /// If the message is not stored yet, and its client waits.
     passing: Option<Passing>,
 }
@@ -52,6 +54,7 @@ impl<'a> Course<'a> {
             open: entry.open.to_vec(),
             entry,
             charge: Charge::None,
+            not_before_ms: 0,
             passing: None,
         };
         Self::resume(context, message, progress)
@@ -85,6 +88,16 @@ impl<'a> Course<'a> {
         Box::new(self.progress)
     }
 
+    /// Whoever is put off by what is recorded next waits until then at least.
+    pub(super) fn wait_until(&mut self, time_ms: u64) {
+        self.progress.not_before_ms = time_ms;
+    }
+
+    /// Puts it off until then without an attempt: that is charged with nothing.
+    pub(super) fn put_off(&mut self, until_ms: u64) {
+        self.progress.charge = Charge::Until(until_ms);
+    }
+
     /// The message.
     pub(super) fn message(&self) -> &'a Message {
         self.message
@@ -113,7 +126,11 @@ impl<'a> Course<'a> {
             ..self.progress.entry.clone()
         };
         let refusal = refusal(&outcomes).cloned();
-        let tried = Tried { outcomes, hop };
+        let tried = Tried {
+            outcomes,
+            hop,
+            not_before_ms: self.progress.not_before_ms,
+        };
         let rules = rules(context, &live);
         let decision = outcome::decide(
             message,

@@ -1,8 +1,11 @@
 //! Returns to their senders what has waited for longer than its lifetime while its destination does not work, or whose time to be delivered by
 //! has passed; and tells the senders of what waits for long, if they want to know. While it works, both happen with an attempt instead.
 //!
-//! Loading a message for a report waits for room in memory: nothing else may wait for this, so that it is a task of its own.
+//! Loading a message for a report waits for room in memory: nothing else may wait for this, so that it is a task of its own. It waits once for a
+//! tenant that has too much there; what else is that tenant's is passed by until the next look.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::status::UpstreamFailure;
@@ -19,7 +22,7 @@ use crate::notify::NextHop;
 use crate::schedule::{OverdueLimits, Swept, Taken};
 use crate::unreadable;
 
-/// Messages returned per look: bounds the burst of bounces.
+/// Messages returned per look, and tenants waited for: bounds the burst of bounces.
 const BATCH: usize = 100;
 
 /// Steps of one look, each past as many messages as one passes by: the rest is for the next.
@@ -28,6 +31,7 @@ const STEPS_MAX: usize = 1_000;
 /// One look. Takes one message at a time, and none once its destination works again.
 pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
     let mut returned = 0;
+    let mut crowded: HashSet<Arc<str>> = HashSet::new();
     for _ in 0..STEPS_MAX {
         upstreams.note_failures(&context.queue);
         match context.queue.take_overdue(limits(&context)) {
@@ -35,10 +39,16 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
                 let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
                 // Nothing more is to be learned about it.
                 upstreams.lock_holds().forget(taken.ticket.id);
-                if look_at(&context, taken, &failure).await == Look::Stopping {
-                    return;
-                }
-                returned += 1;
+                let tenant = Arc::clone(&taken.entry.tenant);
+                let patience = match crowded.contains(&tenant) {
+                    true => Duration::ZERO,
+                    false => look::PATIENCE,
+                };
+                returned += match look_at(&context, taken, &failure, patience).await {
+                    Look::Done => 1,
+                    Look::NoRoom => usize::from(crowded.insert(tenant)),
+                    Look::Stopping => return,
+                };
             }
             Swept::More => tokio::task::yield_now().await,
             Swept::End => return,
@@ -52,6 +62,8 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Look {
     Done,
+    /// Its tenant has too much in memory.
+    NoRoom,
     Stopping,
 }
 
@@ -70,7 +82,12 @@ fn limits(context: &Context) -> OverdueLimits {
     }
 }
 
-async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> Look {
+async fn look_at(
+    context: &Context,
+    taken: Taken,
+    failure: &UpstreamFailure,
+    patience: Duration,
+) -> Look {
     let (queue, ticket) = (&context.queue, taken.ticket);
     let cause = cause(failure);
     let need = |message: &Message| {
@@ -81,7 +98,7 @@ async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> 
         Need::Nothing | Need::GiveUp(Telling::Nobody) => false,
         Need::GiveUp(Telling::Sender) | Need::TellOfDelay => true,
     };
-    match look::load(context, &taken, needs_content).await {
+    match look::load(context, &taken, patience, needs_content).await {
         Ok(loaded) => {
             let need = need(loaded.message());
             let course = Course::of(context, &loaded, taken);
@@ -101,7 +118,10 @@ async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> 
             return Look::Stopping;
         }
         // The next look comes to it again.
-        Err(NotLoaded::NoRoom) => queue.release(ticket, clock::now_ms()),
+        Err(NotLoaded::NoRoom) => {
+            queue.release(ticket, clock::now_ms());
+            return Look::NoRoom;
+        }
         Err(NotLoaded::Failed(error)) => unreadable::settle(context, taken, error).await,
     }
     Look::Done

@@ -1,6 +1,6 @@
 //! How often in a row each message was there when an upstream would take no mail. Pure.
 //!
-//! What holds all mail, 421 or a hang-up before a message was judged for one, is about the upstream, and the message is not charged.
+//! What holds all mail, 421, a throttle or a hang-up before a message was judged for one, is about the upstream, and the message is not charged.
 //! But a message can bring it about (a scanner that dies of it, a sender that the upstream takes for a stranger), and
 //! would then hold up all others again and again: so the count has a limit.
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use postroad_config::status::UpstreamFailure;
 use postroad_config::{DirectLimits, Target};
+use postroad_smtp::Reply;
 use postroad_spool::TlsDemand;
 
 use super::connect::{Connection, Rank};
@@ -14,7 +15,7 @@ use crate::context::{Context, Phase};
 use crate::live::LiveUpstream;
 use crate::route::Key;
 use crate::schedule::{Place, Standing, Verdict};
-use crate::upstreams::{Backlog, Change, FailedStage};
+use crate::upstreams::{Backlog, Change, FailedStage, News, Pass};
 
 /// Where a connection leads.
 pub(super) enum Hop {
@@ -170,6 +171,15 @@ impl Hop {
         }
     }
 
+    /// The upstream that it leads to. What a server says of a sender is a word of our account there, or, where mail goes to domains, the
+    /// recipient's.
+    pub(super) fn upstream(&self) -> Option<&UpstreamHop> {
+        match self {
+            Self::Upstream { upstream, .. } => Some(upstream),
+            Self::Domain(_) => None,
+        }
+    }
+
     /// It failed, for a reason that is not one message's.
     pub(super) fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
         match self {
@@ -242,6 +252,38 @@ impl UpstreamHop {
         drop(upstreams);
         if change != Change::None {
             self.context.queue.nudge();
+        }
+    }
+
+    /// Whether mail of this sender may be tried now.
+    pub(super) fn pass(&self, sender: &str) -> Pass {
+        let now_ms = clock::now_ms();
+        self.upstreams.lock().pass(self.name(), sender, now_ms)
+    }
+
+    /// It rejects this sender. Says until when its mail waits.
+    pub(super) fn report_rejected(&self, sender: &str, reply: &Reply) -> u64 {
+        let (at, fingerprint) = (Moment::now(), &self.upstream.fingerprint);
+        let mut upstreams = self.upstreams.lock();
+        let (until_ms, news) =
+            upstreams.sender_rejected(self.name(), fingerprint, sender, reply, at);
+        drop(upstreams);
+        self.context.metrics.sender_rejections.inc();
+        if news == News::New {
+            let seconds = until_ms.saturating_sub(at.now_ms) / 1000;
+            tracing::warn!(upstream = self.name(), sender, %reply, seconds,
+                "upstream rejects a sender; its mail is held");
+        }
+        until_ms
+    }
+
+    /// It accepts this sender.
+    pub(super) fn report_accepted(&self, sender: &str) {
+        let mut upstreams = self.upstreams.lock();
+        let news = upstreams.sender_accepted(self.name(), &self.upstream.fingerprint, sender);
+        drop(upstreams);
+        if news == News::New {
+            tracing::info!(upstream = self.name(), sender, "upstream accepts a sender");
         }
     }
 

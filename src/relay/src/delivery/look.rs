@@ -2,7 +2,7 @@
 //!
 //! Whether anybody is to be told follows from the envelope, which is read alone. Only for a report, which returns some of the content, the
 //! whole message is loaded; that waits for room in memory, so that one who looks after many messages passes by those that
-//! find none for [`PATIENCE`].
+//! find none for so long as it has patience ([`PATIENCE`]).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::queue::{Held, LoadError};
 use crate::schedule::{Entry, Taken};
 
 /// How long a look waits for room for one message. Its tenant has too much in memory; others have waited for the look.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What there is to do about a message that cannot be tried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,22 +98,24 @@ pub(super) fn telling(message: &Message, open: &[u32]) -> Telling {
     }
 }
 
-/// Loads a message that is taken: its envelope, and all of it if that says so.
+/// Loads a message that is taken: its envelope, and all of it if that says so and there is room by then.
 pub(super) async fn load(
     context: &Context,
     taken: &Taken,
+    patience: Duration,
     needs_content: impl FnOnce(&Message) -> bool,
 ) -> Result<Loaded, NotLoaded> {
     tokio::select! {
         biased;
         () = context.reached(Phase::Stopping) => Err(NotLoaded::Stopping),
-        loaded = load_slowly(context, taken, needs_content) => loaded,
+        loaded = load_slowly(context, taken, patience, needs_content) => loaded,
     }
 }
 
 async fn load_slowly(
     context: &Context,
     taken: &Taken,
+    patience: Duration,
     needs_content: impl FnOnce(&Message) -> bool,
 ) -> Result<Loaded, NotLoaded> {
     let queue = &context.queue;
@@ -123,7 +125,7 @@ async fn load_slowly(
     {
         return Ok(Loaded::Envelope(envelope));
     }
-    let enough = tokio::time::sleep(PATIENCE);
+    let enough = tokio::time::sleep(patience);
     match queue.load_unless(taken, enough).await {
         Ok(Some((message, room))) => Ok(Loaded::Whole(message, room)),
         Ok(None) => Err(NotLoaded::NoRoom),

@@ -41,7 +41,7 @@ pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) 
 async fn return_one(context: &Context, taken: Taken, reason: &str) {
     let (queue, ticket) = (&context.queue, taken.ticket);
     let is_heard = |message: &Message| look::telling(message, &taken.entry.open) == Telling::Sender;
-    match look::load(context, &taken, is_heard).await {
+    match look::load(context, &taken, look::PATIENCE, is_heard).await {
         Ok(loaded) => {
             let course = Course::of(context, &loaded, taken);
             let reply = Reply::new(554, STATUS, reason);

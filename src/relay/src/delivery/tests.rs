@@ -2,6 +2,7 @@ mod answers;
 mod busy;
 mod direct;
 mod routes;
+mod senders;
 mod tenants;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -25,6 +25,9 @@ struct Transacted {
     /// Recipients that did not fit, to be tried in another transaction.
     surplus: Paths,
     then: Then,
+    /// When mail of the sender may be tried again, in milliseconds since the epoch, if the server rejects it and that is no reason yet
+    /// to return it.
+    sender_rejected_ms: Option<u64>,
 }
 
 /// What is left of a piece after its last transaction.
@@ -105,7 +108,10 @@ impl Worker {
             paths.splice(0..0, done.surplus);
             self.log(message, &done.outcomes);
             judged = self.judge(done.outcomes, Some(connection));
-            if done.then == Then::Stop || is_stuck {
+            if let Some(until_ms) = done.sender_rejected_ms {
+                course.wait_until(until_ms);
+            }
+            if done.then == Then::Stop || is_stuck || done.sender_rejected_ms.is_some() {
                 return (Rest::Judged(course.pause(), judged), done.then);
             }
         }
@@ -167,18 +173,23 @@ impl Worker {
                 Afterwards::Reusable => Then::GoOn,
                 Afterwards::Closing => Then::Stop,
             },
+            sender_rejected_ms: self.judge_sender(message, &outcome.sender),
         };
         // The server was not asked: what it lacks is known from its greeting.
         let is_unsendable =
             outcome.end == End::Unanswered && outcome.connection == Afterwards::Reusable;
         let takes_utf8 = connection.peer().offers(Extension::SmtpUtf8);
         let rank = self.hop.rank(Some(connection));
+        let is_held = done.sender_rejected_ms.is_some();
         let judged = paths.into_iter().zip(outcome.recipients);
         done.sort(judged.map(|((index, path), judged)| match judged {
             RecipientOutcome::Failed(reply)
                 if is_unsendable || !(path.is_ascii() || takes_utf8) =>
             {
                 (index, path, unsendable(rank, reply))
+            }
+            RecipientOutcome::Failed(reply) if is_held => {
+                (index, path, RecipientOutcome::Deferred(reply))
             }
             judged => (index, path, judged),
         }));
@@ -239,6 +250,7 @@ impl Transacted {
             outcomes: Vec::new(),
             surplus: Vec::new(),
             then: Then::Stop,
+            sender_rejected_ms: None,
         }
     }
 

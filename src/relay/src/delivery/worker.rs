@@ -269,6 +269,10 @@ impl Worker {
         if let Some(outcome) = self.objection(message) {
             return (self.judge_all(course, &outcome), Then::GoOn);
         }
+        let course = match self.admit(course) {
+            Ok(course) => course,
+            Err(rest) => return (rest, Then::GoOn),
+        };
         let demand = envelope::demand(&message.envelope);
         if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
             unfit.quit().await;
@@ -297,7 +301,7 @@ impl Worker {
         let now_ms = clock::now_ms();
         let lifetime = self.context.live().config.delivery.retry.lifetime();
         let message = course.message();
-        if clock::after(message.arrival_ms, lifetime) <= now_ms {
+        if outcome::give_up_ms(message, lifetime) <= now_ms {
             let status = EnhancedStatus::new(4, 4, 5);
             let text = "too many connections are open to the hosts of the domain";
             let late = RecipientOutcome::Deferred(Reply::new(451, status, text));

@@ -140,6 +140,35 @@ async fn aliases_are_followed_also_where_the_server_does_not() {
     }
 }
 
+/// A loop ends as a name without the record, like an alias of a name that has none: no name in it has one. Nobody asks for ever, however
+/// the server tells it: one alias at a time, or all of the loop at once.
+#[tokio::test]
+async fn a_loop_of_aliases_is_no_record_after_few_questions() {
+    let (resolver, asked) = serve(|owner, _| {
+        let alias = |from: &str, to: &str| record(&name(from), RData::CNAME(CNAME(name(to))));
+        let answers = match owner.to_ascii().as_str() {
+            "self.example.org." => vec![alias("self.example.org", "self.example.org")],
+            "one.example.org." => vec![alias("one.example.org", "two.example.org")],
+            "two.example.org." => vec![alias("two.example.org", "one.example.org")],
+            _ => vec![
+                alias("whole.example.org", "back.example.org"),
+                alias("back.example.org", "whole.example.org"),
+            ],
+        };
+        Some((ResponseCode::NoError, answers, Vec::new()))
+    })
+    .await;
+    for domain in ["self.example.org", "one.example.org", "whole.example.org"] {
+        let before = asked.load(Ordering::SeqCst);
+        let found = resolver.exchanges(domain).await;
+        assert_eq!(found, Err(LookupError::NoRecords), "{domain}");
+        let found = resolver.addresses(domain, IpFamily::Ipv4).await;
+        assert_eq!(found, Err(LookupError::NoRecords), "{domain}");
+        let questions = asked.load(Ordering::SeqCst) - before;
+        assert!(questions <= 2 * 8, "{domain}: {questions}");
+    }
+}
+
 #[tokio::test]
 async fn names_are_asked_as_they_are() {
     let (resolver, asked) = serve(|owner, _| {

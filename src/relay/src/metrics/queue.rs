@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use postroad_telemetry::metrics::{register, register_with_unit};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -88,7 +89,7 @@ pub struct SpoolGauges {
     /// Damaged records kept aside.
     pub corrupt: Gauge,
     /// Flushes to stable storage since the start.
-    pub syncs: Gauge,
+    pub syncs: Counter,
     /// 1 if a 250 means stable storage.
     pub durable: Gauge,
     /// How long the oldest write that was answered and is not on stable storage has been waiting for that, in seconds.

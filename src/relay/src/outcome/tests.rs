@@ -17,6 +17,7 @@ fn tried(outcomes: Vec<(u32, RecipientOutcome)>) -> Tried {
     Tried {
         outcomes,
         hop: NextHop::default(),
+        not_before_ms: 0,
     }
 }
 
@@ -150,7 +151,7 @@ fn what_is_deferred_past_its_lifetime_has_failed() {
         decision.notices[0].diagnostic.contains("450 busy"),
         "{decision:?}"
     );
-    assert!(!is_expired(0, RULES.lifetime, 999_999));
+    assert_eq!(give_up_ms(&message(1), RULES.lifetime), 1_000_000);
 }
 
 #[test]
@@ -325,6 +326,7 @@ fn what_was_passed_on_to_a_server_without_dsn_is_told_if_the_sender_asked() {
             dsn,
             deliver_by: Offer::Missing,
         },
+        not_before_ms: 0,
     };
     let entry = Entry::default();
     assert_eq!(told(&message, &entry, delivered(Offer::Missing), 0), None);

@@ -149,8 +149,9 @@ impl Queue {
             content: load(message).bytes,
             ..Taken::default()
         };
+        let tenant = Account::read(&message.envelope.credential).tenant;
         let state = self.state();
-        self.check_disk(&state, &message.envelope.credential, content)
+        self.check_disk(&state, tenant, content)
     }
 
     fn check_queue(&self, state: &State, tenant: &str, more: Taken) -> Result<(), NoRoom> {

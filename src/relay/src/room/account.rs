@@ -6,9 +6,10 @@
 //!
 //! The spool keeps the login with the envelope. With a report it keeps a mark before it, so that what belongs to a login and what was
 //! submitted by it stay two things: routes and overrides choose by the latter. And so a client that names the null reverse-path gets no turn
-//! among the reports. Reports of earlier releases have no mark: they are the network's.
+//! among the reports.
 
-/// Stands before the login that a report counts for. No login has it (RFC 4616 §2).
+/// Stands before the login that a report counts for. No client can send it: a user name with a control character is refused at AUTH,
+/// whatever the mechanism (`sasl.rs` in `postroad-smtp`).
 const REPORT: char = '\0';
 
 /// Whose a message is.

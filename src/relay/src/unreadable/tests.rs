@@ -131,6 +131,20 @@ async fn before_that_it_is_tried_again_though_its_envelope_can_be_read() {
     assert!(rig.corrupt().is_empty());
 }
 
+/// Its lifetime begins when it may be delivered (RFC 4865).
+#[tokio::test]
+async fn what_was_held_for_the_lifetime_is_tried_again_after_an_error_of_the_disk() {
+    let rig = Rig::new(ENOUGH);
+    let mut message = rig.message(1, LIFETIME_SECONDS);
+    message.body = vec![b'x'; 9000].into();
+    message.envelope.not_before_ms = message.arrival_ms + LIFETIME_SECONDS * 1000;
+    rig.accept(&message).await.unwrap();
+    rig.disk.fail_reads_beyond(1000);
+    try_to_load(&rig).await;
+    assert_eq!(counts(&rig), (1, 1, 0));
+    assert!(rig.corrupt().is_empty());
+}
+
 #[tokio::test]
 async fn what_nothing_can_be_read_of_stays_and_shows_however_old() {
     let rig = Rig::new(ENOUGH);

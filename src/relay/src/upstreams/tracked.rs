@@ -5,6 +5,7 @@ use std::time::Duration;
 use postroad_config::Rate;
 use postroad_config::status::{UpstreamFailure, UpstreamState, UpstreamStatus};
 
+use super::senders::Senders;
 use super::{CHECK_INTERVAL, Change, FailedStage};
 use crate::backoff::{Backoff, jittered};
 use crate::clock::{self, Moment};
@@ -38,6 +39,7 @@ pub(super) struct Tracked {
     pub(super) failures: u32,
     /// Before this no further connection is opened.
     pub(super) crowded_until_ms: u64,
+    pub(super) senders: Senders,
     /// When it counts as idle for so long that a check is due.
     pub(super) idle_at_ms: u64,
 }
@@ -68,6 +70,7 @@ impl Tracked {
             health: Health::Unknown,
             failures: 0,
             crowded_until_ms: 0,
+            senders: Senders::default(),
             idle_at_ms: 0,
         }
     }
@@ -76,7 +79,7 @@ impl Tracked {
     /// the state stays, only the wait is over, and a connection mends it.
     pub(super) fn expect_anew(&mut self, now_ms: u64) {
         (self.failures, self.crowded_until_ms, self.idle_at_ms) = (0, 0, 0);
-        self.window = Window::default();
+        (self.window, self.senders) = (Window::default(), Senders::default());
         if let Health::Failing {
             stage, probe_ms, ..
         } = &mut self.health
@@ -193,6 +196,7 @@ impl Tracked {
             state,
             since: i64::try_from(self.since_ms / 1000).unwrap_or(i64::MAX),
             failure,
+            sender_rejected: self.senders.status(),
         }
     }
 }

@@ -372,6 +372,7 @@ impl Exchange {
             recipients: recipients.into_iter().map(Recipient::outcome).collect(),
             connection,
             end: self.judge.end(),
+            sender: self.judge.sender(),
             dropped: self.dropped,
         }
     }

@@ -13,6 +13,8 @@ pub struct TransactionOutcome {
     pub connection: Connection,
     /// What it says about the server.
     pub end: End,
+    /// What it says about the sender.
+    pub sender: SenderVerdict,
     /// What the transaction asked for, the server does not offer, and the message went without.
     pub dropped: Extensions,
 }
@@ -22,12 +24,24 @@ pub struct TransactionOutcome {
 pub enum End {
     /// It has answered all that it was asked, whatever the answers: it does its work.
     Answered,
-    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, an end of
-    /// the connection before the final dot, or a demand for a login or TLS (530, 534, 535, 538) that is not about
+    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, another reply that
+    /// says so at any step (432, 454 but not to RCPT, 4.3.2, 4.7.28), an end of the connection before the final dot, or a demand for a login or TLS (530, 534, 535, 538) that is not about
     /// one recipient or message. Those who have no verdict are deferred.
     Held(ConnectFailure),
     /// Nothing: the transaction never reached it, the answer to the final dot was lost, or it broke the protocol.
     Unanswered,
+}
+
+/// What a transaction says about the sender.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SenderVerdict {
+    /// Nothing: MAIL was not answered, or the answer was about something else.
+    Unknown,
+    /// MAIL was accepted.
+    Accepted,
+    /// MAIL was refused for good because of who sends. Every recipient is [`RecipientOutcome::Failed`] with the same reply. Where
+    /// that is an account's matter and not the recipient's, the caller may know better.
+    Rejected(Reply),
 }
 
 /// What became of one recipient.

@@ -69,15 +69,6 @@ impl Peer {
         }
     }
 
-    /// The largest message in octets, if the server says.
-    #[must_use]
-    pub fn size_max(&self) -> Option<u64> {
-        match self.size {
-            Size::NotOffered | Size::Unlimited => None,
-            Size::Limit(limit) => Some(limit),
-        }
-    }
-
     /// Most recipients of one message, if the server says (RFC 9422 §4.2).
     #[must_use]
     pub fn recipients_max(&self) -> Option<u32> {

@@ -8,8 +8,8 @@ use super::exchange::{Exchange, Progress, Trust};
 use super::judge::Posture;
 use super::recipient::local;
 use super::{
-    Certificate, Client, ClientStep, ClientTls, Connection, End, RecipientOutcome, State,
-    Transaction, TransactionOutcome, Turn,
+    Certificate, Client, ClientStep, ClientTls, Connection, End, RecipientOutcome, SenderVerdict,
+    State, Transaction, TransactionOutcome, Turn,
 };
 use crate::content::Written;
 use crate::reply::ReplyError;
@@ -159,6 +159,7 @@ pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
         recipients: vec![RecipientOutcome::Deferred(reply); recipients],
         connection: Connection::Closing,
         end: End::Unanswered,
+        sender: SenderVerdict::Unknown,
         dropped: Extensions::NONE,
     }
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
     Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login,
-    RecipientOutcome, Transaction, TransactionOutcome,
+    RecipientOutcome, SenderVerdict, Transaction, TransactionOutcome,
 };
 use postroad_smtp::{
     BodyKind, DeliverBy, Envid, ForwardPath, MailParameters, OnExpiry, OriginalRecipient, Password,
@@ -137,6 +137,9 @@ impl Replay {
         }
         for extension in outcome.dropped.iter() {
             self.note(&format!("> without {}", extension.keyword()));
+        }
+        if matches!(outcome.sender, SenderVerdict::Rejected(_)) {
+            self.note("> about the sender");
         }
         match &outcome.end {
             End::Answered => {}

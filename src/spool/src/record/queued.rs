@@ -44,7 +44,7 @@ pub struct Queued<'a> {
     pub settled: Cow<'a, [u32]>,
     /// The domain of the sender in lower case; empty for the null one.
     pub sender_domain: Cow<'a, str>,
-    /// The user who submitted it; empty for none.
+    /// As in the envelope.
     pub credential: Cow<'a, str>,
     /// As in the envelope.
     pub priority: i8,

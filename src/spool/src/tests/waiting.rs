@@ -20,8 +20,10 @@ enum Event {
     Hurry,
     Close,
     Take,
+    /// Only the first.
+    TakeOne,
 }
-use Event::{Attempt, Bounce, Close, End, Hurry, Mail, Take};
+use Event::{Attempt, Bounce, Close, End, Hurry, Mail, Take, TakeOne};
 
 impl Waiting {
     fn after(events: &[Event]) -> Self {
@@ -41,6 +43,7 @@ impl Waiting {
             Hurry => return self.hurry(),
             Close => return self.close(),
             Take => return drop(self.take(u64::MAX)),
+            TakeOne => return drop(self.take(1)),
         };
         let group = Group {
             records,
@@ -76,6 +79,9 @@ fn ends_wait_while_mail_is_expected_and_nothing_else_does() {
         // There was nothing to hurry with.
         (&[Hurry, End], (ms(9), ms(2)), Some(ms(2))),
         (&[End, Hurry, Take, End], (ms(9), ms(2)), Some(ms(2))),
+        // What was beyond the batch is still waited for.
+        (&[End, End, Hurry, TakeOne], (ms(9), ms(2)), None),
+        (&[End, Hurry, TakeOne, End], (ms(9), ms(2)), Some(ms(2))),
         (&[Mail, End, Take, End], (ms(9), ms(2)), Some(ms(2))),
         (&[End, Close], (ms(9), ms(2)), None),
         (&[Close], (ms(9), ms(0)), None),

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{Disk, Results, YARDSTICK, decimals};
-use crate::figures::Outcome;
+use crate::figures::{Figures, Outcome};
 use crate::server::OURS;
+use crate::workload::{WORKLOADS, Workload};
 
-/// What was asked.
+/// A limit for a figure.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     AtLeast(f64),
@@ -18,6 +19,20 @@ impl Bound {
         match self {
             Self::AtLeast(least) => value >= least,
             Self::AtMost(most) => value <= most,
+        }
+    }
+
+    /// Whether what was asked was reached.
+    fn verdict(self, value: f64) -> &'static str {
+        if self.holds(value) { "yes" } else { "**no**" }
+    }
+
+    /// The same where nobody asked.
+    fn side(self, value: f64) -> &'static str {
+        if self.holds(value) {
+            "within"
+        } else {
+            "beyond"
         }
     }
 
@@ -70,6 +85,7 @@ const STREAMS: [Stream; 4] = [
 ];
 
 /// A fact of a workload of its own.
+#[derive(Clone, Copy)]
 struct Wanted {
     workload: &'static str,
     /// As it stands in the results.
@@ -78,6 +94,17 @@ struct Wanted {
     bound: Bound,
     /// What the fact is multiplied with.
     scale: f64,
+    /// Who set the bound.
+    by: By,
+}
+
+/// Who set a bound.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// It was asked for.
+    Request,
+    /// We did: nobody asked for anything here.
+    Us,
 }
 
 /// What was asked is in MB, what was measured in MiB.
@@ -95,6 +122,7 @@ const fn wanted(
         what,
         bound,
         scale: 1.0,
+        by: By::Request,
     }
 }
 
@@ -110,8 +138,16 @@ const fn memory(
     }
 }
 
-/// The least that "as soon as it returns" can mean: what is down is looked at every few seconds.
+/// The most that "as soon as it returns" can mean: what is down is looked at every few seconds.
 const SOON_S: f64 = 5.0;
+
+/// A bound that nobody asked for: the one of connections in plaintext, for what keeps more.
+const fn own(wanted: Wanted) -> Wanted {
+    Wanted {
+        by: By::Us,
+        ..wanted
+    }
+}
 
 const FACTS: [Wanted; 10] = [
     memory("idle", "PSS with 10,000, MiB", "PSS with 10,000, MB", 150.0),
@@ -121,18 +157,18 @@ const FACTS: [Wanted; 10] = [
         "bytes for each of 5,000 more",
         Bound::AtMost(10_000.0),
     ),
-    memory(
+    own(memory(
         "idle-tls",
         "PSS with 10,000, MiB",
         "PSS with 10,000, MB",
         150.0,
-    ),
-    wanted(
+    )),
+    own(wanted(
         "idle-tls",
         "bytes for each of 5,000 more",
         "bytes for each of 5,000 more",
         Bound::AtMost(10_000.0),
-    ),
+    )),
     wanted(
         "down",
         "had to be told (1 = yes)",
@@ -186,12 +222,12 @@ const FLAT: [(&str, &str, &str); 2] = [
 ];
 const FLAT_MOST: f64 = 1.25;
 
-/// The table in Markdown; what was not measured is not in it.
+/// The table in Markdown. What was not measured says so; what has nothing to do with the disk is asked of the first alone.
 #[must_use]
 pub(super) fn table(results: &Results) -> String {
     let mut text =
         String::from("| workload | disk | what | asked | reached | |\n|---|---|---|---|---|---|\n");
-    for disk in &results.disks {
+    for (index, disk) in results.disks.iter().enumerate() {
         let mut rows = Rows {
             text: &mut text,
             results,
@@ -204,9 +240,9 @@ pub(super) fn table(results: &Results) -> String {
         rows.syncs("C");
         rows.down();
         for wanted in &FACTS {
-            let value = rows.fact(wanted.workload, wanted.fact);
-            let value = value.map(|value| value * wanted.scale);
-            rows.add(wanted.workload, wanted.what, wanted.bound, value);
+            if index == 0 || depends_on_disk(wanted.workload) {
+                rows.wanted(wanted);
+            }
         }
         for (what, many, few) in FLAT {
             let many = rows.fact("waiting", many);
@@ -227,22 +263,58 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn add(&mut self, workload: &str, what: &str, bound: Bound, value: Option<f64>) {
-        let Some(value) = value else {
-            return;
+        let reached = match value {
+            Some(value) => {
+                let (decimals, verdict) = (decimals(value), bound.verdict(value));
+                format!("{value:.decimals$} | {verdict}")
+            }
+            None => "not measured |".to_owned(),
         };
-        let verdict = if bound.holds(value) { "yes" } else { "**no**" };
-        let decimals = decimals(value);
+        self.row(workload, what, &bound.text(), &reached);
+    }
+
+    fn wanted(&mut self, wanted: &Wanted) {
+        let Wanted {
+            workload,
+            fact,
+            what,
+            bound,
+            scale,
+            by,
+        } = *wanted;
+        let value = self.fact(workload, fact).map(|value| value * scale);
+        match (by, value) {
+            (By::Request, value) => self.add(workload, what, bound, value),
+            // What nobody asked for is not missed.
+            (By::Us, None) => {}
+            (By::Us, Some(value)) => {
+                let (decimals, side) = (decimals(value), bound.side(value));
+                let reached = format!("{value:.decimals$} | {side}");
+                self.row(
+                    workload,
+                    what,
+                    &format!("own bound: {}", bound.text()),
+                    &reached,
+                );
+            }
+        }
+    }
+
+    fn row(&mut self, workload: &str, what: &str, asked: &str, reached: &str) {
+        let disk = &self.disk.name;
         // Writing to a String cannot fail.
         let _ = writeln!(
             self.text,
-            "| {workload} | {} | {what} | {} | {value:.decimals$} | {verdict} |",
-            self.disk.name,
-            bound.text()
+            "| {workload} | {disk} | {what} | {asked} | {reached} |"
         );
     }
 
     fn of(&self, server: &str, workload: &str) -> Option<Outcome> {
         self.results.median(server, workload, &self.disk.name)
+    }
+
+    fn figures(&self, server: &str, workload: &str) -> Figures {
+        self.of(server, workload).unwrap_or_default().figures
     }
 
     fn fact(&self, workload: &str, name: &str) -> Option<f64> {
@@ -253,17 +325,14 @@ impl Rows<'_> {
 
     fn stream(&mut self, stream: &Stream) {
         let workload = stream.workload;
-        let Some(Outcome { figures, .. }) = self.of(OURS, workload) else {
-            return;
-        };
+        let ours = self.figures(OURS, workload);
         let least = if self.disk.name == "bare" {
             stream.bare
         } else {
             stream.journal
         };
-        let yardstick = self.of(YARDSTICK, workload);
-        let its = yardstick.and_then(|its| its.figures.delivered_per_s);
-        let ratio = figures.delivered_per_s.zip(its);
+        let its = self.figures(YARDSTICK, workload).delivered_per_s;
+        let ratio = ours.delivered_per_s.zip(its);
         let ratio = ratio.map(|(ours, its)| ours / its);
         self.add(
             workload,
@@ -272,9 +341,9 @@ impl Rows<'_> {
             ratio,
         );
         let cpu = Bound::AtMost(stream.cpu_s_per_1000);
-        self.add(workload, "CPU s/1000", cpu, figures.cpu_s_per_1000);
+        self.add(workload, "CPU s/1000", cpu, ours.cpu_s_per_1000);
         if let Some(most) = stream.peak_pss_mb {
-            let reached = figures.peak_pss_mib.map(|mib| mib * MB);
+            let reached = ours.peak_pss_mib.map(|mib| mib * MB);
             self.add(workload, "peak PSS, MB", Bound::AtMost(most), reached);
         }
     }
@@ -282,8 +351,7 @@ impl Rows<'_> {
     /// How long a promise takes, in syncs.
     fn syncs(&mut self, workload: &str) {
         let sync_ms = self.disk.sync().p50_ms;
-        let ours = self.of(OURS, workload);
-        let p99_ms = ours.and_then(|ours| ours.figures.p99_ms);
+        let p99_ms = self.figures(OURS, workload).p99_ms;
         self.add(
             workload,
             "p99 of end of data to 250, in syncs",
@@ -293,21 +361,24 @@ impl Rows<'_> {
     }
 
     fn down(&mut self) {
-        let Some(Outcome { figures, .. }) = self.of(OURS, "down") else {
-            return;
-        };
+        let ours = self.figures(OURS, "down");
         self.add(
             "down",
             "accepted/s",
             Bound::AtLeast(5000.0),
-            figures.accepted_per_s,
+            ours.accepted_per_s,
         );
-        let peak = figures.peak_pss_mib.map(|mib| mib * MB);
+        let peak = ours.peak_pss_mib.map(|mib| mib * MB);
         self.add("down", "peak PSS, MB", Bound::AtMost(128.0), peak);
         let drained = self.fact("down", "drained/s from then on");
-        let usual = self.of(OURS, "C").and_then(|c| c.figures.delivered_per_s);
+        let usual = self.figures(OURS, "C").delivered_per_s;
         let ratio = drained.zip(usual).map(|(drained, usual)| drained / usual);
         let full = Bound::AtLeast(1.0);
         self.add("down", "drained/s beside delivered/s of C", full, ratio);
     }
+}
+
+fn depends_on_disk(workload: &str) -> bool {
+    let mut named = WORKLOADS.iter().filter(|one| one.name == workload);
+    named.all(Workload::depends_on_disk)
 }

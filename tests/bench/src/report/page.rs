@@ -85,7 +85,8 @@ fn workloads() -> String {
 
 fn reached(results: &Results) -> String {
     format!(
-        "## Asked and reached\n\nMB is 1,000,000 bytes. A sync is the median of the disk, measured as said above. Why something was missed stands in \
+        "## Asked and reached\n\nMB is 1,000,000 bytes. A sync is the median of the disk, measured as said above. An *own bound* was not asked for: it compares a workload of ours \
+         with what was asked of another. Why something was missed stands in \
          [profile.md](profile.md).\n\n{}",
         asked::table(results)
     )

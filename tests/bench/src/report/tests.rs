@@ -91,10 +91,44 @@ fn what_was_asked_stands_beside_what_was_reached() {
     ] {
         assert!(text.contains(row), "{row} is not in\n{text}");
     }
+}
+
+#[test]
+fn what_was_asked_and_not_measured_says_so() {
+    let mut results = results();
+    let text = asked::table(&results);
+    for row in [
+        // Nothing to compare with.
+        "| C | bare | times Postfix tuned | ≥ 12 | not measured | |",
+        "| D | bare | CPU s/1000 | ≤ 0.8 | not measured | |",
+        "| down | bare | accepted/s | ≥ 5000 | not measured | |",
+        "| waiting | bare | s from kill -9 to EHLO | ≤ 10 | not measured | |",
+    ] {
+        assert!(text.contains(row), "{row} is not in\n{text}");
+    }
+    assert!(!text.contains("idle-tls"), "nobody asked for it:\n{text}");
+    let disk = Disk::new("journal", "ext4 with a journal".into());
+    results.add(disk, Vec::new());
+    let text = asked::table(&results);
+    assert!(text.contains("| D | journal | CPU s/1000 | ≤ 0.8 | not measured | |"));
     assert!(
-        !text.contains("| C | bare | times"),
-        "nothing to compare with"
+        !text.contains("| idle | journal"),
+        "the disk is nothing to it"
     );
+}
+
+#[test]
+fn a_bound_of_our_own_is_no_promise() {
+    let mut outcome = Outcome::default();
+    outcome.add("PSS with 10,000, MiB", 200.0);
+    let mut results = results();
+    results.series.push(Series {
+        runs: vec![outcome],
+        ..series(OURS, "idle-tls", &[])
+    });
+    let text = asked::table(&results);
+    let row = "| idle-tls | bare | PSS with 10,000, MB | own bound: ≤ 150 | 210 | beyond |";
+    assert!(text.contains(row), "{text}");
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub(in crate::controller) fn shown(status: &RelayStatus) -> RelayStatus {
     shown.direct = shown.direct.as_ref().map(upstreams::shown_direct);
     for upstream in &mut shown.upstreams {
         upstream.since = 0;
+        if let Some(rejected) = &mut upstream.sender_rejected {
+            rejected.senders = coarse(rejected.senders);
+        }
     }
     shown
 }

@@ -20,6 +20,7 @@ use postroad_config::status::RelayStatus;
 
 mod destinations;
 mod ready;
+mod senders;
 mod starting;
 mod upstreams;
 
@@ -43,6 +44,7 @@ fn upstreams(states: &str) -> Vec<UpstreamStatus> {
                 reason: FailureReason::AuthenticationFailed,
                 message: format!("{name} said 535"),
             }),
+            sender_rejected: None,
         })
         .collect()
 }

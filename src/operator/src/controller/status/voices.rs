@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use postroad_config::SpoolMode;
 use postroad_config::status::RelayStatus;
 
+use super::senders;
 use crate::context::CredentialsInForce;
 use crate::controller::build::Digests;
 use crate::controller::dereference::{Found, FoundPod};
@@ -161,6 +162,8 @@ impl<'a> Voices<'a> {
             ("QueueFull", self.full()),
             ("ShareFull", self.share_full()),
             ("MemoryFull", self.memory_full()),
+            // Before what it comes to when nobody does anything about it.
+            ("SenderRejected", senders::rejected(self, validated)),
             ("MessagesWaiting", self.late(now)),
         ];
         let mut wrong = wrong

@@ -114,6 +114,21 @@ fn how_long_mail_is_held_is_written_only_if_somebody_says_so() {
     }
 }
 
+#[test]
+fn how_long_mail_of_a_rejected_sender_waits_is_written_only_if_somebody_says_so() {
+    let mut relay = sample("minimal");
+    let first = validate(&relay, &nothing()).unwrap();
+    assert!(!first.config.contains("senderHold"), "{}", first.config);
+    assert_eq!(first.sender_hold.as_secs(), 86_400);
+    for seconds in [0, 3600] {
+        relay.spec.delivery.retry.sender_hold_seconds = Some(seconds);
+        let retry = config(&relay, &nothing()).delivery.retry;
+        assert_eq!(retry.sender_hold_seconds, Some(seconds.into()));
+        let hold = validate(&relay, &nothing()).unwrap().sender_hold;
+        assert_eq!(hold.as_secs(), u64::from(seconds));
+    }
+}
+
 fn route(name: &str, to: &[&str]) -> Route {
     let names = to.iter().map(|&name| name.to_owned()).collect();
     let upstreams = Some(names).filter(|names: &Vec<_>| !names.is_empty());

@@ -1,8 +1,11 @@
 //! Domains whose exchangers are at one address, which has as many connections as it may.
 
+use postroad_spool::Message;
+
 use super::direct::{Domains, Script};
 use super::*;
 use crate::dns::fake::Zone;
+use crate::rig::LIFETIME_SECONDS;
 
 /// More than twice what an address may have at once.
 const DOMAINS: usize = 45;
@@ -12,6 +15,14 @@ fn slow(line: &str, _: usize) -> Answer {
         true => Answer::Late(Duration::from_millis(100)),
         false => Answer::Yes,
     }
+}
+
+/// A message to that domain that was held for the whole lifetime: only now that begins (RFC 4865).
+fn held(rig: &Rig, number: usize) -> Message {
+    let mut message = rig.message(1, LIFETIME_SECONDS);
+    message.envelope.not_before_ms = message.arrival_ms + LIFETIME_SECONDS * 1000;
+    message.envelope.recipients[0].address = format!("r@d{number}.example");
+    message
 }
 
 #[tokio::test]
@@ -37,7 +48,7 @@ async fn domains_that_wait_for_an_address_do_not_fail_and_get_their_mail() {
     let direct = live.config.delivery.direct.clone();
     *delivery.direct() = Some((Arc::new(opener), direct));
     for number in 0..DOMAINS {
-        domains.accept([number].into_iter()).await;
+        domains.rig.accept(&held(rig, number)).await.unwrap();
     }
     let queue = &rig.context.queue;
     until(|| {

@@ -244,11 +244,13 @@ fn again(retry: &api::Retry) -> config::Retry {
         maximum_seconds,
         lifetime_seconds,
         delay_warning_seconds,
+        sender_hold_seconds,
     } = *retry;
     config::Retry {
         initial_seconds: initial_seconds.into(),
         maximum_seconds: maximum_seconds.into(),
         lifetime_seconds: lifetime_seconds.into(),
         delay_warning_seconds: (delay_warning_seconds > 0).then_some(delay_warning_seconds.into()),
+        sender_hold_seconds: sender_hold_seconds.map(u64::from),
     }
 }

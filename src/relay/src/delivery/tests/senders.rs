@@ -1,0 +1,273 @@
+//! Senders that an upstream rejects, and an upstream that has had enough for now.
+
+use std::sync::atomic::AtomicBool;
+
+use postroad_config::Retry;
+use postroad_spool::{ByMode, DeliverBy, Message};
+
+use super::direct::{Domains, Script};
+use super::*;
+use crate::rig::LIFETIME_SECONDS;
+use crate::schedule::Wake;
+
+/// What Amazon SES says.
+const UNVERIFIED: &str = "554 Message rejected: Email address is not verified.";
+
+/// An upstream that does not know `s@example.com`, of whom all messages of a rig are.
+struct Provider {
+    rig: Rig,
+    delivery: Delivery,
+    sink: Sink,
+    knows: Arc<AtomicBool>,
+}
+
+impl Provider {
+    async fn new(change: impl FnOnce(&mut Retry)) -> Self {
+        let knows = Arc::new(AtomicBool::new(false));
+        let known = Arc::clone(&knows);
+        let sink = Sink::start(move |line, _| {
+            let is_stranger = line.starts_with("MAIL FROM:<s@example.com>");
+            match line {
+                _ if line.starts_with("EHLO") => Answer::Say("250-sink\r\n250 DELIVERBY"),
+                _ if is_stranger && !known.load(Ordering::SeqCst) => Answer::Say(UNVERIFIED),
+                _ => Answer::Yes,
+            }
+        })
+        .await;
+        let rig = Rig::new(MEMORY);
+        rig.change_delivery(|delivery| change(&mut delivery.retry));
+        let delivery = manager(&rig, &sink).await;
+        Self {
+            rig,
+            delivery,
+            sink,
+            knows,
+        }
+    }
+
+    /// Accepts a message that arrived so many seconds ago.
+    async fn accept(&self, age_seconds: u64) {
+        self.send(&self.rig.message(1, age_seconds)).await;
+    }
+
+    async fn send(&self, message: &Message) {
+        self.rig.accept(message).await.unwrap();
+    }
+
+    async fn visit(&self) {
+        visit(&self.delivery).await;
+    }
+
+    /// All mail is due.
+    async fn review(&self) {
+        let queue = &self.rig.context.queue;
+        queue.review(&queue.table(), Wake::All).await;
+        let _ = queue.advance();
+    }
+
+    /// Messages that wait, recipients returned, reports written.
+    fn counts(&self) -> (u64, u64, u64) {
+        let (metrics, queue) = (&self.rig.context.metrics, &self.rig.context.queue);
+        let messages = queue.totals().0.messages;
+        (messages, metrics.failed.get(), metrics.bounced.get())
+    }
+
+    /// The attempts that were charged to the messages that wait. They are due at once afterwards.
+    async fn attempts(&self) -> Vec<u32> {
+        self.review().await;
+        let queue = &self.rig.context.queue;
+        let taken: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+        let mut attempts: Vec<_> = taken.iter().map(|one| one.entry.attempts).collect();
+        attempts.sort_unstable();
+        for one in taken {
+            queue.release(one.ticket, clock::now_ms());
+        }
+        attempts
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_senders_mail_waits_and_nobody_elses_and_goes_when_it_is_accepted() {
+    let provider = Provider::new(|_| {}).await;
+    provider.accept(0).await;
+    provider.accept(0).await;
+    let mut other = provider.rig.message(1, 0);
+    other.envelope.sender = "other@example.com".into();
+    provider.send(&other).await;
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 2, "the second of them is not tried");
+    assert_eq!(provider.counts(), (2, 0, 0));
+    let queue = &provider.rig.context.queue;
+    let next_ms = queue.advance().unwrap() - clock::now_ms();
+    assert!(
+        next_ms > 12 * 60_000,
+        "about a quarter of an hour: {next_ms}"
+    );
+    let status = provider.delivery.upstreams.status().remove(0);
+    let rejected = status.sender_rejected.unwrap();
+    assert_eq!(
+        (rejected.sender.as_str(), rejected.senders),
+        ("s@example.com", 1)
+    );
+    assert_eq!(
+        (rejected.reply.as_str(), status.state),
+        (UNVERIFIED, UpstreamState::Ready)
+    );
+    assert_eq!(provider.rig.context.metrics.sender_rejections.get(), 1);
+    assert_eq!(provider.attempts().await, [0, 1]);
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 2, "not before the pause is over");
+    provider.knows.store(true, Ordering::SeqCst);
+    provider.delivery.upstreams.lock().try_senders();
+    provider.review().await;
+    provider.visit().await;
+    assert_eq!((provider.sink.mails(), provider.counts()), (4, (0, 0, 0)));
+    let status = provider.delivery.upstreams.status().remove(0);
+    assert_eq!(status.sender_rejected, None);
+}
+
+#[tokio::test]
+async fn one_message_shows_that_a_sender_is_still_rejected() {
+    let provider = Provider::new(|_| {}).await;
+    for _ in 0..3 {
+        provider.accept(0).await;
+    }
+    provider.visit().await;
+    provider.delivery.upstreams.lock().try_senders();
+    provider.review().await;
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 2);
+    assert_eq!(provider.attempts().await.iter().sum::<u32>(), 2);
+}
+
+#[tokio::test]
+async fn a_changed_upstream_is_asked_anew() {
+    let provider = Provider::new(|_| {}).await;
+    provider.accept(0).await;
+    provider.visit().await;
+    provider.knows.store(true, Ordering::SeqCst);
+    provider
+        .rig
+        .change_upstream(|upstream| upstream.host = "localhost".into());
+    provider
+        .delivery
+        .configure(&provider.rig.context.live())
+        .await;
+    let status = provider.delivery.upstreams.status().remove(0);
+    assert_eq!(status.sender_rejected, None);
+    provider.visit().await;
+    assert_eq!(provider.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_has_waited_for_long_enough_is_returned_with_the_reply_tried_or_not() {
+    let provider = Provider::new(|retry| retry.sender_hold_seconds = Some(600)).await;
+    provider.accept(599).await;
+    provider.visit().await;
+    assert_eq!(provider.counts(), (1, 0, 0));
+    provider.accept(600).await;
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 2, "the report, and not the message");
+    assert_eq!(provider.counts(), (1, 1, 1));
+    provider.delivery.upstreams.lock().try_senders();
+    provider.accept(600).await;
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 4, "the message and its report");
+    assert_eq!(provider.counts(), (1, 2, 2));
+}
+
+#[tokio::test]
+async fn without_a_hold_mail_is_returned_at_once_and_each_message_is_tried() {
+    let provider = Provider::new(|retry| retry.sender_hold_seconds = Some(0)).await;
+    provider.accept(0).await;
+    provider.accept(0).await;
+    provider.visit().await;
+    assert_eq!((provider.sink.mails(), provider.counts()), (4, (0, 2, 2)));
+    let status = provider.delivery.upstreams.status().remove(0);
+    assert_eq!(status.sender_rejected, None);
+}
+
+#[tokio::test]
+async fn the_sender_is_told_of_the_delay_although_the_message_is_not_tried() {
+    let provider = Provider::new(|retry| retry.delay_warning_seconds = Some(300)).await;
+    provider.accept(0).await;
+    provider.accept(400).await;
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 2, "a message and a report");
+    assert_eq!(provider.counts(), (2, 0, 1));
+    assert_eq!(provider.attempts().await, [0, 1]);
+}
+
+#[tokio::test]
+async fn what_the_sender_wants_back_by_some_time_does_not_wait_longer() {
+    let provider = Provider::new(|_| {}).await;
+    for minutes in [5, 6] {
+        let mut message = provider.rig.message(1, 0);
+        message.envelope.deliver_by = Some(DeliverBy {
+            deadline_ms: message.arrival_ms + minutes * 60_000,
+            on_expiry: ByMode::Return,
+            trace: false,
+        });
+        provider.send(&message).await;
+    }
+    provider.visit().await;
+    assert_eq!(provider.sink.mails(), 1);
+    let queue = &provider.rig.context.queue;
+    let next_ms = queue.advance().unwrap() - clock::now_ms();
+    assert!(next_ms <= 6 * 60_000, "{next_ms}");
+}
+
+#[tokio::test]
+async fn where_mail_goes_to_domains_it_is_the_recipients_server_that_says_no() {
+    fn refuse(line: &str, _: usize) -> Answer {
+        match line.starts_with("MAIL") {
+            true => Answer::Say(UNVERIFIED),
+            false => Answer::Yes,
+        }
+    }
+    let domains = Domains::new(43, &[refuse as Script]).await;
+    domains.accept([0].into_iter()).await;
+    let rig = domains
+        .run_until(|_, rig| rig.context.metrics.failed.get() == 1)
+        .await;
+    assert_eq!(rig.context.metrics.bounced.get(), 1);
+}
+
+#[tokio::test]
+async fn a_throttle_behind_the_content_slows_the_upstream_and_charges_nobody() {
+    let throttles = Arc::new(AtomicBool::new(true));
+    let throttling = Arc::clone(&throttles);
+    let sink = Sink::start(
+        move |line, _| match line == "." && throttling.load(Ordering::SeqCst) {
+            true => Answer::Say("454 Throttling failure: Maximum sending rate exceeded."),
+            false => Answer::Yes,
+        },
+    )
+    .await;
+    let rig = Rig::new(MEMORY);
+    rig.accept(&rig.message(1, LIFETIME_SECONDS)).await.unwrap();
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    visit(&delivery).await;
+    let (totals, _) = rig.context.queue.totals();
+    assert_eq!(
+        (totals.messages, totals.deferred),
+        (2, 0),
+        "not even what is too old"
+    );
+    assert_eq!(sink.mails(), 1, "the connection is given up");
+    let status = delivery.upstreams.status().remove(0);
+    let reason = status.failure.map(|failure| failure.reason);
+    assert_eq!(reason, Some(FailureReason::Throttled));
+    assert_eq!(
+        delivery
+            .upstreams
+            .lock()
+            .choose(&Target::default(), clock::now_ms()),
+        None
+    );
+    throttles.store(false, Ordering::SeqCst);
+    visit(&delivery).await;
+    assert_eq!(rig.context.queue.totals().0.messages, 0);
+    assert_eq!(delivery.upstreams.status()[0].state, UpstreamState::Ready);
+}
