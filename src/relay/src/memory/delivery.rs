@@ -5,7 +5,7 @@
 //! 1. in the part for delivery;
 //! 2. in half of the part for receiving, as long as clients leave that half free.
 //!
-//! One tenant alone has half of each, or a single message that needs more. Who finds no room waits in the line of its tenant; when
+//! One tenant alone has half of each, or a single message that needs more; all of each where nobody else may send ([`Sharing::Alone`]). Who finds no room waits in the line of its tenant; when
 //! something is given back, lines are served by who has waited for longest. Nobody waits for what another tenant may not have.
 //!
 //! A message that waits for half a minute although its tenant has nothing else in memory, or that is too large for either place, is
@@ -14,7 +14,7 @@
 //! when the slowest of them times out.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep};
 use super::part::Part;
 use super::shares::{Claim, Room, Shares};
 use super::{Memory, Reservation, of_message};
+use crate::room::Sharing;
 
 /// Whose mail it is: a login, or empty for all who have none ([`crate::room::account`]).
 type Tenant = Arc<str>;
@@ -42,6 +43,8 @@ pub(super) struct Lending {
     own_shares: Shares<Tenant>,
     /// Of what is borrowed of receiving.
     borrowed_shares: Shares<Tenant>,
+    /// Whether there is nobody to leave room for.
+    is_alone: AtomicBool,
     lines: Mutex<Lines>,
     /// A delivery has given something back.
     released: Arc<Notify>,
@@ -93,6 +96,7 @@ impl Lending {
             own: Part::new(units),
             own_shares: Shares::default(),
             borrowed_shares: Shares::default(),
+            is_alone: AtomicBool::new(Sharing::default() == Sharing::Alone),
             lines: Mutex::default(),
             released: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),
@@ -105,6 +109,14 @@ impl Lending {
             claim,
             _turn: turn,
             released: Released(Arc::clone(&self.released)),
+        }
+    }
+
+    /// What one tenant may have of a place where nobody else has anything, for a message of so many units.
+    fn most(&self, place: Room, units: u32) -> u32 {
+        match self.is_alone.load(Ordering::SeqCst) {
+            true => place.total,
+            false => units,
         }
     }
 
@@ -146,6 +158,12 @@ impl Memory {
             has: of_message(held),
         })
         .await
+    }
+
+    /// From now on what there is for deliveries is shared by one or by many.
+    pub fn share(&self, sharing: Sharing) {
+        let is_alone = sharing == Sharing::Alone;
+        self.lending.is_alone.store(is_alone, Ordering::SeqCst);
     }
 
     /// Whether a delivery waits for what clients hold.
@@ -235,7 +253,8 @@ impl Memory {
         units: u32,
         take: impl FnOnce() -> Option<OwnedSemaphorePermit>,
     ) -> Option<Reservation> {
-        let mut claim = shares.claim(Arc::clone(tenant), units);
+        let most = self.lending.most(room, units);
+        let mut claim = shares.claim(Arc::clone(tenant), most);
         let mut held = shares.lock();
         if !claim.is_fair(&held, units, room) {
             return None;

@@ -196,11 +196,12 @@ async fn a_tenant_that_has_too_much_in_memory_does_not_keep_others_waiting() {
     let second = rig.message(1, LIFETIME_SECONDS);
     rig.accept(&first).await.unwrap();
     rig.accept(&second).await.unwrap();
+    let delivery = failing(&rig).await;
+    rig.context.queue.share(crate::room::Sharing::Many);
     let memory = rig.context.queue.memory();
     let tenant = "greedy".into();
     let hoard: Vec<_> =
         std::iter::from_fn(|| memory.reserve(&tenant, 0).now_or_never().flatten()).collect();
-    let delivery = failing(&rig).await;
     expire(rig.context.clone(), delivery.upstreams.clone()).await;
     let spool = rig.context.queue.spool();
     assert!(spool.read(second.id).is_err() && spool.read(first.id).is_ok());

@@ -6,6 +6,7 @@ use postroad_spool::Message;
 use super::direct::{Domains, Script, hang, yes};
 use super::*;
 use crate::memory::{Holder, Reservation};
+use crate::room::Sharing;
 
 /// A message of a tenant to a recipient at this domain, with so much content.
 fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
@@ -30,6 +31,7 @@ async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() 
     scripts.push(yes);
     let domains = Domains::within(MEMORY, 36, &scripts).await;
     let rig = &domains.rig;
+    rig.context.queue.share(Sharing::Many);
     // From the disk, as after a start.
     for (number, kib) in [180, 180, 90, 90, 45, 45, 22, 22, 11, 11]
         .into_iter()
@@ -73,8 +75,9 @@ async fn a_connection_does_not_wait_for_a_tenants_room_while_another_has_mail_fo
         rig.accept(&message).await.unwrap();
     }
     let delivery = manager(&rig, &sink).await;
-    let _rooms = hoard(&rig, "greedy");
     let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = hoard(&rig, "greedy");
     tokio::select! {
         () = visit(&delivery) => panic!("the last one waits: nobody else has mail"),
         () = until(|| {

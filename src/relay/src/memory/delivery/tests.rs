@@ -72,6 +72,17 @@ async fn a_tenant_leaves_others_as_much_as_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_has_nobody_to_leave_room_for_gets_all_there_is() {
+    let memory = Memory::new(BUDGET);
+    memory.share(Sharing::Alone);
+    let all = memory.hoard("only", 5).await;
+    assert_eq!(units(&all), 40 + 60);
+    memory.share(Sharing::Many);
+    drop(all);
+    assert_eq!(units(&memory.hoard("only", 5).await), 20 + 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn large_messages_of_one_tenant_leave_room_for_a_small_one_of_another() {
     let memory = Memory::new(BUDGET);
     let mut large = Vec::new();
