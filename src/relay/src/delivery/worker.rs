@@ -29,7 +29,7 @@ use crate::upstreams::FailedStage;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For how long a piece is put off that finds no room in memory, in milliseconds.
-const GIVE_WAY_MS: u64 = 5_000;
+pub(super) const NO_ROOM_PAUSE_MS: u64 = 5_000;
 
 /// For how long a piece is put off whose hosts have as many connections as we allow ourselves, in milliseconds. Idle ones are closed by then.
 const BUSY_PAUSE_MS: u64 = 2_000;
@@ -240,7 +240,7 @@ impl Worker {
     /// have work for it.
     fn give_way(&self, taken: &Taken) {
         self.hop.give_back();
-        let due_ms = clock::now_ms().saturating_add(GIVE_WAY_MS);
+        let due_ms = clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS);
         self.context.queue.release(taken.ticket, due_ms);
     }
 
@@ -277,7 +277,9 @@ impl Worker {
             match self.open(demand).await {
                 Ok(opened) => *connection = Some(opened),
                 Err(Closed::Failed | Closed::Stopping) => {}
-                Err(Closed::Busy) => return (self.wait_for_turn(course), Then::Stop),
+                Err(Closed::Busy) => {
+                    return (self.put_off(course, busy(), BUSY_PAUSE_MS), Then::Stop);
+                }
                 Err(Closed::Never(reply)) => {
                     let outcome = RecipientOutcome::Failed(reply);
                     return (self.judge_all(course, &outcome), Then::GoOn);
@@ -290,20 +292,16 @@ impl Worker {
         }
     }
 
-    /// Puts a piece off whose hosts have as many connections as we allow ourselves. One that is too old by now is charged with an attempt,
-    /// with which it expires.
-    fn wait_for_turn(&self, course: Course<'_>) -> Rest {
+    /// Puts a piece off for a reason that is neither its own nor the server's. One that is too old by now is charged with an attempt instead, with
+    /// which it expires.
+    pub(super) fn put_off(&self, course: Course<'_>, why: Reply, pause_ms: u64) -> Rest {
         self.hop.give_back();
         let now_ms = clock::now_ms();
         let lifetime = self.context.live().config.delivery.retry.lifetime();
-        let message = course.message();
-        if clock::after(message.arrival_ms, lifetime) <= now_ms {
-            let status = EnhancedStatus::new(4, 4, 5);
-            let text = "too many connections are open to the hosts of the domain";
-            let late = RecipientOutcome::Deferred(Reply::new(451, status, text));
-            return self.judge_all(course, &late);
+        if clock::after(course.message().arrival_ms, lifetime) <= now_ms {
+            return self.judge_all(course, &RecipientOutcome::Deferred(why));
         }
-        course.release_at(now_ms.saturating_add(BUSY_PAUSE_MS));
+        course.release_at(now_ms.saturating_add(pause_ms));
         Rest::Nothing
     }
 
@@ -323,6 +321,12 @@ impl Worker {
             RecipientOutcome::Deferred(Reply::new(451, status, "not tried any more"))
         })
     }
+}
+
+fn busy() -> Reply {
+    let status = EnhancedStatus::new(4, 4, 5);
+    let text = "too many connections are open to the hosts of the domain";
+    Reply::new(451, status, text)
 }
 
 /// A piece after its last transaction, with all that it holds until that is recorded.
