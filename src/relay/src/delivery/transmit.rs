@@ -80,7 +80,7 @@ impl Worker {
                 return (self.judge_all(course, &outcome), Then::GoOn);
             }
             Err(Unready::NoRoom(reply)) => {
-                return (self.put_off(course, reply, NO_ROOM_PAUSE_MS), Then::GoOn);
+                return (self.put_off(course, reply, NO_ROOM_PAUSE_MS), Then::Again);
             }
             Err(Unready::Stopping) => {
                 return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);

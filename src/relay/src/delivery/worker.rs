@@ -20,7 +20,7 @@ use crate::clock;
 use crate::context::{Context, Phase};
 use crate::envelope;
 use crate::outcome;
-use crate::queue::{Door, Held, Queue, ReclaimOnPanic};
+use crate::queue::{Door, Held, Queue, ReclaimOnPanic, Time};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
@@ -46,6 +46,8 @@ pub(super) struct Worker {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Then {
     GoOn,
+    /// It has not been used.
+    Again,
     Stop,
 }
 
@@ -107,17 +109,22 @@ impl Worker {
     /// transaction under way and the one before it.
     async fn serve(&self, mut connection: Option<Connection>) {
         let mut last = Last::default();
-        let mut sent = 0;
-        while let Some((unfinished, then)) = last.beside(self.step(&mut connection, sent)).await {
+        let (mut sent, mut pause) = (0, Pause::None);
+        while let Some((unfinished, then)) =
+            last.beside(self.step(&mut connection, sent, pause)).await
+        {
             last.finish(&self.context.queue).await;
             last = unfinished.map_or_else(Last::default, |unfinished| {
                 Last(Some(Box::pin(self.finish(unfinished))))
             });
-            if then == Then::Stop {
-                connection = None;
-                break;
+            match then {
+                Then::GoOn => sent += 1,
+                Then::Again => pause = Pause::Rested,
+                Then::Stop => {
+                    connection = None;
+                    break;
+                }
             }
-            sent += 1;
         }
         last.finish(&self.context.queue).await;
         if let Some(connection) = connection {
@@ -130,6 +137,7 @@ impl Worker {
         &self,
         connection: &mut Option<Connection>,
         sent: u32,
+        before: Pause,
     ) -> Option<(Option<Unfinished>, Then)> {
         if sent >= self.messages_max(connection.as_ref()) {
             return None;
@@ -137,7 +145,7 @@ impl Worker {
         let (taken, pause) = self.next_piece().await?;
         let reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
         // What it says between two messages would be taken for the answer to what is sent next.
-        let was_used = sent > 0 || pause == Pause::Rested;
+        let was_used = sent > 0 || [before, pause].contains(&Pause::Rested);
         if was_used
             && let Some(open) = connection
             && open.is_stale().await
@@ -206,12 +214,13 @@ impl Worker {
         reclaim: ReclaimOnPanic,
     ) -> (Option<Unfinished>, Then) {
         let id = taken.ticket.id;
-        let others = self.door.others_are_ready(taken.ticket);
+        let time = self.time(taken.entry.arrival_ms);
+        let others = self.door.others_are_ready(&taken, time);
         let (message, room) = match self.context.queue.load_unless(&taken, others).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
                 self.give_way(&taken);
-                return (None, Then::GoOn);
+                return (None, Then::Again);
             }
             Err(error) => {
                 unreadable::settle(&self.context, taken, error).await;
@@ -236,8 +245,8 @@ impl Worker {
         (unfinished, then)
     }
 
-    /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and no connection waits for that while others
-    /// have work for it.
+    /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and others have mail for the connection, and
+    /// room for it.
     fn give_way(&self, taken: &Taken) {
         self.hop.give_back();
         let due_ms = clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS);
@@ -296,13 +305,19 @@ impl Worker {
     /// which it expires.
     pub(super) fn put_off(&self, course: Course<'_>, why: Reply, pause_ms: u64) -> Rest {
         self.hop.give_back();
-        let now_ms = clock::now_ms();
-        let lifetime = self.context.live().config.delivery.retry.lifetime();
-        if clock::after(course.message().arrival_ms, lifetime) <= now_ms {
+        if self.time(course.message().arrival_ms) == Time::Over {
             return self.judge_all(course, &RecipientOutcome::Deferred(why));
         }
-        course.release_at(now_ms.saturating_add(pause_ms));
+        course.release_at(clock::now_ms().saturating_add(pause_ms));
         Rest::Nothing
+    }
+
+    fn time(&self, arrival_ms: u64) -> Time {
+        let lifetime = self.context.live().config.delivery.retry.lifetime();
+        match clock::after(arrival_ms, lifetime) <= clock::now_ms() {
+            true => Time::Over,
+            false => Time::Left,
+        }
     }
 
     /// Why a message need not even be tried.

@@ -6,7 +6,10 @@ use postroad_spool::Message;
 use super::direct::{Domains, Script, hang, yes};
 use super::*;
 use crate::memory::{Holder, Reservation};
+use crate::rig::LIFETIME_SECONDS;
 use crate::room::Sharing;
+use crate::room::account;
+use crate::room::account::Account;
 
 /// A message of a tenant to a recipient at this domain, with so much content.
 fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
@@ -138,4 +141,86 @@ async fn a_server_that_has_enough_of_one_messages_recipients_takes_other_mail() 
     assert_eq!(rig.context.queue.direct_status().failing, 0);
     assert_eq!(rig.context.metrics.failed.get(), 2);
     assert_eq!(rig.context.queue.totals().0.deferred, 1, "it is charged");
+}
+
+/// Two that have no room left, each with more mail than goes over one connection: the connection waits.
+async fn waits_for(credentials: [&str; 2]) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&connections);
+    let sink = Sink::start(move |line, _| {
+        seen.fetch_add(usize::from(line.starts_with("EHLO")), Ordering::SeqCst);
+        Answer::Yes
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    for credential in credentials.repeat(30) {
+        rig.accept(&message(&rig, credential, "a.example", 1 << 10))
+            .await
+            .unwrap();
+    }
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let rooms = credentials.map(|credential| hoard(&rig, Account::read(credential).tenant));
+    let worker = visit(&delivery);
+    let mut worker = std::pin::pin!(worker);
+    tokio::select! {
+        () = &mut worker => panic!("it waits for room"),
+        () = until(|| queue.memory().has_waiting()) => {}
+    }
+    let looks = tokio::time::timeout(Duration::from_secs(3), &mut worker).await;
+    assert!(looks.is_err() && queue.memory().has_waiting());
+    drop(rooms);
+    worker.await;
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    assert_eq!(sink.mails(), 10, "as many as go over one connection");
+}
+
+#[tokio::test]
+async fn tenants_without_room_do_not_give_way_to_each_other() {
+    waits_for(["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn mail_of_a_tenant_and_its_reports_do_not_give_way_to_each_other() {
+    waits_for(["a", &account::of_report("a")]).await;
+}
+
+#[tokio::test]
+async fn a_report_without_room_gives_way_to_another_tenants() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    for tenant in ["a", "b"] {
+        let report = message(&rig, &account::of_report(tenant), "a.example", 1 << 10);
+        rig.accept(&report).await.unwrap();
+    }
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = hoard(&rig, "a");
+    tokio::select! {
+        () = visit(&delivery) => {}
+        () = until(|| sink.mails() == 1) => {}
+    }
+    assert_eq!(sink.mails(), 1);
+}
+
+#[tokio::test]
+async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail() {
+    for (age, rooms_of, mails) in [(0, "b", 0), (LIFETIME_SECONDS, "a", 0), (0, "a", 1)] {
+        let sink = Sink::start(|_, _| Answer::Yes).await;
+        let rig = Rig::new(MEMORY);
+        let mut large = message(&rig, "a", "a.example", 150 << 10);
+        large.arrival_ms -= age * 1000;
+        rig.accept(&large).await.unwrap();
+        let delivery = manager(&rig, &sink).await;
+        let queue = &rig.context.queue;
+        queue.share(Sharing::Many);
+        let _rooms = (hoard(&rig, rooms_of), hoard(&rig, "c"));
+        rig.accept(&message(&rig, "d", "a.example", 1 << 10))
+            .await
+            .unwrap();
+        let _ = tokio::time::timeout(Duration::from_secs(3), visit(&delivery)).await;
+        assert_eq!(sink.mails(), mails, "{age} {rooms_of}");
+    }
 }
