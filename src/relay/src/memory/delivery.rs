@@ -7,8 +7,8 @@
 //!
 //! One tenant alone has half of each, or a single message that needs more; all of each where nobody else may send ([`Sharing::Alone`]).
 //! Who finds no room stands in a line until it goes away; when something is given back, lines are served by who has waited for longest. A
-//! tenant has one line for what is small, one for what is large, and one for what has room already and wants more ([`lines`]): large
-//! mail waits for no small mail's sake, nor the other way round, and nobody waits for what another tenant may not have.
+//! tenant has one line for what is small, one for what is large, and one for what has room already and wants more, which goes first
+//! ([`lines`]): what is small does not wait behind what is large, and nobody waits for what another tenant may not have.
 //!
 //! Some messages are delivered although that is not fair, one such at a time: what its tenant may never have by the rule, and what has waited
 //! for half a minute; both only if the tenant has nothing else in memory (what is small does not count beside what is large: it
@@ -327,13 +327,13 @@ impl Memory {
         let units = want
             .units
             .min(self.receiving.units.saturating_sub(want.has));
-        let shares = &self.lending.borrowed_shares;
-        let mut claim = shares.claim(Arc::clone(tenant), units);
-        claim.add(&mut shares.lock(), units);
         let permit = match self.take_or_give_up(units) {
             Some(permit) => permit,
             None => self.take_from_clients(units).await?,
         };
+        let shares = &self.lending.borrowed_shares;
+        let mut claim = shares.claim(Arc::clone(tenant), units);
+        claim.add(&mut shares.lock(), units);
         Some(Reservation {
             permit,
             claim: None,

@@ -85,8 +85,10 @@ impl Door {
         let is_first = !self.queue.memory().has_line(&tenant, entry.footprint());
         async move {
             let memory = self.queue.memory();
+            let mut stays = false;
             loop {
-                let stays = is_first && (time == Time::Over || !memory.has_any_of(&tenant));
+                // For good: it would lose what it has waited.
+                stays |= is_first && (time == Time::Over || !memory.has_any_of(&tenant));
                 if !stays && self.is_in_the_way(ticket) {
                     return;
                 }

@@ -224,3 +224,46 @@ async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail(
         assert_eq!(sink.mails(), mails, "{age} {rooms_of}");
     }
 }
+
+#[tokio::test]
+async fn what_waits_for_clients_does_not_give_way() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    let large = message(&rig, "a", "a.example", 300 << 10);
+    rig.accept(&large).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    rig.accept(&message(&rig, "d", "a.example", 1 << 10))
+        .await
+        .unwrap();
+    let client = queue.memory().try_reserve(700 << 10).unwrap();
+    let mut worker = Box::pin(visit(&delivery));
+    let looks = tokio::time::timeout(Duration::from_secs(3), &mut worker).await;
+    assert!(looks.is_err() && queue.memory().is_wanted());
+    assert_eq!(sink.mails(), 0);
+    drop(client);
+    worker.await;
+    assert_eq!(sink.mails(), 2);
+}
+
+#[tokio::test]
+async fn a_conversion_that_may_not_wait_is_put_off_and_not_charged() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    let mut eight_bit = message(&rig, "a", "a.example", 1 << 10);
+    eight_bit.envelope.body = postroad_spool::BodyType::EightBitMime;
+    eight_bit.body = "gr\u{fc}n\r\n".into();
+    rig.accept(&eight_bit).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = (hoard(&rig, "b"), hoard(&rig, "c"));
+    let tenant = "a".into();
+    let mut other = Box::pin(queue.memory().reserve_beside(&tenant, 1 << 10, 150 << 10));
+    assert!((&mut other).now_or_never().is_none());
+    visit(&delivery).await;
+    let totals = queue.totals().0;
+    assert_eq!((totals.messages, totals.deferred, sink.mails()), (1, 0, 0));
+    assert_eq!(rig.context.metrics.deferred.get(), 0);
+}
