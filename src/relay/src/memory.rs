@@ -96,10 +96,11 @@ impl Memory {
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let delivery = units(postroad_config::memory::for_delivery(bytes));
+        let receiving = units(bytes) - delivery;
         Self {
-            receiving: Part::new(units(bytes) - delivery),
+            receiving: Part::new(receiving),
             shares: Shares::default(),
-            lending: Lending::new(delivery),
+            lending: Lending::new(delivery, receiving),
             kept: Mutex::default(),
             refused_ms: AtomicU64::new(0),
         }

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use postroad_spool::{MessageId, Queued};
 
+use crate::memory;
 use crate::names::{self, Name, Names};
 use crate::room::Weight;
 use crate::room::account::Account;
@@ -85,6 +86,15 @@ pub struct Entry {
     pub tenant: Arc<str>,
     /// Indexes of the recipients of the piece that have no final outcome yet, ascending.
     pub open: Box<[u32]>,
+}
+
+impl Entry {
+    /// What the message takes of memory while it is delivered, in bytes.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        let recipients = usize::try_from(self.recipients).unwrap_or(usize::MAX);
+        memory::footprint(self.bytes, recipients)
+    }
 }
 
 /// A piece in the hands of a worker.

@@ -1,8 +1,9 @@
 //! The content of a message as a next hop takes it, within the memory budget.
 //!
 //! A conversion has the message a second time while it works, and what it makes of it until that is sent: both have room in the
-//! budget before it begins. It waits for that while it holds the room of the message itself, and so does every other: so that they do
-//! not wait for each other for ever, the wait is bounded, and who waited in vain puts its message off.
+//! budget before it begins. One of a tenant may wait for that while it holds the room of the message itself; so that those of several
+//! tenants do not wait for each other for ever, the wait is bounded. Whoever may not wait, or waited in vain, puts its message off, which
+//! is not charged with an attempt for that.
 
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ async fn convert(
     let memory = context.queue.memory();
     let tenant = Account::read(&message.envelope.credential).tenant.into();
     let room = memory.reserve_beside(&tenant, held, needed(bytes)).await;
-    let mut room = room.ok_or(Unready::Stopping)?;
+    let mut room = room.ok_or_else(|| Unready::NoRoom(no_room()))?;
     // Not before there is room: who waits for that keeps nobody else waiting.
     let _turn = match is_large {
         true => Some(TURN.acquire().await.map_err(|_| Unready::Stopping)?),

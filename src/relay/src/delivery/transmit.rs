@@ -10,7 +10,7 @@ use super::connect::{Connection, Rank, Sent, Usage, describe};
 use super::content::{self, Takes, Unready};
 use super::course::{Course, Progress};
 use super::holds::Blame;
-use super::worker::{Then, Worker};
+use super::worker::{NO_ROOM_PAUSE_MS, Then, Worker};
 use crate::adapt::Adapted;
 use crate::clock;
 use crate::context::Phase;
@@ -83,8 +83,7 @@ impl Worker {
                 return (self.judge_all(course, &outcome), Then::GoOn);
             }
             Err(Unready::NoRoom(reply)) => {
-                let outcome = RecipientOutcome::Deferred(reply);
-                return (self.judge_all(course, &outcome), Then::GoOn);
+                return (self.put_off(course, reply, NO_ROOM_PAUSE_MS), Then::Again);
             }
             Err(Unready::Stopping) => {
                 return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);

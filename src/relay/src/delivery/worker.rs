@@ -20,7 +20,7 @@ use crate::clock;
 use crate::context::{Context, Phase};
 use crate::envelope;
 use crate::outcome;
-use crate::queue::{Door, Held, Queue, ReclaimOnPanic};
+use crate::queue::{Door, Held, Queue, ReclaimOnPanic, Time};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
@@ -29,7 +29,7 @@ use crate::upstreams::FailedStage;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For how long a piece is put off that finds no room in memory, in milliseconds.
-const GIVE_WAY_MS: u64 = 5_000;
+pub(super) const NO_ROOM_PAUSE_MS: u64 = 5_000;
 
 /// For how long a piece is put off whose hosts have as many connections as we allow ourselves, in milliseconds. Idle ones are closed by then.
 const BUSY_PAUSE_MS: u64 = 2_000;
@@ -46,6 +46,8 @@ pub(super) struct Worker {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Then {
     GoOn,
+    /// It has not been used.
+    Again,
     Stop,
 }
 
@@ -107,17 +109,22 @@ impl Worker {
     /// transaction under way and the one before it.
     async fn serve(&self, mut connection: Option<Connection>) {
         let mut last = Last::default();
-        let mut sent = 0;
-        while let Some((unfinished, then)) = last.beside(self.step(&mut connection, sent)).await {
+        let (mut sent, mut pause) = (0, Pause::None);
+        while let Some((unfinished, then)) =
+            last.beside(self.step(&mut connection, sent, pause)).await
+        {
             last.finish(&self.context.queue).await;
             last = unfinished.map_or_else(Last::default, |unfinished| {
                 Last(Some(Box::pin(self.finish(unfinished))))
             });
-            if then == Then::Stop {
-                connection = None;
-                break;
+            match then {
+                Then::GoOn => sent += 1,
+                Then::Again => pause = Pause::Rested,
+                Then::Stop => {
+                    connection = None;
+                    break;
+                }
             }
-            sent += 1;
         }
         last.finish(&self.context.queue).await;
         if let Some(connection) = connection {
@@ -130,6 +137,7 @@ impl Worker {
         &self,
         connection: &mut Option<Connection>,
         sent: u32,
+        before: Pause,
     ) -> Option<(Option<Unfinished>, Then)> {
         if sent >= self.messages_max(connection.as_ref()) {
             return None;
@@ -137,7 +145,7 @@ impl Worker {
         let (taken, pause) = self.next_piece().await?;
         let reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
         // What it says between two messages would be taken for the answer to what is sent next.
-        let was_used = sent > 0 || pause == Pause::Rested;
+        let was_used = sent > 0 || [before, pause].contains(&Pause::Rested);
         if was_used
             && let Some(open) = connection
             && open.is_stale().await
@@ -206,12 +214,13 @@ impl Worker {
         reclaim: ReclaimOnPanic,
     ) -> (Option<Unfinished>, Then) {
         let id = taken.ticket.id;
-        let others = self.door.others_are_ready(taken.ticket);
+        let time = self.time(taken.entry.arrival_ms);
+        let others = self.door.others_are_ready(&taken, time);
         let (message, room) = match self.context.queue.load_unless(&taken, others).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
                 self.give_way(&taken);
-                return (None, Then::GoOn);
+                return (None, Then::Again);
             }
             Err(error) => {
                 unreadable::settle(&self.context, taken, error).await;
@@ -236,11 +245,11 @@ impl Worker {
         (unfinished, then)
     }
 
-    /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and no connection waits for that while others
-    /// have work for it.
+    /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and others have mail for the connection, and
+    /// room for it.
     fn give_way(&self, taken: &Taken) {
         self.hop.give_back();
-        let due_ms = clock::now_ms().saturating_add(GIVE_WAY_MS);
+        let due_ms = clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS);
         self.context.queue.release(taken.ticket, due_ms);
     }
 
@@ -281,7 +290,9 @@ impl Worker {
             match self.open(demand).await {
                 Ok(opened) => *connection = Some(opened),
                 Err(Closed::Failed | Closed::Stopping) => {}
-                Err(Closed::Busy) => return (self.wait_for_turn(course), Then::Stop),
+                Err(Closed::Busy) => {
+                    return (self.put_off(course, busy(), BUSY_PAUSE_MS), Then::Stop);
+                }
                 Err(Closed::Never(reply)) => {
                     let outcome = RecipientOutcome::Failed(reply);
                     return (self.judge_all(course, &outcome), Then::GoOn);
@@ -294,21 +305,25 @@ impl Worker {
         }
     }
 
-    /// Puts a piece off whose hosts have as many connections as we allow ourselves. One that is too old by now is charged with an attempt,
-    /// with which it expires.
-    fn wait_for_turn(&self, course: Course<'_>) -> Rest {
+    /// Puts a piece off for a reason that is neither its own nor the server's. One that is too old by now is charged with an attempt instead, with
+    /// which it expires.
+    pub(super) fn put_off(&self, course: Course<'_>, why: Reply, pause_ms: u64) -> Rest {
         self.hop.give_back();
         let now_ms = clock::now_ms();
         let lifetime = self.context.live().config.delivery.retry.lifetime();
-        let message = course.message();
-        if outcome::give_up_ms(message, lifetime) <= now_ms {
-            let status = EnhancedStatus::new(4, 4, 5);
-            let text = "too many connections are open to the hosts of the domain";
-            let late = RecipientOutcome::Deferred(Reply::new(451, status, text));
-            return self.judge_all(course, &late);
+        if outcome::give_up_ms(course.message(), lifetime) <= now_ms {
+            return self.judge_all(course, &RecipientOutcome::Deferred(why));
         }
-        course.release_at(now_ms.saturating_add(BUSY_PAUSE_MS));
+        course.release_at(now_ms.saturating_add(pause_ms));
         Rest::Nothing
+    }
+
+    fn time(&self, arrival_ms: u64) -> Time {
+        let lifetime = self.context.live().config.delivery.retry.lifetime();
+        match clock::after(arrival_ms, lifetime) <= clock::now_ms() {
+            true => Time::Over,
+            false => Time::Left,
+        }
     }
 
     /// Why a message need not even be tried.
@@ -327,6 +342,12 @@ impl Worker {
             RecipientOutcome::Deferred(Reply::new(451, status, "not tried any more"))
         })
     }
+}
+
+fn busy() -> Reply {
+    let status = EnhancedStatus::new(4, 4, 5);
+    let text = "too many connections are open to the hosts of the domain";
+    Reply::new(451, status, text)
 }
 
 /// A piece after its last transaction, with all that it holds until that is recorded.

@@ -5,25 +5,32 @@
 //! 1. in the part for delivery;
 //! 2. in half of the part for receiving, as long as clients leave that half free.
 //!
-//! One tenant alone has half of each, or a single message that needs more. Who finds no room waits in the line of its tenant; when
-//! something is given back, lines are served by who has waited for longest. Nobody waits for what another tenant may not have.
+//! One tenant alone has half of each, or a single message that needs more; all of each where nobody else may send ([`Sharing::Alone`]).
+//! Who finds no room stands in a line until it goes away; when something is given back, lines are served by who has waited for longest. A
+//! tenant has one line for what is small, one for what is large, and one for what has room already and wants more, which goes first
+//! ([`lines`]): what is small does not wait behind what is large, and nobody waits for what another tenant may not have.
 //!
-//! A message that waits for half a minute although its tenant has nothing else in memory, or that is too large for either place, is
-//! delivered all the same, one such at a time: it takes what it needs of the part for receiving. While it waits for that, receiving
-//! gets nothing more, and content that is coming in is dropped with 452 at its client's next word ([`Memory::is_wanted`]): so the wait ends
-//! when the slowest of them times out.
+//! Some messages are delivered although that is not fair, one such at a time: what its tenant may never have by the rule, and what has waited
+//! for half a minute; both only if the tenant has nothing else in memory (what is small does not count beside what is large: it
+//! never ends). Such a message takes what it needs of the part for receiving. While it waits for that, receiving gets nothing more, and content
+//! that is coming in is dropped with 452 at its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them
+//! times out.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod lines;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
+
+use lines::{Kind, Line, Lines};
 
 use super::part::Part;
 use super::shares::{Claim, Room, Shares};
 use super::{Memory, Reservation, of_message};
+use crate::room::Sharing;
 
 /// Whose mail it is: a login, or empty for all who have none ([`crate::room::account`]).
 type Tenant = Arc<str>;
@@ -34,6 +41,9 @@ const DEMAND_AFTER: Duration = Duration::from_secs(30);
 /// Pause between two looks of one that waits. What deliveries give back is announced; what clients do, of whom there are many more, is not.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is small takes one of so many parts of what is lent, at most: of the default pod's some 10 MiB.
+const SMALL_PARTS: u32 = 8;
+
 /// What there is for deliveries.
 #[derive(Debug)]
 pub(super) struct Lending {
@@ -42,7 +52,13 @@ pub(super) struct Lending {
     own_shares: Shares<Tenant>,
     /// Of what is borrowed of receiving.
     borrowed_shares: Shares<Tenant>,
-    lines: Mutex<Lines>,
+    /// Whether there is nobody to leave room for.
+    is_alone: AtomicBool,
+    /// Of both together, what is large.
+    large_shares: Shares<Tenant>,
+    /// The most that is small, in units.
+    small_units: u32,
+    lines: Lines,
     /// A delivery has given something back.
     released: Arc<Notify>,
     /// Whose turn it is to take of receiving what would not be fair.
@@ -55,6 +71,7 @@ pub(super) struct Lending {
 #[derive(Debug)]
 pub(super) struct Lease {
     claim: Claim<Tenant>,
+    large: Claim<Tenant>,
     _turn: Option<OwnedSemaphorePermit>,
     released: Released,
 }
@@ -63,75 +80,93 @@ pub(super) struct Lease {
 #[derive(Debug)]
 struct Released(Arc<Notify>);
 
-/// Who waits, by tenant, in the order of arrival. No line is empty.
-#[derive(Debug, Default)]
-struct Lines {
-    waiting: HashMap<Tenant, VecDeque<Waiter>>,
-    /// How many have come.
-    arrivals: u64,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    arrival: u64,
-    units: u32,
-    answer: oneshot::Sender<Reservation>,
-}
-
 /// What a delivery needs.
 #[derive(Clone, Debug)]
 struct Want {
-    tenant: Tenant,
+    line: Line,
     units: u32,
     /// What it has already.
     has: u32,
 }
 
 impl Lending {
-    pub(super) fn new(units: u32) -> Self {
+    /// Of so many units for delivery alone and for receiving.
+    pub(super) fn new(units: u32, receiving: u32) -> Self {
         Self {
             own: Part::new(units),
             own_shares: Shares::default(),
             borrowed_shares: Shares::default(),
-            lines: Mutex::default(),
+            is_alone: AtomicBool::new(Sharing::default() == Sharing::Alone),
+            large_shares: Shares::default(),
+            small_units: receiving / 2 / SMALL_PARTS,
+            lines: Lines::default(),
             released: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),
             wanting: AtomicUsize::new(0),
         }
     }
 
-    fn lease(&self, claim: Claim<Tenant>, turn: Option<OwnedSemaphorePermit>) -> Lease {
+    fn lease(
+        &self,
+        tenant: &Tenant,
+        claim: Claim<Tenant>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Lease {
+        let mut large = self.large_shares.claim(Arc::clone(tenant), 0);
+        if claim.units() > self.small_units {
+            large.add(&mut self.large_shares.lock(), claim.units());
+        }
         Lease {
             claim,
+            large,
             _turn: turn,
             released: Released(Arc::clone(&self.released)),
         }
+    }
+
+    fn ask(&self, tenant: &Tenant, bytes: u64, has: u32) -> Want {
+        let units = of_message(bytes);
+        let kind = match units <= self.small_units {
+            _ if has > 0 => Kind::More,
+            true => Kind::Small,
+            false => Kind::Large,
+        };
+        let tenant = Arc::clone(tenant);
+        Want {
+            line: Line { kind, tenant },
+            units,
+            has,
+        }
+    }
+
+    /// What one tenant may have of a place where nobody else has anything, for a message of so many units.
+    fn most(&self, place: Room, units: u32) -> u32 {
+        match self.is_alone.load(Ordering::SeqCst) {
+            true => place.total,
+            false => units,
+        }
+    }
+
+    fn is_fair(&self, shares: &Shares<Tenant>, room: Room, tenant: &Tenant, units: u32) -> bool {
+        let claim = shares.claim(Arc::clone(tenant), self.most(room, units));
+        let held = shares.lock();
+        claim.is_fair(&held, units, room)
     }
 
     /// What a tenant has, in units.
     fn held(&self, tenant: &Tenant) -> u32 {
         self.own_shares.of(tenant) + self.borrowed_shares.of(tenant)
     }
-
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        // Each step leaves the lines whole.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Memory {
     /// Room to deliver a message of so many bytes of a tenant, waiting for it; `None` only when the process is ending.
     pub async fn reserve(&self, tenant: &Arc<str>, bytes: u64) -> Option<Reservation> {
-        self.lend(Want {
-            tenant: Arc::clone(tenant),
-            units: of_message(bytes),
-            has: 0,
-        })
-        .await
+        self.lend(self.lending.ask(tenant, bytes, 0)).await
     }
 
     /// Room for so many bytes more, for a delivery that already holds room for a message of `held` bytes; waits for it. Never for more than
-    /// there can be beside that. `None` only when the process is ending.
+    /// there can be beside that. `None` if another delivery of the tenant waits so, or the process is ending.
     ///
     /// Whoever waits keeps what it holds, and others may wait for that: put a bound on the time.
     pub async fn reserve_beside(
@@ -140,12 +175,39 @@ impl Memory {
         held: u64,
         bytes: u64,
     ) -> Option<Reservation> {
-        self.lend(Want {
-            tenant: Arc::clone(tenant),
-            units: of_message(bytes),
-            has: of_message(held),
-        })
-        .await
+        let want = self.lending.ask(tenant, bytes, of_message(held));
+        if self.lending.lines.has(&want.line) {
+            return None;
+        }
+        self.lend(want).await
+    }
+
+    /// Whether a message of so many bytes of a tenant would get its room now.
+    #[must_use]
+    pub fn has_room(&self, tenant: &Arc<str>, bytes: u64) -> bool {
+        let want = self.lending.ask(tenant, bytes, 0);
+        let is_fair = |(shares, room)| self.lending.is_fair(shares, room, tenant, want.units);
+        !self.lending.lines.has(&want.line) && self.places().into_iter().any(is_fair)
+    }
+
+    /// Whether a message of so many bytes of a tenant would wait behind others of it.
+    #[must_use]
+    pub fn has_line(&self, tenant: &Arc<str>, bytes: u64) -> bool {
+        self.lending
+            .lines
+            .has(&self.lending.ask(tenant, bytes, 0).line)
+    }
+
+    /// Whether mail of a tenant is being delivered.
+    #[must_use]
+    pub fn has_any_of(&self, tenant: &Arc<str>) -> bool {
+        self.lending.held(tenant) > 0
+    }
+
+    /// From now on what there is for deliveries is shared by one or by many.
+    pub fn share(&self, sharing: Sharing) {
+        let is_alone = sharing == Sharing::Alone;
+        self.lending.is_alone.store(is_alone, Ordering::SeqCst);
     }
 
     /// Whether a delivery waits for what clients hold.
@@ -155,9 +217,10 @@ impl Memory {
     }
 
     async fn lend(&self, want: Want) -> Option<Reservation> {
-        // Not before those of the same tenant that have come earlier.
-        let waits = self.lending.lines().waiting.contains_key(&want.tenant);
-        if !waits && let Some(room) = self.try_lend(&want.tenant, want.units) {
+        // Not before those in the line that have come earlier.
+        if !self.lending.lines.has(&want.line)
+            && let Some(room) = self.try_lend(&want.line.tenant, want.units)
+        {
             return Some(room);
         }
         self.wait(want).await
@@ -165,17 +228,19 @@ impl Memory {
 
     async fn wait(&self, want: Want) -> Option<Reservation> {
         let since = Instant::now();
-        let mut answer = self.lending.lines().join(&want);
+        let (standing, mut answer) = self.lending.lines.join(&want.line, want.units);
         loop {
-            self.serve();
+            self.lending
+                .lines
+                .serve(|line, units| self.try_lend(&line.tenant, units));
             if let Ok(room) = answer.try_recv() {
                 return Some(room);
             }
             if self.may_demand(&want, since.elapsed())
                 && let Ok(turn) = Arc::clone(&self.lending.turn).try_acquire_owned()
             {
-                drop(answer);
-                return self.demand(want, turn).await;
+                drop((answer, standing));
+                return self.demand(&want, turn).await;
             }
             tokio::select! {
                 biased;
@@ -186,56 +251,24 @@ impl Memory {
         }
     }
 
-    /// Gives room to those that wait, as far as it goes.
-    fn serve(&self) {
-        let mut lines = self.lending.lines();
-        for tenant in lines.by_arrival() {
-            let Some(line) = lines.waiting.get_mut(&tenant) else {
-                continue;
-            };
-            while let Some(first) = line.front() {
-                if first.answer.is_closed() {
-                    line.pop_front();
-                    continue;
-                }
-                let Some(room) = self.try_lend(&tenant, first.units) else {
-                    break;
-                };
-                if let Some(first) = line.pop_front() {
-                    // If it has gone away in this moment, the room is free again.
-                    drop(first.answer.send(room));
-                }
-            }
-            if line.is_empty() {
-                lines.waiting.remove(&tenant);
-            }
-        }
-    }
-
     fn try_lend(&self, tenant: &Tenant, units: u32) -> Option<Reservation> {
-        let own = &self.lending.own;
-        let all = Room {
-            total: own.units,
-            free: own.free(),
-        };
-        let shares = &self.lending.own_shares;
-        self.try_lend_of(shares, all, tenant, units, || own.try_take(units))
+        let [own, borrowed] = self.places();
+        self.try_lend_of(own, tenant, units, || self.lending.own.try_take(units))
             .or_else(|| {
-                let shares = &self.lending.borrowed_shares;
                 let take = || self.take_or_give_up(units);
-                self.try_lend_of(shares, self.borrowable(), tenant, units, take)
+                self.try_lend_of(borrowed, tenant, units, take)
             })
     }
 
     fn try_lend_of(
         &self,
-        shares: &Shares<Tenant>,
-        room: Room,
+        (shares, room): (&Shares<Tenant>, Room),
         tenant: &Tenant,
         units: u32,
         take: impl FnOnce() -> Option<OwnedSemaphorePermit>,
     ) -> Option<Reservation> {
-        let mut claim = shares.claim(Arc::clone(tenant), units);
+        let most = self.lending.most(room, units);
+        let mut claim = shares.claim(Arc::clone(tenant), most);
         let mut held = shares.lock();
         if !claim.is_fair(&held, units, room) {
             return None;
@@ -246,8 +279,21 @@ impl Memory {
         Some(Reservation {
             permit,
             claim: None,
-            lease: Some(self.lending.lease(claim, None)),
+            lease: Some(self.lending.lease(tenant, claim, None)),
         })
+    }
+
+    /// Where room is found, and how much there is.
+    fn places(&self) -> [(&Shares<Tenant>, Room); 2] {
+        let own = &self.lending.own;
+        let room = Room {
+            total: own.units,
+            free: own.free(),
+        };
+        [
+            (&self.lending.own_shares, room),
+            (&self.lending.borrowed_shares, self.borrowable()),
+        ]
     }
 
     /// The half of receiving that is lent.
@@ -262,25 +308,36 @@ impl Memory {
 
     /// Whether one that has waited for so long may take what it needs, fair or not.
     fn may_demand(&self, want: &Want, waited: Duration) -> bool {
-        let places = [self.lending.own.units, self.receiving.units / 2];
-        let fits = places.iter().any(|units| want.units <= *units);
-        (!fits || waited >= DEMAND_AFTER) && self.lending.held(&want.tenant) <= want.has
+        let lent = self.receiving.units / 2;
+        let place = self.lending.own.units.max(lent);
+        let most = match self.lending.is_alone.load(Ordering::SeqCst) {
+            true => place,
+            false => place / 2,
+        };
+        let tenant = &want.line.tenant;
+        let held = match want.units > self.lending.small_units {
+            true => self.lending.large_shares.of(tenant),
+            false => self.lending.held(tenant),
+        };
+        (want.units > most || waited >= DEMAND_AFTER) && held <= want.has
     }
 
-    async fn demand(&self, want: Want, turn: OwnedSemaphorePermit) -> Option<Reservation> {
-        let Want { tenant, units, has } = want;
-        let units = units.min(self.receiving.units.saturating_sub(has));
-        let shares = &self.lending.borrowed_shares;
-        let mut claim = shares.claim(tenant, units);
-        claim.add(&mut shares.lock(), units);
+    async fn demand(&self, want: &Want, turn: OwnedSemaphorePermit) -> Option<Reservation> {
+        let tenant = &want.line.tenant;
+        let units = want
+            .units
+            .min(self.receiving.units.saturating_sub(want.has));
         let permit = match self.take_or_give_up(units) {
             Some(permit) => permit,
             None => self.take_from_clients(units).await?,
         };
+        let shares = &self.lending.borrowed_shares;
+        let mut claim = shares.claim(Arc::clone(tenant), units);
+        claim.add(&mut shares.lock(), units);
         Some(Reservation {
             permit,
             claim: None,
-            lease: Some(self.lending.lease(claim, Some(turn))),
+            lease: Some(self.lending.lease(tenant, claim, Some(turn))),
         })
     }
 
@@ -296,6 +353,7 @@ impl Lease {
     /// So many units fewer are needed.
     pub(super) fn give_back(&mut self, units: u32) {
         self.claim.give_back(units);
+        self.large.give_back(units);
         self.released.0.notify_one();
     }
 }
@@ -303,31 +361,6 @@ impl Lease {
 impl Drop for Released {
     fn drop(&mut self) {
         self.0.notify_one();
-    }
-}
-
-impl Lines {
-    fn join(&mut self, want: &Want) -> oneshot::Receiver<Reservation> {
-        let (answer, room) = oneshot::channel();
-        self.arrivals += 1;
-        let tenant = Arc::clone(&want.tenant);
-        self.waiting.entry(tenant).or_default().push_back(Waiter {
-            arrival: self.arrivals,
-            units: want.units,
-            answer,
-        });
-        room
-    }
-
-    /// Those who wait, by who has done so for longest.
-    fn by_arrival(&self) -> Vec<Tenant> {
-        let heads = self.waiting.iter().filter_map(|(tenant, line)| {
-            let first = line.front()?;
-            Some((first.arrival, Arc::clone(tenant)))
-        });
-        let mut heads: Vec<_> = heads.collect();
-        heads.sort_unstable();
-        heads.into_iter().map(|(_, tenant)| tenant).collect()
     }
 }
 

@@ -110,6 +110,10 @@ impl<H: Clone + Eq + Hash> Claim<H> {
         self.units += units;
     }
 
+    pub(super) fn units(&self) -> u32 {
+        self.units
+    }
+
     pub(super) fn give_back(&mut self, units: u32) {
         let mut held = self.shares.lock();
         let units = units.min(self.units);

@@ -12,6 +12,15 @@ use crate::schedule::{Idle, Opening, Place, Taken, Ticket};
 /// Pause between two looks for whom a piece is in the way of: what becomes ready wakes only who waits for work.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
+/// Whether a message is as old as it may become.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Time {
+    /// It may wait.
+    Left,
+    /// It is tried once more, with which it expires.
+    Over,
+}
+
 /// A connection for a destination, from the attempt to open it on. It counts until it is dropped, however that comes about.
 pub struct Door {
     queue: Queue,
@@ -65,11 +74,35 @@ impl Door {
         taken
     }
 
-    /// Waits until others have mail ready at the destination than whose piece this is.
-    pub async fn others_are_ready(&self, ticket: Ticket) {
-        while !self.queue.state().schedule.is_in_the_way(ticket) {
-            tokio::time::sleep(LOOK_PAUSE).await;
+    /// Waits until the connection had better take another piece than this, which has no room in memory: others have mail ready at the
+    /// destination, and room for it.
+    ///
+    /// That may never be for one message of a tenant that has nothing in memory, or that is over its time: it gets its turn only where it waits.
+    /// To be called before it does.
+    pub fn others_are_ready(&self, taken: &Taken, time: Time) -> impl Future<Output = ()> {
+        let Taken { ticket, entry } = taken;
+        let (ticket, tenant) = (*ticket, Arc::clone(&entry.tenant));
+        let is_first = !self.queue.memory().has_line(&tenant, entry.footprint());
+        async move {
+            let memory = self.queue.memory();
+            let mut stays = false;
+            loop {
+                // For good: it would lose what it has waited.
+                stays |= is_first && (time == Time::Over || !memory.has_any_of(&tenant));
+                if !stays && self.is_in_the_way(ticket) {
+                    return;
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
         }
+    }
+
+    fn is_in_the_way(&self, ticket: Ticket) -> bool {
+        let others = self.queue.state().schedule.others_ready(ticket);
+        let memory = self.queue.memory();
+        others
+            .iter()
+            .any(|(tenant, bytes)| memory.has_room(tenant, *bytes))
     }
 
     /// Waits for work for so long. Says whether there may be some.

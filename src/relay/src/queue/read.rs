@@ -4,7 +4,7 @@ use postroad_spool::{Message, MessageId, ReadError, Spool};
 
 use super::{Passing, Queue};
 use crate::blocking;
-use crate::memory::{self, Reservation};
+use crate::memory::Reservation;
 use crate::schedule::Taken;
 
 /// Why a message could not be loaded.
@@ -62,8 +62,7 @@ impl Queue {
         if let Some((message, passing)) = self.load_passing(id) {
             return Ok(Some((message, Held::Passing(passing))));
         }
-        let recipients = usize::try_from(entry.recipients).unwrap_or(usize::MAX);
-        let bytes = memory::footprint(entry.bytes, recipients);
+        let bytes = entry.footprint();
         let memory = &self.shared.memory;
         let reservation = tokio::select! {
             biased;

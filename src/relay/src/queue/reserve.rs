@@ -72,8 +72,9 @@ pub(super) struct Room {
 }
 
 impl Queue {
-    /// From now on the queue is shared by one or by many.
+    /// From now on the queue, and the memory for its delivery, are shared by one or by many.
     pub fn share(&self, sharing: Sharing) {
+        self.shared.memory.share(sharing);
         let alone = sharing == Sharing::Alone;
         self.shared.is_alone.store(alone, Ordering::SeqCst);
     }

@@ -134,6 +134,25 @@ impl Lanes {
         lanes.map(|lane| lane.tenant)
     }
 
+    /// The first pieces of each of the first lanes for a destination, so many at most of each.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        pieces: &'a Slab<Piece>,
+        ready: &Ready,
+        most: usize,
+    ) -> impl Iterator<Item = &'a Piece> {
+        let first = self.lanes.get(ready.lanes.first());
+        let lanes = successors(first, |lane| self.lanes.get(lane.link.next()));
+        lanes.take(most).flat_map(move |lane| {
+            let lists = lane.classes.iter().flat_map(move |list| {
+                successors(pieces.get(list.first()), |piece| {
+                    pieces.get(piece.link.next())
+                })
+            });
+            lists.take(most)
+        })
+    }
+
     /// Adds a piece that is in no list.
     pub(super) fn push(
         &mut self,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::message::{More, State};
 use super::{Entry, Place, Reading, Schedule, Taken, Ticket};
+use crate::memory;
 use crate::slab::NONE;
 
 /// Pieces that become ready in one go; what else is due does so at the next.
@@ -11,6 +12,9 @@ const ADVANCE_MAX: usize = 1_000;
 
 /// Pieces that one call passes by that turn out to be somebody else's.
 const PASSED_MAX: usize = 100;
+
+/// Tenants, and messages of each, that are looked at to see who else has mail ready: more of both wait for the next look.
+const OTHERS_MAX: usize = 100;
 
 /// Pause before a message is looked at again that was filed by another table and that somebody still has a piece of, in milliseconds.
 const STALE_PAUSE_MS: u64 = 1_000;
@@ -161,17 +165,29 @@ impl Schedule {
         self.message_of(ticket).is_some()
     }
 
-    /// Whether others than its tenant have mail ready at the destination of a piece that is taken.
+    /// Who else has mail ready at the destination of a piece that is taken, and what of it takes in memory, in bytes. Tenants are those it counts for:
+    /// reports are theirs.
     #[must_use]
-    pub fn is_in_the_way(&self, ticket: Ticket) -> bool {
+    pub fn others_ready(&self, ticket: Ticket) -> Vec<(Arc<str>, u64)> {
         let Some(index) = self.message_of(ticket) else {
-            return false;
+            return Vec::new();
         };
-        let tenant = self.messages[index].label(self.nobody).tenant;
+        let tenant = self.messages[index].credential;
         let ready = &self.places.all[self.pieces[ticket.piece].place].ready;
-        // Each has one lane.
-        let mut first = self.lanes.tenants(ready).take(2);
-        first.any(|other| other != tenant)
+        let pieces = self.lanes.pieces(&self.pieces, ready, OTHERS_MAX);
+        let messages = pieces.map(|piece| &self.messages[piece.message]);
+        let mut others: Vec<_> = messages
+            .filter(|message| message.credential != tenant)
+            .collect();
+        others.dedup_by_key(|message| message.credential);
+        let needs = others.into_iter().map(|message| {
+            let bytes = memory::footprint(
+                u64::from(message.bytes),
+                usize::try_from(message.recipients).unwrap_or(usize::MAX),
+            );
+            (Arc::clone(self.names.text(message.credential)), bytes)
+        });
+        needs.collect()
     }
 
     /// What a worker gets that takes this piece; `None` if there is nothing to take, or not now: then it is put where it belongs.

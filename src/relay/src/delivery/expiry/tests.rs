@@ -200,11 +200,12 @@ async fn a_tenant_that_has_too_much_in_memory_does_not_keep_others_waiting() {
     }
     let other = rig.message(1, LIFETIME_SECONDS);
     rig.accept(&other).await.unwrap();
+    let delivery = failing(&rig).await;
+    rig.context.queue.share(crate::room::Sharing::Many);
     let memory = rig.context.queue.memory();
     let tenant = "greedy".into();
     let hoard: Vec<_> =
         std::iter::from_fn(|| memory.reserve(&tenant, 0).now_or_never().flatten()).collect();
-    let delivery = failing(&rig).await;
     let begin = tokio::time::Instant::now();
     expire(rig.context.clone(), delivery.upstreams.clone()).await;
     assert!(begin.elapsed() < 2 * look::PATIENCE, "it waits once for it");

@@ -6,6 +6,10 @@ use postroad_spool::Message;
 use super::direct::{Domains, Script, hang, yes};
 use super::*;
 use crate::memory::{Holder, Reservation};
+use crate::rig::LIFETIME_SECONDS;
+use crate::room::Sharing;
+use crate::room::account;
+use crate::room::account::Account;
 
 /// A message of a tenant to a recipient at this domain, with so much content.
 fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
@@ -30,6 +34,7 @@ async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() 
     scripts.push(yes);
     let domains = Domains::within(MEMORY, 36, &scripts).await;
     let rig = &domains.rig;
+    rig.context.queue.share(Sharing::Many);
     // From the disk, as after a start.
     for (number, kib) in [180, 180, 90, 90, 45, 45, 22, 22, 11, 11]
         .into_iter()
@@ -73,8 +78,9 @@ async fn a_connection_does_not_wait_for_a_tenants_room_while_another_has_mail_fo
         rig.accept(&message).await.unwrap();
     }
     let delivery = manager(&rig, &sink).await;
-    let _rooms = hoard(&rig, "greedy");
     let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = hoard(&rig, "greedy");
     tokio::select! {
         () = visit(&delivery) => panic!("the last one waits: nobody else has mail"),
         () = until(|| {
@@ -135,4 +141,129 @@ async fn a_server_that_has_enough_of_one_messages_recipients_takes_other_mail() 
     assert_eq!(rig.context.queue.direct_status().failing, 0);
     assert_eq!(rig.context.metrics.failed.get(), 2);
     assert_eq!(rig.context.queue.totals().0.deferred, 1, "it is charged");
+}
+
+/// Two that have no room left, each with more mail than goes over one connection: the connection waits.
+async fn waits_for(credentials: [&str; 2]) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&connections);
+    let sink = Sink::start(move |line, _| {
+        seen.fetch_add(usize::from(line.starts_with("EHLO")), Ordering::SeqCst);
+        Answer::Yes
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    for credential in credentials.repeat(30) {
+        rig.accept(&message(&rig, credential, "a.example", 1 << 10))
+            .await
+            .unwrap();
+    }
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let rooms = credentials.map(|credential| hoard(&rig, Account::read(credential).tenant));
+    let worker = visit(&delivery);
+    let mut worker = std::pin::pin!(worker);
+    tokio::select! {
+        () = &mut worker => panic!("it waits for room"),
+        () = until(|| queue.memory().has_waiting()) => {}
+    }
+    let looks = tokio::time::timeout(Duration::from_secs(3), &mut worker).await;
+    assert!(looks.is_err() && queue.memory().has_waiting());
+    drop(rooms);
+    worker.await;
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    assert_eq!(sink.mails(), 10, "as many as go over one connection");
+}
+
+#[tokio::test]
+async fn tenants_without_room_do_not_give_way_to_each_other() {
+    waits_for(["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn mail_of_a_tenant_and_its_reports_do_not_give_way_to_each_other() {
+    waits_for(["a", &account::of_report("a")]).await;
+}
+
+#[tokio::test]
+async fn a_report_without_room_gives_way_to_another_tenants() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    for tenant in ["a", "b"] {
+        let report = message(&rig, &account::of_report(tenant), "a.example", 1 << 10);
+        rig.accept(&report).await.unwrap();
+    }
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = hoard(&rig, "a");
+    tokio::select! {
+        () = visit(&delivery) => {}
+        () = until(|| sink.mails() == 1) => {}
+    }
+    assert_eq!(sink.mails(), 1);
+}
+
+#[tokio::test]
+async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail() {
+    for (age, rooms_of, mails) in [(0, "b", 0), (LIFETIME_SECONDS, "a", 0), (0, "a", 1)] {
+        let sink = Sink::start(|_, _| Answer::Yes).await;
+        let rig = Rig::new(MEMORY);
+        let mut large = message(&rig, "a", "a.example", 150 << 10);
+        large.arrival_ms -= age * 1000;
+        rig.accept(&large).await.unwrap();
+        let delivery = manager(&rig, &sink).await;
+        let queue = &rig.context.queue;
+        queue.share(Sharing::Many);
+        let _rooms = (hoard(&rig, rooms_of), hoard(&rig, "c"));
+        rig.accept(&message(&rig, "d", "a.example", 1 << 10))
+            .await
+            .unwrap();
+        let _ = tokio::time::timeout(Duration::from_secs(3), visit(&delivery)).await;
+        assert_eq!(sink.mails(), mails, "{age} {rooms_of}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_clients_does_not_give_way() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    let large = message(&rig, "a", "a.example", 300 << 10);
+    rig.accept(&large).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    rig.accept(&message(&rig, "d", "a.example", 1 << 10))
+        .await
+        .unwrap();
+    let client = queue.memory().try_reserve(700 << 10).unwrap();
+    let mut worker = Box::pin(visit(&delivery));
+    let looks = tokio::time::timeout(Duration::from_secs(3), &mut worker).await;
+    assert!(looks.is_err() && queue.memory().is_wanted());
+    assert_eq!(sink.mails(), 0);
+    drop(client);
+    worker.await;
+    assert_eq!(sink.mails(), 2);
+}
+
+#[tokio::test]
+async fn a_conversion_that_may_not_wait_is_put_off_and_not_charged() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    let mut eight_bit = message(&rig, "a", "a.example", 1 << 10);
+    eight_bit.envelope.body = postroad_spool::BodyType::EightBitMime;
+    eight_bit.body = "gr\u{fc}n\r\n".into();
+    rig.accept(&eight_bit).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = (hoard(&rig, "b"), hoard(&rig, "c"));
+    let tenant = "a".into();
+    let mut other = Box::pin(queue.memory().reserve_beside(&tenant, 1 << 10, 150 << 10));
+    assert!((&mut other).now_or_never().is_none());
+    visit(&delivery).await;
+    let totals = queue.totals().0;
+    assert_eq!((totals.messages, totals.deferred, sink.mails()), (1, 0, 0));
+    assert_eq!(rig.context.metrics.deferred.get(), 0);
 }

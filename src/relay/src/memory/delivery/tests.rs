@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use tokio::time::timeout;
 
 use super::*;
@@ -15,7 +17,7 @@ impl Lending {
     }
 
     pub(in crate::memory) fn has_waiting(&self) -> bool {
-        !self.lines().waiting.is_empty()
+        !self.lines.is_empty()
     }
 
     /// As if a delivery waited for what clients hold.
@@ -72,6 +74,17 @@ async fn a_tenant_leaves_others_as_much_as_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_has_nobody_to_leave_room_for_gets_all_there_is() {
+    let memory = Memory::new(BUDGET);
+    memory.share(Sharing::Alone);
+    let all = memory.hoard("only", 5).await;
+    assert_eq!(units(&all), 40 + 60);
+    memory.share(Sharing::Many);
+    drop(all);
+    assert_eq!(units(&memory.hoard("only", 5).await), 20 + 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn large_messages_of_one_tenant_leave_room_for_a_small_one_of_another() {
     let memory = Memory::new(BUDGET);
     let mut large = Vec::new();
@@ -122,14 +135,15 @@ async fn who_waits_for_its_own_is_in_nobodys_way_and_goes_by_arrival() {
     }
     waits(&memory).await;
     assert!(memory.at_once("b", 10).await.is_some());
-    // Five are too few for the first, and not for the others.
+    // Five are too few for the first, and not for the second.
     hoard.pop();
     assert!(memory.at_once("a", 5).await.is_none(), "others came first");
+    tokio::time::sleep(LOOK_PAUSE).await;
     hoard.clear();
     for task in tasks {
         assert!(task.await.unwrap().is_some());
     }
-    assert_eq!(*order.lock().unwrap(), [0, 1, 2]);
+    assert_eq!(*order.lock().unwrap(), [1, 0, 2], "large, and small");
     assert!(!memory.lending.has_waiting());
 }
 
@@ -137,7 +151,7 @@ async fn who_waits_for_its_own_is_in_nobodys_way_and_goes_by_arrival() {
 async fn one_that_goes_away_while_it_waits_takes_nothing_with_it() {
     let memory = Memory::new(BUDGET);
     let hoard = memory.hoard("a", 5).await;
-    assert!(memory.lending.has_waiting(), "the last look of the hoard");
+    assert!(!memory.lending.has_waiting(), "the last look of the hoard");
     drop(hoard);
     assert_eq!(units(&memory.hoard("a", 5).await), 50);
 }
@@ -146,7 +160,7 @@ async fn one_that_goes_away_while_it_waits_takes_nothing_with_it() {
 async fn a_tenant_that_has_nothing_takes_what_is_not_fair_in_the_end() {
     let memory = Memory::new(BUDGET);
     let _hoards = [
-        memory.hoard("a", 5).await,
+        memory.hoard("a", 10).await,
         memory.hoard("b", 5).await,
         memory.hoard("c", 5).await,
     ];
@@ -162,4 +176,85 @@ async fn a_tenant_that_has_nothing_takes_what_is_not_fair_in_the_end() {
     assert!(memory.within("e", 30, late).await.is_some());
     let more = memory.within("a", 30, late).await;
     assert!(more.is_none(), "it has something");
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_mail_does_not_wait_behind_what_is_large() {
+    let memory = Memory::new(BUDGET);
+    let mut hung = memory.hoard("a", 10).await;
+    hung.pop();
+    let large = memory.within("a", 20, Duration::from_secs(3600));
+    let small = async {
+        waits(&memory).await;
+        memory.at_once("a", 4).await
+    };
+    tokio::select! {
+        biased;
+        large = large => panic!("{large:?}"),
+        small = small => assert!(small.is_some()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_for_its_share_does_not_wait_for_other_tenants() {
+    let memory = Memory::new(BUDGET);
+    let _other = memory.at_once("b", 4).await.unwrap();
+    let _client = memory.try_reserve(1 << 10).unwrap();
+    let _small = memory.at_once("a", 5).await.unwrap();
+    let second = Duration::from_secs(1);
+    let first = memory.within("a", 39, second).await;
+    assert!(first.is_some(), "the small one does not count");
+    assert!(memory.within("a", 39, second).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_stands_in_no_line() {
+    let memory = Memory::new(BUDGET);
+    let _hoard = memory.hoard("a", 10).await;
+    let line = memory.lending.ask(&"a".into(), 10 << 10, 0).line;
+    let head = async {
+        let hour = Duration::from_secs(3600);
+        memory.within("a", 10 + OVERHEAD, hour).await
+    };
+    let others = async {
+        waits(&memory).await;
+        for _ in 0..1000 {
+            assert!(memory.at_once("a", 10 + OVERHEAD).await.is_none());
+        }
+        memory.lending.lines.len(&line)
+    };
+    tokio::select! {
+        biased;
+        head = head => panic!("{head:?}"),
+        left = others => assert_eq!(left, 1),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_room_goes_before_who_has_none_and_one_of_a_tenant_waits_for_more() {
+    let memory = Memory::new(BUDGET);
+    let tenant = "a".into();
+    let mut hoard = memory.hoard("a", 10).await;
+    let piece = memory.within("a", 10, Duration::from_secs(3600));
+    let held = 6 << 10;
+    let more = async {
+        waits(&memory).await;
+        memory.reserve_beside(&tenant, held, 6 << 10).await
+    };
+    let last = async {
+        let line = memory.lending.ask(&tenant, 0, 1).line;
+        while !memory.lending.lines.has(&line) {
+            tokio::task::yield_now().await;
+        }
+        let second = memory.reserve_beside(&tenant, held, 6 << 10).await;
+        assert!(second.is_none(), "it need not hold its room for nothing");
+        hoard.pop();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        piece = piece => panic!("{piece:?}"),
+        () = last => {}
+        more = more => assert!(more.is_some()),
+    }
 }
