@@ -1,7 +1,7 @@
 //! What becomes of mail whose sender an upstream rejects.
 //!
-//! It is a matter between the upstream and us, and somebody can mend it: the mail waits for as long as `retry.senderHoldSeconds` says, then
-//! it is returned with the upstream's reply. What was tried is charged with an attempt. What is put off because another message of
+//! It is a matter between the upstream and us, and somebody can mend it: the mail waits for as long as `retry.senderHoldSeconds` says, then the
+//! upstream is asked once more, and what it rejects is returned with its reply. What was tried is charged with an attempt. What is put off because another message of
 //! the sender was tried is not, and otherwise treated in the same way: with its outcome go delay notices, DELIVERBY and the lifetime.
 //!
 //! The hop that said so decides: mail is not sent around a provider's verdict by way of the next one.
@@ -30,10 +30,8 @@ impl Worker {
                 course.release_at(until_ms);
                 Err(Rest::Nothing)
             }
-            Pass::Rejected(_, reply) if ends_ms <= clock::now_ms() => {
-                self.hop.give_back();
-                Err(self.judge_all(course, &RecipientOutcome::Failed(reply)))
-            }
+            // Before it is returned the upstream is asked: its last word may be hours old.
+            Pass::Rejected(..) if ends_ms <= clock::now_ms() => Ok(course),
             Pass::Rejected(until_ms, reply) => {
                 self.hop.give_back();
                 course.put_off(until_by(message, until_ms.min(ends_ms)));

@@ -276,11 +276,11 @@ impl Worker {
     ) -> (Rest, Then) {
         let message = course.message();
         if let Some(outcome) = self.objection(message) {
-            return (self.judge_all(course, &outcome), Then::GoOn);
+            return (self.judge_all(course, &outcome), Then::Again);
         }
         let course = match self.admit(course) {
             Ok(course) => course,
-            Err(rest) => return (rest, Then::GoOn),
+            Err(rest) => return (rest, Then::Again),
         };
         let demand = envelope::demand(&message.envelope);
         if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
