@@ -173,11 +173,7 @@ impl Default for Metrics {
             ),
             queue: QueueGauges::register(r),
             spool: SpoolGauges::register(r),
-            upstream_ready: register(
-                r,
-                "upstream_ready",
-                "Whether mail flows to the upstream: 1 or 0",
-            ),
+            upstream_ready: register(r, "upstream_ready", "1 where mail flows, else 0"),
             upstreams_shown: Mutex::default(),
             registry: Arc::new(registry),
         }

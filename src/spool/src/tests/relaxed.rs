@@ -187,11 +187,7 @@ fn a_real_disk_is_flushed_within_the_interval() {
 fn an_orderly_end_on_a_disk_that_fails_at_any_step_takes_nothing() {
     let mut lost = Vec::new();
     for at in 0..14 {
-        let disk = SimDisk::default();
-        let mut rig = Rig::relaxed(&disk);
-        assert!(rig.store(vec![put(1)]));
-        rig.writer.flush();
-        assert!(rig.store(vec![put(2)]));
+        let (disk, mut rig) = one_flushed_one_answered();
         rig.spool.close();
         disk.fail(Fault::Sync, 1);
         disk.fail_in(at);
@@ -210,11 +206,7 @@ fn an_orderly_end_on_a_disk_that_fails_at_any_step_takes_nothing() {
 fn the_end_of_the_process_takes_nothing_at_any_step_of_writing_anew() {
     let mut lost = Vec::new();
     for at in 0..14 {
-        let disk = SimDisk::default();
-        let mut rig = Rig::relaxed(&disk);
-        assert!(rig.store(vec![put(1)]));
-        rig.writer.flush();
-        assert!(rig.store(vec![put(2)]));
+        let (disk, mut rig) = one_flushed_one_answered();
         disk.fail(Fault::Sync, 1);
         disk.fail_in(at);
         rig.writer.flush();
@@ -254,4 +246,14 @@ fn a_disk_that_fails_for_long_is_not_filled_and_works_again_when_it_is_mended() 
         after <= before + 1 && queued == [1],
         "{before} files, {after} files, {health:?} {queued:?}"
     );
+}
+
+/// The first message is on stable storage, the second was only answered.
+fn one_flushed_one_answered() -> (SimDisk, Rig) {
+    let disk = SimDisk::default();
+    let mut rig = Rig::relaxed(&disk);
+    assert!(rig.store(vec![put(1)]));
+    rig.writer.flush();
+    assert!(rig.store(vec![put(2)]));
+    (disk, rig)
 }
