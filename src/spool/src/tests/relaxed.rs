@@ -187,7 +187,7 @@ fn a_real_disk_is_flushed_within_the_interval() {
 fn an_orderly_end_on_a_disk_that_fails_at_any_step_takes_nothing() {
     let mut lost = Vec::new();
     for at in 0..14 {
-        let (disk, mut rig) = one_flushed_one_answered();
+        let (disk, rig) = one_flushed_one_answered();
         rig.spool.close();
         disk.fail(Fault::Sync, 1);
         disk.fail_in(at);
