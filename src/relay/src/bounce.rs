@@ -6,12 +6,11 @@
 use bytes::Bytes;
 use postroad_message::convert::Width;
 use postroad_message::dsn::{self, Report, Reported, Returned};
-use postroad_spool::{BodyType, Envelope, Message, MessageId, Recipient, Ret, TlsDemand};
+use postroad_spool::{Author, BodyType, Envelope, Message, MessageId, Recipient, Ret, TlsDemand};
 
 use crate::clock;
 use crate::notify;
 use crate::outcome::{Kind, Notice};
-use crate::room::account;
 
 /// Most octets of a message that all reports on it return together, but for the [`RETURNED_MIN`] of each: whoever forges a sender and names a
 /// thousand recipients shall not have the message come to that sender a thousand times.
@@ -145,7 +144,8 @@ fn envelope(original: &Envelope, width: Width) -> Envelope {
             Width::EightBit => BodyType::EightBitMime,
         },
         smtputf8: !original.sender.is_ascii(),
-        credential: account::of_report(&original.credential),
+        credential: original.credential.clone(),
+        author: Author::Relay,
         ..Envelope::default()
     }
 }

@@ -9,7 +9,7 @@ use postroad_smtp::{
     BodyKind, DeliverBy, Envid, ForwardPath, Hold, MailParameters, Notify, OnExpiry,
     OriginalRecipient, Priority, Recipient, RequireTls, Ret, ReversePath,
 };
-use postroad_spool::{self as spool, BodyType, ByMode, Envelope, Message, TlsDemand};
+use postroad_spool::{self as spool, Author, BodyType, ByMode, Envelope, Message, TlsDemand};
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +56,7 @@ pub fn keep(
         },
         smtputf8: *smtputf8,
         credential: user.unwrap_or_default().to_owned(),
+        author: Author::Submitter,
         envid: envid.as_ref().map(|envid| envid.as_str().to_owned()),
         ret: ret.map(|ret| match ret {
             Ret::Full => spool::Ret::Full,

@@ -13,7 +13,6 @@ use postroad_spool::{BodyType, Message, MessageId, Queued, Ret, TlsDemand};
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::room::account::Account;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -237,7 +236,7 @@ fn describe(queued: &Queued<'_>, message: &Message) -> Value {
         "attempts": queued.attempts,
         "nextAttempt": clock::timestamp(queued.next_attempt_ms).to_string(),
         "delayNotified": queued.delay_notified,
-        "credential": Account::read(&envelope.credential).submitter(),
+        "credential": envelope.submitter(),
         "body": match envelope.body {
             BodyType::SevenBit => "7BIT",
             BodyType::EightBitMime => "8BITMIME",

@@ -38,7 +38,6 @@ use postroad_spool::{MessageId, Queued};
 use crate::memory;
 use crate::names::{self, Name, Names};
 use crate::room::Weight;
-use crate::room::account::Account;
 use crate::room::tenants::Tenants;
 use crate::route::Table;
 use crate::slab::{Link, List, NONE, Slab};
@@ -82,7 +81,7 @@ pub struct Entry {
     pub recipients: u32,
     /// Whether the sender has been told that the message is late.
     pub delay_notified: bool,
-    /// Whose mail it is: a login, or empty for the network ([`crate::room::account`]).
+    /// Whose mail it is: a login, or empty for the network ([`crate::room`]).
     pub tenant: Arc<str>,
     /// Indexes of the recipients of the piece that have no final outcome yet, ascending.
     pub open: Box<[u32]>,
@@ -303,8 +302,7 @@ impl Schedule {
     #[must_use]
     pub fn shared_bytes_of(&self, queued: &Queued<'_>) -> u64 {
         let domains = queued.domains.iter().map(|run| &*run.domain);
-        let tenant = Account::read(&queued.credential).tenant;
-        let all = domains.chain([&*queued.sender_domain, tenant]);
+        let all = domains.chain([&*queued.sender_domain, &*queued.credential]);
         let new = all.filter(|name| self.names.find(name).is_none());
         new.map(|name| names::cost(name) + places::PLACE_BYTES)
             .sum()
@@ -350,7 +348,6 @@ impl Schedule {
             look_ms: queued.deliver_by_ms.unwrap_or(0),
             not_before_ms: queued.not_before_ms,
         };
-        let account = Account::read(&queued.credential);
         Message {
             id: queued.id,
             arrival_ms: queued.arrival_ms,
@@ -360,7 +357,7 @@ impl Schedule {
             bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
             recipients: queued.recipients,
             sender: self.names.get(&queued.sender_domain),
-            credential: self.names.get(account.tenant),
+            credential: self.names.get(&queued.credential),
             domain,
             priority: queued.priority,
             generation: self.generation,
@@ -368,7 +365,7 @@ impl Schedule {
                 deferred: queued.attempts > 0,
                 delay_notified: queued.delay_notified,
                 unreadable: false,
-                author: account.author,
+                author: queued.author,
             },
         }
     }

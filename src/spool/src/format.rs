@@ -45,7 +45,7 @@
 //! envelope 16 id
 //!          8  arrival
 //!          1  flags: bit 0 8BITMIME, bit 1 SMTPUTF8, bits 2 and 3 RET (1 full, 2 headers), bit 4 BINARYMIME,
-//!             bits 5 and 6 TLS (1 required, 2 optional)
+//!             bits 5 and 6 TLS (1 required, 2 optional), bit 7 written by the relay
 //!          4  length of the headers
 //!          4  length of the body
 //!             sender, credential, optional envid

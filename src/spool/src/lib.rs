@@ -59,8 +59,8 @@ pub use format::Damage;
 pub use id::{IdError, IdGenerator, MessageId};
 pub use index::{MESSAGE_BYTES, SETTLED_BYTES};
 pub use record::{
-    Attempt, BodyType, ByMode, DeliverBy, DomainRun, Envelope, Message, Queue, Queued, Recipient,
-    RecipientResult, Record, Ret, TlsDemand,
+    Attempt, Author, BodyType, ByMode, DeliverBy, DomainRun, Envelope, Message, Queue, Queued,
+    Recipient, RecipientResult, Record, Ret, TlsDemand,
 };
 pub use sys::{File, FileSystem, RealFileSystem, Space};
 pub use writer::Writer;

@@ -36,9 +36,10 @@ pub struct Envelope {
     pub body: BodyType,
     /// Whether SMTPUTF8 was asked for (RFC 6531).
     pub smtputf8: bool,
-    /// The user whose mail it is; empty for none. A NUL before the name, which no user's has: not submitted by that user, but a report on
-    /// mail of theirs. Here it is text that is kept and given back.
+    /// The user who submitted it, or the mail that it is a report on; empty for none.
     pub credential: String,
+    /// Who has written it.
+    pub author: Author,
     /// ENVID (RFC 3461 §4.4), decoded.
     pub envid: Option<String>,
     /// RET (RFC 3461 §4.3).
@@ -51,6 +52,16 @@ pub struct Envelope {
     pub not_before_ms: u64,
     /// MT-PRIORITY, -9 to 9 (RFC 6710); 0 unless something else was said.
     pub priority: i8,
+}
+
+/// Who has written a message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Author {
+    /// Whoever submitted it.
+    #[default]
+    Submitter,
+    /// The relay: it is a report on mail of the user.
+    Relay,
 }
 
 /// One recipient.
@@ -118,6 +129,15 @@ pub enum ByMode {
 }
 
 impl Envelope {
+    /// The user who submitted it; empty for none: nobody submits a report.
+    #[must_use]
+    pub fn submitter(&self) -> &str {
+        match self.author {
+            Author::Submitter => &self.credential,
+            Author::Relay => "",
+        }
+    }
+
     /// The domain of the sender in lower case; empty for the null one.
     #[must_use]
     pub fn sender_domain(&self) -> Cow<'_, str> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use postroad_config::{Delivery, Target};
 use postroad_relay::route::Table;
 use postroad_relay::schedule::{Filed, Opening, Reading, Schedule};
-use postroad_spool::{DomainRun, IdGenerator, Queued};
+use postroad_spool::{Author, DomainRun, IdGenerator, Queued};
 
 use crate::HotPath;
 
@@ -60,6 +60,7 @@ fn queued(ids: &IdGenerator, index: usize, due_ms: u64) -> Queued<'static> {
         settled: Cow::default(),
         sender_domain: "example.com".into(),
         credential: Cow::default(),
+        author: Author::Submitter,
         priority: 0,
         not_before_ms: 0,
         deliver_by_ms: None,

@@ -64,7 +64,7 @@ fn a_report_goes_from_nobody_to_the_sender() {
             address: "s@example.com".into(),
             ..Recipient::default()
         }],
-        credential: account::of_report(""),
+        author: Author::Relay,
         ..Envelope::default()
     };
     assert_eq!((report.envelope, report.arrival_ms), (expected, 86_400_000));

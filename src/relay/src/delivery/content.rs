@@ -16,7 +16,6 @@ use crate::adapt::{Adapted, adapt, is_fit};
 use crate::blocking;
 use crate::context::{Context, Phase};
 use crate::memory::{self, Reservation};
-use crate::room::account::Account;
 
 /// Content that is larger is converted on a thread of its own, in bytes: some milliseconds. One such at a time.
 const CONVERSION_BYTES_MAX: usize = 256 << 10;
@@ -93,7 +92,7 @@ async fn convert(
     let bytes = u64::try_from(length).unwrap_or(u64::MAX);
     let held = memory::footprint(bytes, message.envelope.recipients.len());
     let memory = context.queue.memory();
-    let tenant = Account::read(&message.envelope.credential).tenant.into();
+    let tenant = message.envelope.credential.as_str().into();
     let room = memory.reserve_beside(&tenant, held, needed(bytes)).await;
     let mut room = room.ok_or_else(|| Unready::NoRoom(no_room()))?;
     // Not before there is room: who waits for that keeps nobody else waiting.

@@ -11,7 +11,6 @@ use postroad_spool::Message;
 use super::reserved::{Reserved, Taken};
 use super::{Queue, Shared, State, size};
 use crate::memory;
-use crate::room::account::Account;
 use crate::room::load::{Load, Sender};
 use crate::room::{Sharing, Weight};
 
@@ -126,7 +125,7 @@ impl Queue {
     /// Room for a message, as it will be filed. The lock makes looking and taking one step.
     pub(super) fn reserve_for(&self, message: &Message, disk: NeedsDisk) -> Result<Room, NoRoom> {
         let queued = message.queued();
-        let tenant = Account::read(&queued.credential).tenant;
+        let tenant = &*queued.credential;
         let state = self.state();
         let mut taken = Taken::from(load(message));
         let names = state.schedule.shared_bytes_of(&queued);
@@ -150,9 +149,8 @@ impl Queue {
             content: load(message).bytes,
             ..Taken::default()
         };
-        let tenant = Account::read(&message.envelope.credential).tenant;
         let state = self.state();
-        self.check_disk(&state, tenant, content)
+        self.check_disk(&state, &message.envelope.credential, content)
     }
 
     fn check_queue(&self, state: &State, tenant: &str, more: Taken) -> Result<(), NoRoom> {

@@ -5,7 +5,7 @@ use crate::names::Name;
 use crate::room::Load;
 
 impl Schedule {
-    /// What a tenant has in the queue: a login, or the network if that is empty ([`crate::room::account`]).
+    /// What a tenant has in the queue: a login, or the network if that is empty ([`crate::room`]).
     #[must_use]
     pub fn held(&self, tenant: &str) -> Load {
         let name = self.names.find(tenant);

@@ -2,12 +2,11 @@
 
 use std::mem::size_of;
 
-use postroad_spool::MessageId;
 use postroad_spool::cost::allocated;
+use postroad_spool::{Author, MessageId};
 
 use super::lanes::{Class, Label, Lanes, Tenant};
 use crate::names::Name;
-use crate::room::account::Author;
 use crate::room::load::{Load, Sender};
 use crate::slab::{Link, Linked, NONE, Slab};
 use crate::wheel::Timed;
@@ -146,8 +145,8 @@ impl Message {
         Label {
             tenant: match (self.marks.author, self.credential == nobody) {
                 (Author::Relay, _) => Tenant::Report,
-                (Author::Tenant, false) => Tenant::Login(self.credential),
-                (Author::Tenant, true) => Tenant::Network,
+                (Author::Submitter, false) => Tenant::Login(self.credential),
+                (Author::Submitter, true) => Tenant::Network,
             },
             class: Class::of(self.priority),
         }
@@ -166,7 +165,7 @@ impl Message {
     pub(super) fn submitter(&self, nobody: Name) -> Name {
         match self.marks.author {
             Author::Relay => nobody,
-            Author::Tenant => self.credential,
+            Author::Submitter => self.credential,
         }
     }
 

@@ -8,7 +8,7 @@ mod tables;
 use std::borrow::Cow;
 
 use postroad_config::{Delivery, Target};
-use postroad_spool::{DomainRun, IdGenerator, Queued};
+use postroad_spool::{Author, DomainRun, IdGenerator, Queued};
 
 use super::*;
 use crate::room::load::REPORT_BYTES;
@@ -68,6 +68,7 @@ impl Mail {
             settled: Cow::default(),
             sender_domain: "from.example".into(),
             credential: Cow::default(),
+            author: Author::Submitter,
             priority: 0,
             not_before_ms: 0,
             deliver_by_ms: None,

@@ -1,28 +1,29 @@
 //! The bytes of a hint: what recovery would find in a segment, without the content.
 //! ```text
 //! header   8  magic "POSTHINT"
-//!          4  version (1)
+//!          4  version (2)
 //!          8  sequence of the segment
 //!          8  mark of the segment
 //!          8  up to where it is told of the segment
 //! entry*   1  kind, as the type of a record
 //!             message: id, arrival, offset (4), length (4), bytes of the content (4), priority (1), not before, optional deadline,
-//!             domain of the sender, credential, number of runs (4), and per run domain and recipients (4)
+//!             domain of the sender, credential, whether the relay has written it (1), number of runs (4), and per run domain and
+//!             recipients (4)
 //!             attempt, done: as in a record
 //! end      4  CRC-32 of all before
 //! ```
 
 use std::borrow::Cow;
 
-use super::read::{Reader, Version};
+use super::read::{Reader, Version, author};
 use super::write::{encode_attempt, number, optional, text};
 use super::{Mark, TYPE_ATTEMPT, TYPE_DONE, TYPE_MESSAGE};
 use crate::index::Place;
-use crate::record::{DomainRun, Queued};
+use crate::record::{Author, DomainRun, Queued};
 use crate::scan::Found;
 
 const MAGIC: &[u8; 8] = b"POSTHINT";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Length of the header.
 const HEADER: usize = 36;
@@ -123,6 +124,7 @@ fn encode_message(queued: &Queued<'_>, place: Place, out: &mut Vec<u8>) {
     optional(queued.deliver_by_ms, deadline, out);
     text(&queued.sender_domain, out);
     text(&queued.credential, out);
+    out.push(u8::from(queued.author == Author::Relay));
     out.extend_from_slice(&number(queued.domains.len()).to_le_bytes());
     for run in &queued.domains {
         text(&run.domain, out);
@@ -141,6 +143,7 @@ fn message<'a>(reader: &mut Reader<'a>, segment: u64) -> Option<Found<'a>> {
     let (priority, not_before_ms) = (reader.i8()?, reader.u64()?);
     let deliver_by_ms = reader.optional(Reader::u64)?;
     let (sender_domain, credential) = (reader.str()?, reader.str()?);
+    let author = author(reader.bit()?);
     let mut domains = Vec::with_capacity(1);
     for _ in 0..reader.u32()? {
         domains.push(DomainRun {
@@ -159,6 +162,7 @@ fn message<'a>(reader: &mut Reader<'a>, segment: u64) -> Option<Found<'a>> {
         settled: Cow::default(),
         sender_domain: sender_domain.into(),
         credential: credential.into(),
+        author,
         priority,
         not_before_ms,
         deliver_by_ms,

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::MessageId;
 use crate::record::{
-    Attempt, BodyType, ByMode, DeliverBy, Envelope, Message, Queued, Recipient, RecipientResult,
-    Ret, TlsDemand,
+    Attempt, Author, BodyType, ByMode, DeliverBy, Envelope, Message, Queued, Recipient,
+    RecipientResult, Ret, TlsDemand,
 };
 
 /// Length of the length before an envelope part.
@@ -211,11 +211,7 @@ fn parse_envelope(part: &[u8], version: Version) -> Option<(Message, u32, u32)> 
 
 /// What the flags of an envelope say.
 fn from_flags(flags: u8, version: Version) -> Option<Envelope> {
-    let known = match version {
-        Version::One => 0b1111,
-        Version::Two => 0b111_1111,
-    };
-    if flags & !known != 0 {
+    if version == Version::One && flags > 0b1111 {
         return None;
     }
     Some(Envelope {
@@ -238,8 +234,16 @@ fn from_flags(flags: u8, version: Version) -> Option<Envelope> {
             2 => TlsDemand::Optional,
             _ => return None,
         },
+        author: author(flags >> 7 == 1),
         ..Envelope::default()
     })
+}
+
+pub(super) fn author(is_relay: bool) -> Author {
+    match is_relay {
+        false => Author::Submitter,
+        true => Author::Relay,
+    }
 }
 
 /// Reads an attempt.
@@ -312,7 +316,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bit(&mut self) -> Option<bool> {
+    pub(super) fn bit(&mut self) -> Option<bool> {
         match self.u8()? {
             0 => Some(false),
             1 => Some(true),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::number::wide;
 use crate::record::{
-    Attempt, BodyType, ByMode, DeliverBy, Envelope, Message, RecipientResult, Record, Ret,
+    Attempt, Author, BodyType, ByMode, DeliverBy, Envelope, Message, RecipientResult, Record, Ret,
     TlsDemand,
 };
 
@@ -107,6 +107,7 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
         body: _,
         smtputf8: _,
         credential,
+        author: _,
         envid,
         ret: _,
         tls: _,
@@ -224,7 +225,11 @@ fn flags(envelope: &Envelope) -> u8 {
         TlsDemand::Required => 1,
         TlsDemand::Optional => 2,
     };
-    body | (u8::from(envelope.smtputf8) << 1) | (ret << 2) | (tls << 5)
+    let author = match envelope.author {
+        Author::Submitter => 0,
+        Author::Relay => 0b1000_0000,
+    };
+    body | (u8::from(envelope.smtputf8) << 1) | (ret << 2) | (tls << 5) | author
 }
 
 pub(super) fn text(text: &str, out: &mut Vec<u8>) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexSet;
 
-use super::Message;
+use super::{Author, Message};
 use crate::MessageId;
 use crate::index::Index;
 use crate::number::wide;
@@ -46,6 +46,8 @@ pub struct Queued<'a> {
     pub sender_domain: Cow<'a, str>,
     /// As in the envelope.
     pub credential: Cow<'a, str>,
+    /// As in the envelope.
+    pub author: Author,
     /// As in the envelope.
     pub priority: i8,
     /// As in the envelope.
@@ -91,6 +93,7 @@ struct Entry {
     domains: Name,
     terms: Name,
     delay_notified: bool,
+    author: Author,
 }
 
 impl Message {
@@ -115,6 +118,7 @@ impl Message {
             settled: Cow::default(),
             sender_domain: envelope.sender_domain(),
             credential: Cow::Borrowed(&envelope.credential),
+            author: envelope.author,
             priority: envelope.priority,
             not_before_ms: envelope.not_before_ms,
             deliver_by_ms: envelope.deliver_by.map(|by| by.deadline_ms),
@@ -183,6 +187,7 @@ impl Queue {
             domains: number(self.domains.insert_full(domains).0),
             terms: number(self.terms.insert_full(terms).0),
             delay_notified: queued.delay_notified,
+            author: queued.author,
         });
     }
 
@@ -237,6 +242,7 @@ impl Queue {
             settled: settled.map_or_else(Cow::default, |settled| Cow::Borrowed(settled.as_ref())),
             sender_domain: self.name(entry.sender_domain),
             credential: self.name(entry.credential),
+            author: entry.author,
             priority,
             not_before_ms,
             deliver_by_ms,

@@ -6,8 +6,9 @@ use proptest::sample::select;
 
 use super::*;
 use crate::format::{
-    Durable, HintOf, SEGMENT_HEADER, SegmentHeader, Version, encode_group, encode_hint, mark_group,
-    parse_attempt, parse_hint, parse_message, parse_queued, record_bytes, seal_hint,
+    Durable, GROUP_HEADER, HintOf, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Version,
+    encode_group, encode_hint, mark_group, parse_attempt, parse_hint, parse_message, parse_queued,
+    record_bytes, seal_hint,
 };
 use crate::scan::{Found, Piece, Scanner};
 
@@ -88,6 +89,27 @@ fn the_bytes_on_disk_are_these() {
     assert_eq!(lines.join("\n"), include_str!("format-2.hex").trim_end());
 }
 
+/// Bits that were free are the only way to tell more of a message in the same format.
+#[test]
+fn that_the_relay_has_written_a_message_is_bit_7_of_its_flags() {
+    let bytes = |author| {
+        let mut message = everything(1);
+        message.envelope.author = author;
+        let mut bytes = Vec::new();
+        encode_group(&[Record::Message(message)], &mut bytes);
+        bytes
+    };
+    let (submitted, report) = (bytes(Author::Submitter), bytes(Author::Relay));
+    let record = GROUP_HEADER;
+    let flags = record + RECORD_HEADER + 4 + 16 + 8;
+    assert_eq!(submitted[flags] | 1 << 7, report[flags]);
+    assert_eq!(submitted[flags] & 1 << 7, 0);
+    let differ = submitted.iter().zip(&report);
+    let differ = differ.filter(|(one, other)| one != other).count();
+    // The checksums of the envelope and of the record too.
+    assert!(differ > 1 && differ <= 1 + 4 + 4, "{differ}");
+}
+
 fn text() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9@.é\u{0}]{0,20}"
 }
@@ -104,6 +126,7 @@ prop_compose! {
 prop_compose! {
     fn terms()(
         body in select(&[BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime]),
+        author in select(&[Author::Submitter, Author::Relay]),
         tls in select(&[TlsDemand::Default, TlsDemand::Required, TlsDemand::Optional]),
         ret in select(&[None, Some(Ret::Full), Some(Ret::Headers)]),
         deadline in option::of((any::<u64>(), any::<bool>(), any::<bool>())),
@@ -114,7 +137,7 @@ prop_compose! {
             on_expiry: if notify { ByMode::Notify } else { ByMode::Return },
             trace,
         });
-        Envelope { body, tls, ret, deliver_by, smtputf8, not_before_ms, priority, ..Envelope::default() }
+        Envelope { body, author, tls, ret, deliver_by, smtputf8, not_before_ms, priority, ..Envelope::default() }
     }
 }
 

@@ -5,7 +5,9 @@ use super::*;
 /// Several segments with all kinds of records, each with a hint; nothing is to be copied by the next start.
 fn hinted(disk: &SimDisk) -> Vec<PathBuf> {
     let mut rig = Rig::filled(disk, 1..=8);
-    assert!(rig.store(vec![Record::Message(everything(9)), put(10)]));
+    let mut report = everything(9);
+    report.envelope.author = Author::Relay;
+    assert!(rig.store(vec![Record::Message(report), put(10)]));
     assert!(rig.store(vec![Record::Attempt(Attempt {
         delay_notified: true,
         ..attempt(id(9), vec![(2, RecipientResult::Failed)])

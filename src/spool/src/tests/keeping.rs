@@ -44,7 +44,8 @@ fn what_was_committed_is_found_again_and_reads_back_equal() {
 /// What mail is filed by is the same after a restart as before.
 #[test]
 fn a_queued_message_says_what_its_envelope_says() {
-    let message = everything(1);
+    let mut message = everything(1);
+    message.envelope.author = Author::Relay;
     let run = |domain: &'static str, recipients| DomainRun {
         domain: domain.into(),
         recipients,
@@ -60,6 +61,7 @@ fn a_queued_message_says_what_its_envelope_says() {
         settled: Cow::default(),
         sender_domain: "example.com".into(),
         credential: "app".into(),
+        author: Author::Relay,
         priority: -4,
         not_before_ms: 5_000,
         deliver_by_ms: Some(90_000),

@@ -1,15 +1,13 @@
 //! What one tenant's mail leaves for another's.
 
 use futures::FutureExt as _;
-use postroad_spool::Message;
+use postroad_spool::{Author, Message};
 
 use super::direct::{Domains, Script, hang, yes};
 use super::*;
 use crate::memory::{Holder, Reservation};
 use crate::rig::LIFETIME_SECONDS;
 use crate::room::Sharing;
-use crate::room::account;
-use crate::room::account::Account;
 
 /// A message of a tenant to a recipient at this domain, with so much content.
 fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
@@ -18,6 +16,13 @@ fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
     message.envelope.recipients[0].address = format!("r@{domain}");
     message.body = "0123456789abcd\r\n".repeat(bytes / 16).into();
     message
+}
+
+/// A report on mail of a tenant.
+fn report(rig: &Rig, tenant: &str) -> Message {
+    let mut report = message(rig, tenant, "a.example", 1 << 10);
+    report.envelope.author = Author::Relay;
+    report
 }
 
 /// All that a tenant may have of the memory for delivery, by messages of 4 KiB.
@@ -144,7 +149,7 @@ async fn a_server_that_has_enough_of_one_messages_recipients_takes_other_mail() 
 }
 
 /// Two that have no room left, each with more mail than goes over one connection: the connection waits.
-async fn waits_for(credentials: [&str; 2]) {
+async fn waits_for(mail: [(&str, Author); 2]) {
     let connections = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&connections);
     let sink = Sink::start(move |line, _| {
@@ -153,15 +158,15 @@ async fn waits_for(credentials: [&str; 2]) {
     })
     .await;
     let rig = Rig::new(MEMORY);
-    for credential in credentials.repeat(30) {
-        rig.accept(&message(&rig, credential, "a.example", 1 << 10))
-            .await
-            .unwrap();
+    for (tenant, author) in mail.repeat(30) {
+        let mut message = message(&rig, tenant, "a.example", 1 << 10);
+        message.envelope.author = author;
+        rig.accept(&message).await.unwrap();
     }
     let delivery = manager(&rig, &sink).await;
     let queue = &rig.context.queue;
     queue.share(Sharing::Many);
-    let rooms = credentials.map(|credential| hoard(&rig, Account::read(credential).tenant));
+    let rooms = mail.map(|(tenant, _)| hoard(&rig, tenant));
     let worker = visit(&delivery);
     let mut worker = std::pin::pin!(worker);
     tokio::select! {
@@ -178,12 +183,12 @@ async fn waits_for(credentials: [&str; 2]) {
 
 #[tokio::test]
 async fn tenants_without_room_do_not_give_way_to_each_other() {
-    waits_for(["a", "b"]).await;
+    waits_for([("a", Author::Submitter), ("b", Author::Submitter)]).await;
 }
 
 #[tokio::test]
 async fn mail_of_a_tenant_and_its_reports_do_not_give_way_to_each_other() {
-    waits_for(["a", &account::of_report("a")]).await;
+    waits_for([("a", Author::Submitter), ("a", Author::Relay)]).await;
 }
 
 #[tokio::test]
@@ -191,8 +196,7 @@ async fn a_report_without_room_gives_way_to_another_tenants() {
     let sink = Sink::start(|_, _| Answer::Yes).await;
     let rig = Rig::new(MEMORY);
     for tenant in ["a", "b"] {
-        let report = message(&rig, &account::of_report(tenant), "a.example", 1 << 10);
-        rig.accept(&report).await.unwrap();
+        rig.accept(&report(&rig, tenant)).await.unwrap();
     }
     let delivery = manager(&rig, &sink).await;
     let queue = &rig.context.queue;

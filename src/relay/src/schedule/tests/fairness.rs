@@ -1,6 +1,5 @@
 use super::super::lanes::WEIGHTS;
 use super::*;
-use crate::room::account;
 
 /// The logins of what is taken from a destination, in order.
 fn order(schedule: &mut Schedule, place: Place, mail: &[Queued<'_>]) -> Vec<String> {
@@ -59,7 +58,8 @@ fn who_has_no_login_shares_a_turn_with_all_who_have_none() {
         });
         all.push(Queued {
             sender_domain: "".into(),
-            ..mail.from(&account::of_report("shop.mail"), "a.example")
+            author: Author::Relay,
+            ..mail.from("shop.mail", "a.example")
         });
         all.push(mail.from("shop.mail", "a.example"));
     }
