@@ -17,6 +17,7 @@ use crate::memory::{Full, Reservation};
 use crate::passthrough;
 use crate::queue::{AcceptError, NeedsDisk, NoRoom, Passed};
 use crate::refusal::Refusal;
+use crate::room::Account;
 
 /// What the session knows about where a message comes from.
 #[derive(Debug)]
@@ -54,13 +55,13 @@ pub fn check_room(context: &Context, user: Option<&str>) -> Result<(), Refusal> 
         true => NeedsDisk::Perhaps,
         false => NeedsDisk::Yes,
     };
-    let tenant = user.unwrap_or_default();
-    let room = queue.check_room_for(tenant, needs_disk);
-    room.map_err(|full| no_room(context, full, tenant))
+    let account = Account::from(user.unwrap_or_default());
+    let room = queue.check_room_for(&account, needs_disk);
+    room.map_err(|full| no_room(context, full, &account))
 }
 
 /// Counts it. The log says once a minute whose share is used up; of what is full for everybody the metric tells how often.
-fn no_room(context: &Context, full: NoRoom, tenant: &str) -> Refusal {
+fn no_room(context: &Context, full: NoRoom, account: &Account) -> Refusal {
     match full {
         NoRoom::Queue => {
             tracing::debug!("a message was refused: the queue is full");
@@ -70,8 +71,11 @@ fn no_room(context: &Context, full: NoRoom, tenant: &str) -> Refusal {
         NoRoom::Disk => disk_full(context),
         NoRoom::Share(resource) => {
             context.metrics.refused_for_share(resource);
-            if let Some(refusals) = context.queue.refused_share(tenant, clock::now_ms()) {
-                let user = if tenant.is_empty() { "none" } else { tenant };
+            if let Some(refusals) = context.queue.refused_share(account, clock::now_ms()) {
+                let user = match account {
+                    Account::Network => "none",
+                    Account::Login(login) => login,
+                };
                 tracing::warn!(
                     user,
                     refusals,
@@ -143,7 +147,9 @@ pub async fn accept(
             accepted.map(|()| Passed::Stored)
         }
     };
-    let (accepted, what) = match passed.map_err(|error| refuse(context, &error, user))? {
+    let (accepted, what) = match passed
+        .map_err(|error| refuse(context, &error, &Account::from(user)))?
+    {
         Passed::Stored => (Accepted::Queued(id), "accepted"),
         Passed::On => {
             context.metrics.passed.inc();
@@ -160,9 +166,9 @@ pub async fn accept(
     Ok(accepted)
 }
 
-pub(crate) fn refuse(context: &Context, error: &AcceptError, tenant: &str) -> Refusal {
+pub(crate) fn refuse(context: &Context, error: &AcceptError, account: &Account) -> Refusal {
     let refusal = match error {
-        AcceptError::Room(full) => return no_room(context, *full, tenant),
+        AcceptError::Room(full) => return no_room(context, *full, account),
         AcceptError::Memory(full) => return memory_full(context, *full),
         AcceptError::Submit(SubmitError::Full) => Refusal::QueueFull,
         AcceptError::Submit(SubmitError::TooLarge) => Refusal::TooLarge,

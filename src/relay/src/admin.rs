@@ -155,7 +155,10 @@ impl Admin {
                 full_shares: self
                     .context
                     .queue
-                    .full_shares(FULL_SHARES_MAX, clock::now_ms()),
+                    .full_shares(FULL_SHARES_MAX, clock::now_ms())
+                    .iter()
+                    .map(|account| account.name().to_owned())
+                    .collect(),
                 memory_full: self.context.queue.memory().is_full(clock::now_ms()),
                 oldest_arrival: oldest_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX)),
                 held: totals.held,

@@ -94,6 +94,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::refusal::Refusal;
     use crate::rig::Rig;
+    use crate::room::Account;
 
     fn probes(rig: &Rig) -> RelayProbes {
         RelayProbes(Admin {
@@ -117,7 +118,7 @@ mod tests {
         let early = accept::check_room(&rig.context, None).map_err(Refusal::reply);
         assert_eq!(early.as_ref().map_err(Reply::code), Err(451));
         let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
-        let late = accept::refuse(&rig.context, &late, "").reply();
+        let late = accept::refuse(&rig.context, &late, &Account::Network).reply();
         assert_eq!(late.code(), 451);
     }
 
@@ -181,7 +182,10 @@ mod tests {
         let refusal = accept::check_room(&rig.context, None).unwrap_err();
         assert_eq!(refusal, Refusal::QueueFull);
         let late = rig.accept(&rig.message(1, 0)).await.unwrap_err();
-        assert_eq!(accept::refuse(&rig.context, &late, ""), Refusal::QueueFull);
+        assert_eq!(
+            accept::refuse(&rig.context, &late, &Account::Network),
+            Refusal::QueueFull
+        );
         assert_eq!(rig.context.metrics.queue_refusals.get(), 2);
         assert_eq!(rig.context.metrics.spool_refusals.get(), 0);
     }

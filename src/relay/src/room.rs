@@ -9,19 +9,14 @@
 //! So what counts is recipients that are open, each as if it were a message. Then nothing that happens to mail in the queue makes it
 //! weigh more, and the bound holds if only receiving looks at it.
 //!
-//! # Tenants
-//! What a login submits counts for that login; what comes without one counts for the *network*: all clients without login together. Their
-//! addresses tell nothing about who they are where pods come and go, and are not kept with a message. A report counts for whoever
-//! submitted what it tells of: else a login whose mail bounces to a dead address could fill the queue with reports that are nobody's. Whose a
-//! message is and who has written it are two things ([`postroad_spool::Author`]): routes and overrides choose by who submitted it.
-//!
 //! # Shares
-//! Where more than one may send ([`Sharing::Many`]), nobody takes all: a tenant may hold [`SHARE_PARTS`] times what stays free
+//! Where more than one may send ([`Sharing::Many`]), nobody takes all: a tenant ([`Account`]) may hold [`SHARE_PARTS`] times what stays free
 //! beside it, of the memory and of the disk alike. One alone gets fifteen parts of sixteen; of two that want all they can get each has
 //! nearly half, and there is always something left for whoever comes. Nothing has to be divided beforehand. It is the rule by
 //! which clients share the memory for content, with another factor: that is taken for seconds and this for days, and what a
 //! single tenant cannot have is of no use to anybody most of the time.
 
+pub mod account;
 pub mod load;
 pub mod tenants;
 
@@ -29,6 +24,7 @@ use std::ops::{Add, AddAssign, SubAssign};
 
 use crate::schedule;
 
+pub use account::Account;
 pub use load::Load;
 
 /// A tenant may hold so many times what it leaves free. The larger this is, the less one alone does without, and the less others find: of

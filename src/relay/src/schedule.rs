@@ -81,7 +81,7 @@ pub struct Entry {
     pub recipients: u32,
     /// Whether the sender has been told that the message is late.
     pub delay_notified: bool,
-    /// Whose mail it is: a login, or empty for the network ([`crate::room`]).
+    /// Whose mail it is: a login, or empty for the network ([`crate::room::Account`]).
     pub tenant: Arc<str>,
     /// Indexes of the recipients of the piece that have no final outcome yet, ascending.
     pub open: Box<[u32]>,
@@ -281,7 +281,7 @@ impl Schedule {
         totals.deferred -= u64::from(message.marks.deferred);
         totals.unreadable -= u64::from(message.marks.unreadable);
         let load = message.load(self.nobody);
-        self.uncharge(message.credential, load);
+        self.uncharge(message.account, load);
         self.forget_names(&message);
     }
 
@@ -357,7 +357,7 @@ impl Schedule {
             bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
             recipients: queued.recipients,
             sender: self.names.get(&queued.sender_domain),
-            credential: self.names.get(&queued.credential),
+            account: self.names.get(&queued.credential),
             domain,
             priority: queued.priority,
             generation: self.generation,
@@ -372,7 +372,7 @@ impl Schedule {
 
     fn forget_names(&mut self, message: &Message) {
         self.names.give_back(message.sender);
-        self.names.give_back(message.credential);
+        self.names.give_back(message.account);
         for run in message.runs() {
             self.names.give_back(run.domain);
         }

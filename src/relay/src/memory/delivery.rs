@@ -32,7 +32,7 @@ use super::shares::{Claim, Room, Shares};
 use super::{Memory, Reservation, of_message};
 use crate::room::Sharing;
 
-/// Whose mail it is: a login, or empty for all who have none ([`crate::room`]).
+/// Whose mail it is: a login, or empty for all who have none ([`crate::room::Account`]).
 type Tenant = Arc<str>;
 
 /// How long a tenant that has nothing in memory waits for a fair place. Others end theirs in that time, unless they hang.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Queue;
+use crate::room::Account;
 
 /// For so long after a refusal a share counts as used up, in milliseconds: several looks of the operator. There is one line in the
 /// log for each tenant in this time.
@@ -16,7 +17,7 @@ const TENANTS_MAX: usize = 256;
 /// The tenants that were refused lately.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    tenants: Mutex<BTreeMap<String, Mark>>,
+    tenants: Mutex<BTreeMap<Account, Mark>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,25 +29,24 @@ struct Mark {
 
 impl Queue {
     /// Remembers that a tenant was refused at this time. Gives how many refusals a line in the log is to tell of, if there is to be one.
-    pub fn refused_share(&self, tenant: &str, now_ms: u64) -> Option<u64> {
-        self.shared.refused.note(tenant, now_ms)
+    pub fn refused_share(&self, account: &Account, now_ms: u64) -> Option<u64> {
+        self.shared.refused.note(account, now_ms)
     }
 
-    /// Whose mail is turned away because of their share, or was within the last minute: `most` of them at most. The network's name is
-    /// empty.
+    /// Whose mail is turned away because of their share, or was within the last minute: `most` of them at most.
     #[must_use]
-    pub fn full_shares(&self, most: usize, now_ms: u64) -> Vec<String> {
+    pub fn full_shares(&self, most: usize, now_ms: u64) -> Vec<Account> {
         self.shared.refused.recent(most, now_ms)
     }
 }
 
 impl Refused {
-    fn note(&self, tenant: &str, now_ms: u64) -> Option<u64> {
+    fn note(&self, account: &Account, now_ms: u64) -> Option<u64> {
         let mut tenants = self.lock();
         if tenants.len() >= TENANTS_MAX {
             tenants.retain(|_, mark| is_recent(mark.last_ms, now_ms));
         }
-        if let Some(mark) = tenants.get_mut(tenant) {
+        if let Some(mark) = tenants.get_mut(account) {
             mark.last_ms = now_ms;
             mark.unlogged += 1;
             let is_due = !is_recent(mark.logged_ms, now_ms);
@@ -61,20 +61,23 @@ impl Refused {
                 logged_ms: now_ms,
                 unlogged: 0,
             };
-            tenants.insert(tenant.to_owned(), mark);
+            tenants.insert(account.clone(), mark);
             1
         })
     }
 
-    fn recent(&self, most: usize, now_ms: u64) -> Vec<String> {
+    fn recent(&self, most: usize, now_ms: u64) -> Vec<Account> {
         let tenants = self.lock();
         let recent = tenants
             .iter()
             .filter(|(_, mark)| is_recent(mark.last_ms, now_ms));
-        recent.take(most).map(|(name, _)| name.clone()).collect()
+        recent
+            .take(most)
+            .map(|(account, _)| account.clone())
+            .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Mark>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Account, Mark>> {
         // Entries are whole at any time.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,23 +107,26 @@ mod tests {
             ("a", 61, None),
             ("", 200, Some(1)),
         ] {
-            let line = refused.note(tenant, at(seconds));
+            let line = refused.note(&tenant.into(), at(seconds));
             assert_eq!(line, expected, "{tenant} {seconds}");
         }
-        assert_eq!(refused.recent(9, at(100)), ["", "a"]);
-        assert_eq!(refused.recent(1, at(100)), [""]);
-        assert_eq!(refused.recent(9, at(121)), [""]);
-        assert!(refused.recent(9, at(260)).is_empty());
+        let recent = |most, seconds| refused.recent(most, at(seconds));
+        assert_eq!(recent(9, 100), [Account::Network, "a".into()]);
+        assert_eq!(recent(1, 100), [Account::Network]);
+        assert_eq!(recent(9, 121), [Account::Network]);
+        assert!(recent(9, 260).is_empty());
     }
 
     #[test]
     fn so_many_are_remembered_and_no_more() {
         let refused = Refused::default();
         for number in 0..TENANTS_MAX {
-            assert_eq!(refused.note(&format!("t{number}"), NOW_MS), Some(1));
+            let account = Account::from(&*format!("t{number}"));
+            assert_eq!(refused.note(&account, NOW_MS), Some(1));
         }
-        assert_eq!(refused.note("late", NOW_MS), None);
-        assert_eq!(refused.note("late", NOW_MS + RECENT_MS), Some(1));
-        assert_eq!(refused.recent(9, NOW_MS + RECENT_MS), ["late"]);
+        let late = Account::from("late");
+        assert_eq!(refused.note(&late, NOW_MS), None);
+        assert_eq!(refused.note(&late, NOW_MS + RECENT_MS), Some(1));
+        assert_eq!(refused.recent(9, NOW_MS + RECENT_MS), [late]);
     }
 }

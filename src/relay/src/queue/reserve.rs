@@ -12,7 +12,7 @@ use super::reserved::{Reserved, Taken};
 use super::{Queue, Shared, State, size};
 use crate::memory;
 use crate::room::load::{Load, Sender};
-use crate::room::{Sharing, Weight};
+use crate::room::{Account, Sharing, Weight};
 
 /// Why there is no room for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum NeedsDisk {
 /// Room for a message; given back when dropped, which is when the schedule has it, or when nobody will.
 pub(super) struct Room {
     shared: Arc<Shared>,
-    tenant: Box<str>,
+    account: Account,
     taken: Taken,
 }
 
@@ -93,25 +93,25 @@ impl Queue {
         self.shared.spool.is_full() || !self.shared.spool.has_room(owed)
     }
 
-    /// Whether it is worth receiving a message of a login, or of the network if that is empty: whether one to one recipient could be taken,
+    /// Whether it is worth receiving a message that counts for this account: whether one to one recipient could be taken,
     /// however large it gets.
     ///
     /// # Errors
     /// [`NoRoom`].
-    pub fn check_room_for(&self, tenant: &str, disk: NeedsDisk) -> Result<(), NoRoom> {
+    pub fn check_room_for(&self, account: &Account, disk: NeedsDisk) -> Result<(), NoRoom> {
         let one = Taken {
             memory: Weight::of(1, 1).bytes(),
             ..Taken::default()
         };
         let state = self.state();
-        self.check_queue(&state, tenant, one)?;
+        self.check_queue(&state, account, one)?;
         if disk == NeedsDisk::Perhaps {
             return Ok(());
         }
         if self.shared.spool.is_full() {
             return Err(NoRoom::Disk);
         }
-        self.check_disk(&state, tenant, one)
+        self.check_disk(&state, account, one)
     }
 
     /// How much of the bound is used up, from 0 to 1; more only if a start found more than the bound.
@@ -125,19 +125,19 @@ impl Queue {
     /// Room for a message, as it will be filed. The lock makes looking and taking one step.
     pub(super) fn reserve_for(&self, message: &Message, disk: NeedsDisk) -> Result<Room, NoRoom> {
         let queued = message.queued();
-        let tenant = &*queued.credential;
+        let account = Account::from(&*queued.credential);
         let state = self.state();
         let mut taken = Taken::from(load(message));
         let names = state.schedule.shared_bytes_of(&queued);
         taken.memory = taken.memory.saturating_add(names);
-        self.check_queue(&state, tenant, taken)?;
+        self.check_queue(&state, &account, taken)?;
         if disk == NeedsDisk::Yes {
-            self.check_disk(&state, tenant, taken)?;
+            self.check_disk(&state, &account, taken)?;
         }
-        self.reserved().add(tenant, taken);
+        self.reserved().add(account.clone(), taken);
         Ok(Room {
             shared: Arc::clone(&self.shared),
-            tenant: tenant.into(),
+            account,
             taken,
         })
     }
@@ -150,23 +150,24 @@ impl Queue {
             ..Taken::default()
         };
         let state = self.state();
-        self.check_disk(&state, &message.envelope.credential, content)
+        let account = Account::from(&*message.envelope.credential);
+        self.check_disk(&state, &account, content)
     }
 
-    fn check_queue(&self, state: &State, tenant: &str, more: Taken) -> Result<(), NoRoom> {
+    fn check_queue(&self, state: &State, account: &Account, more: Taken) -> Result<(), NoRoom> {
         let most = self.shared.bytes_max.load(Ordering::SeqCst);
         let used = self.used(state).saturating_add(more.memory);
         if used > most {
             return Err(NoRoom::Queue);
         }
-        let held = self.held(state, tenant).memory.saturating_add(more.memory);
+        let held = self.held(state, account).memory.saturating_add(more.memory);
         match used.saturating_add(self.sharing().kept_free(held)) > most {
             true => Err(NoRoom::Share(Resource::Queue)),
             false => Ok(()),
         }
     }
 
-    fn check_disk(&self, state: &State, tenant: &str, more: Taken) -> Result<(), NoRoom> {
+    fn check_disk(&self, state: &State, account: &Account, more: Taken) -> Result<(), NoRoom> {
         let owed = state.schedule.totals().owed;
         let owed = owed.saturating_add(self.reserved().all.owed);
         let needed = more.disk().saturating_add(owed);
@@ -174,7 +175,7 @@ impl Queue {
         if !spool.has_room(needed) {
             return Err(NoRoom::Disk);
         }
-        let held = self.held(state, tenant).disk().saturating_add(more.disk());
+        let held = self.held(state, account).disk().saturating_add(more.disk());
         match self.sharing().kept_free(held) {
             0 => Ok(()),
             kept if spool.has_room(needed.saturating_add(kept)) => Ok(()),
@@ -183,9 +184,9 @@ impl Queue {
     }
 
     /// What a tenant has, and has on its way.
-    fn held(&self, state: &State, tenant: &str) -> Taken {
-        let mut held = Taken::from(state.schedule.held(tenant));
-        held += self.reserved().of(tenant);
+    fn held(&self, state: &State, account: &Account) -> Taken {
+        let mut held = Taken::from(state.schedule.held(account));
+        held += self.reserved().of(account);
         held
     }
 
@@ -234,6 +235,6 @@ fn load(message: &Message) -> Load {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.shared.reserved().remove(&self.tenant, self.taken);
+        self.shared.reserved().remove(&self.account, self.taken);
     }
 }

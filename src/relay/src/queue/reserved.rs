@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::ops::{AddAssign, SubAssign};
 
-use crate::room::Load;
+use crate::room::{Account, Load};
 
 /// What is on its way to the disk.
 #[derive(Debug, Default)]
 pub(super) struct Reserved {
     pub(super) all: Taken,
-    /// By tenant; there is an entry for as long as it has anything on its way.
-    tenants: HashMap<Box<str>, Taken>,
+    /// There is an entry for as long as it has anything on its way.
+    accounts: HashMap<Account, Taken>,
 }
 
 /// What something takes, in bytes.
@@ -41,24 +41,21 @@ impl From<Load> for Taken {
 }
 
 impl Reserved {
-    pub(super) fn of(&self, tenant: &str) -> Taken {
-        self.tenants.get(tenant).copied().unwrap_or_default()
+    pub(super) fn of(&self, account: &Account) -> Taken {
+        self.accounts.get(account).copied().unwrap_or_default()
     }
 
-    pub(super) fn add(&mut self, tenant: &str, taken: Taken) {
+    pub(super) fn add(&mut self, account: Account, taken: Taken) {
         self.all += taken;
-        match self.tenants.get_mut(tenant) {
-            Some(all) => *all += taken,
-            None => drop(self.tenants.insert(tenant.into(), taken)),
-        }
+        *self.accounts.entry(account).or_default() += taken;
     }
 
-    pub(super) fn remove(&mut self, tenant: &str, taken: Taken) {
+    pub(super) fn remove(&mut self, account: &Account, taken: Taken) {
         self.all -= taken;
-        if let Some(all) = self.tenants.get_mut(tenant) {
+        if let Some(all) = self.accounts.get_mut(account) {
             *all -= taken;
             if *all == Taken::default() {
-                self.tenants.remove(tenant);
+                self.accounts.remove(account);
             }
         }
     }
@@ -66,7 +63,7 @@ impl Reserved {
     /// Whether nothing is on its way.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.all == Taken::default() && self.tenants.is_empty()
+        self.all == Taken::default() && self.accounts.is_empty()
     }
 }
 

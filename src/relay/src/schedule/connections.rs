@@ -1,12 +1,13 @@
-//! How many connections there are and may be, by standing of the domain and by tenant. Pure.
+//! How many connections there are and may be, by standing of the domain and by whose they are. Pure.
 //!
-//! Connections to domains count for the tenant whose mail they were opened for. Of all, of those to domains that have not shown that
-//! they work, and of those to domains that failed, a tenant may have [three times](SHARE) what it leaves free, and one in any case. So
-//! one alone has three quarters, and however many domains of one tenant hang, the next tenant's mail finds a connection.
+//! Connections to domains count for the login whose mail they were opened for, for the network, or for reports ([`Turn`]): each of
+//! these may have [three times](SHARE) what it leaves free, and one in any case, of all, of those to domains that have not shown that
+//! they work, and of those to domains that failed. So one alone has three quarters, and however many domains of one hang, the next one's
+//! mail finds a connection.
 
 use std::collections::HashMap;
 
-use super::lanes::Tenant;
+use super::lanes::Turn;
 use super::site::Standing;
 
 /// Most connections to other servers at once, all destinations together, where the system sets no lower bound: they cost some 40 MiB,
@@ -20,7 +21,7 @@ const UNPROVEN_PARTS: u32 = 2;
 /// waiting by them.
 const FAILING_PARTS: u32 = 8;
 
-/// So many times what it leaves free a tenant may have. Most relays have one: it should lose little.
+/// So many times what it leaves free each may have. Most relays have one: it should lose little.
 const SHARE: u32 = 3;
 
 /// How many connections there are, and may be.
@@ -80,8 +81,8 @@ impl Connections {
             .all(|bound| bound.free() > 0)
     }
 
-    /// The same for a tenant that has these.
-    fn allows_tenant(&self, standing: Standing, held: Counts) -> bool {
+    /// The same for one that has these.
+    fn allows_one(&self, standing: Standing, held: Counts) -> bool {
         self.bounds(standing, held)
             .into_iter()
             .flatten()
@@ -107,7 +108,7 @@ fn unproven(counts: Counts) -> u32 {
     counts[Standing::Fresh as usize] + counts[Standing::Failing as usize]
 }
 
-/// One of the bounds, and what a tenant has of it.
+/// One of the bounds, and what one has of it.
 #[derive(Clone, Copy)]
 struct Bound {
     used: u32,
@@ -128,23 +129,23 @@ impl Bound {
     }
 }
 
-/// All connections, and those of each tenant.
+/// All connections, and whose they are.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) all: Connections,
-    /// There is an entry for as long as a tenant has any.
-    tenants: HashMap<Tenant, Counts>,
+    /// There is an entry for as long as somebody has any.
+    owners: HashMap<Turn, Counts>,
 }
 
 impl Ledger {
-    /// Whether a tenant may have one more to a domain of this standing.
-    pub(super) fn allows(&self, standing: Standing, tenant: Tenant) -> bool {
-        self.all.allows_tenant(standing, self.of(tenant))
+    /// Whether an owner may have one more to a domain of this standing.
+    pub(super) fn allows(&self, standing: Standing, owner: Turn) -> bool {
+        self.all.allows_one(standing, self.of(owner))
     }
 
-    /// How many a tenant has.
-    pub(super) fn held(&self, tenant: Tenant) -> u32 {
-        self.of(tenant).iter().sum()
+    /// How many an owner has.
+    pub(super) fn held(&self, owner: Turn) -> u32 {
+        self.of(owner).iter().sum()
     }
 
     /// So many, whosever they are, have another standing.
@@ -153,26 +154,26 @@ impl Ledger {
         self.all.by_standing[to as usize] += now;
     }
 
-    pub(super) fn add(&mut self, tenant: Tenant, standing: Standing) {
-        self.tenants.entry(tenant).or_default()[standing as usize] += 1;
+    pub(super) fn add(&mut self, owner: Turn, standing: Standing) {
+        self.owners.entry(owner).or_default()[standing as usize] += 1;
     }
 
-    pub(super) fn remove(&mut self, tenant: Tenant, standing: Standing) {
-        if let Some(counts) = self.tenants.get_mut(&tenant) {
+    pub(super) fn remove(&mut self, owner: Turn, standing: Standing) {
+        if let Some(counts) = self.owners.get_mut(&owner) {
             counts[standing as usize] -= 1;
             if *counts == [0; 3] {
-                self.tenants.remove(&tenant);
+                self.owners.remove(&owner);
             }
         }
     }
 
-    fn of(&self, tenant: Tenant) -> Counts {
-        self.tenants.get(&tenant).copied().unwrap_or_default()
+    fn of(&self, owner: Turn) -> Counts {
+        self.owners.get(&owner).copied().unwrap_or_default()
     }
 
     #[cfg(test)]
-    pub(super) fn has_tenants(&self) -> bool {
-        !self.tenants.is_empty()
+    pub(super) fn has_owners(&self) -> bool {
+        !self.owners.is_empty()
     }
 }
 
@@ -181,22 +182,22 @@ mod tests {
     use super::*;
 
     /// How many each of these gets, one after the other, of so many in all.
-    fn shares(standing: Standing, most: u32, tenants: usize) -> Vec<u32> {
+    fn shares(standing: Standing, most: u32, owners: usize) -> Vec<u32> {
         let mut connections = Connections::default();
         connections.set_most(most);
         let gets = |_| {
             let mut held = [0; 3];
-            while connections.allows_tenant(standing, held) {
+            while connections.allows_one(standing, held) {
                 held[standing as usize] += 1;
                 connections.by_standing[standing as usize] += 1;
             }
             held[standing as usize]
         };
-        (0..tenants).map(gets).collect()
+        (0..owners).map(gets).collect()
     }
 
     #[test]
-    fn a_tenant_has_three_times_what_it_leaves() {
+    fn one_has_three_times_what_it_leaves() {
         assert_eq!(shares(Standing::Proven, 2_000, 4), [1_500, 375, 93, 24]);
         assert_eq!(shares(Standing::Fresh, 2_000, 4), [750, 187, 47, 12]);
         assert_eq!(shares(Standing::Failing, 2_000, 4), [187, 47, 12, 3]);
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tenant_has_elsewhere_counts() {
+    fn what_one_has_elsewhere_counts() {
         let connections = Connections {
             by_standing: [0, 700, 100],
             most: 2_000,
@@ -229,7 +230,7 @@ mod tests {
             ([0, 700, 0], Standing::Proven, true),
             ([0, 0, 100], Standing::Fresh, true),
         ] {
-            let allowed = connections.allows_tenant(standing, held);
+            let allowed = connections.allows_one(standing, held);
             assert_eq!(allowed, expected, "{held:?} {standing:?}");
         }
     }

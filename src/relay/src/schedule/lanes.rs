@@ -1,8 +1,7 @@
-//! What is ready for a destination, in the order in which it goes: each tenant in turn, of a tenant's by priority, then first come, first
-//! served.
+//! What is ready for a destination, in the order in which it goes: by turns, in each turn by priority, then first come, first served.
 //!
-//! A tenant is a login. All mail that came without one is one tenant's together, because its senders are what they say they are; so are
-//! reports. Whoever sends a hundred thousand messages, or gives each the highest priority, delays nobody else's. Of three classes of
+//! Each login has a turn. All mail that came without one has one together, because its senders are what they say they are; so have all
+//! reports, whoever they count for. Whoever sends a hundred thousand messages, or gives each the highest priority, delays nobody else's. Of three classes of
 //! priority (RFC 6710) the higher goes first most of the time, and the lower never waits for ever: see [`WEIGHTS`].
 
 use std::collections::HashMap;
@@ -12,7 +11,7 @@ use super::message::Piece;
 use crate::names::Name;
 use crate::slab::{Link, Linked, List, Slab};
 
-/// Of so many pieces of a tenant in a row that go to a destination, so many are of each class, if there are any.
+/// Of so many pieces of one turn in a row that go to a destination, so many are of each class, if there are any.
 pub(super) const WEIGHTS: [u8; 3] = [16, 4, 1];
 
 /// How urgent something is; the index of its weight.
@@ -34,23 +33,23 @@ impl Class {
     }
 }
 
-/// Whose turn it is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Tenant {
+/// Whose turn it is at a destination, and whose a connection to it. What mail takes counts by [`crate::room::Account`] instead.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Turn {
     /// Who has this login.
     Login(Name),
     /// All who have none.
     Network,
-    /// Nobody: reports.
-    Report,
+    /// Reports, on anybody's mail.
+    Reports,
 }
 
-impl Tenant {
-    /// The name to be kept as long as the tenant is.
+impl Turn {
+    /// The name to be kept as long as the turn is.
     pub(super) fn names(self) -> impl Iterator<Item = Name> {
         match self {
             Self::Login(name) => Some(name),
-            Self::Network | Self::Report => None,
+            Self::Network | Self::Reports => None,
         }
         .into_iter()
     }
@@ -59,14 +58,14 @@ impl Tenant {
 /// Whose piece it is and how urgent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Label {
-    pub(super) tenant: Tenant,
+    pub(super) turn: Turn,
     pub(super) class: Class,
 }
 
 /// What is ready for one destination.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    /// The tenants' lanes; the first is next.
+    /// A lane for each turn; the first is next.
     lanes: List,
     count: u32,
 }
@@ -78,11 +77,11 @@ impl Ready {
     }
 }
 
-/// The pieces of one tenant that are ready for one destination. Never empty.
+/// The pieces of one turn that are ready for one destination. Never empty.
 #[derive(Debug)]
 pub(super) struct Lane {
     link: Link,
-    tenant: Tenant,
+    turn: Turn,
     classes: [List; 3],
     /// How many more of each class go before the others have their turn.
     credit: [u8; 3],
@@ -119,19 +118,19 @@ impl Lane {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: Slab<Lane>,
-    numbers: HashMap<(u32, Tenant), u32>,
+    numbers: HashMap<(u32, Turn), u32>,
 }
 
 impl Lanes {
     /// Most memory for a lane, in bytes; the map is half empty at times.
     pub(super) const LANE_BYTES: u64 =
-        Slab::<Lane>::ENTRY_BYTES + 2 * (size_of::<((u32, Tenant), u32)>() + 1) as u64;
+        Slab::<Lane>::ENTRY_BYTES + 2 * (size_of::<((u32, Turn), u32)>() + 1) as u64;
 
-    /// The tenants with pieces that are ready for a destination, the next first.
-    pub(super) fn tenants(&self, ready: &Ready) -> impl Iterator<Item = Tenant> + '_ {
+    /// Those with pieces that are ready for a destination, the next first.
+    pub(super) fn turns(&self, ready: &Ready) -> impl Iterator<Item = Turn> + '_ {
         let first = self.lanes.get(ready.lanes.first());
         let lanes = successors(first, |lane| self.lanes.get(lane.link.next()));
-        lanes.map(|lane| lane.tenant)
+        lanes.map(|lane| lane.turn)
     }
 
     /// The first pieces of each of the first lanes for a destination, so many at most of each.
@@ -161,11 +160,11 @@ impl Lanes {
         label: Label,
         piece: u32,
     ) {
-        let Label { tenant, class } = label;
-        let lane = *self.numbers.entry((place, tenant)).or_insert_with(|| {
+        let Label { turn, class } = label;
+        let lane = *self.numbers.entry((place, turn)).or_insert_with(|| {
             let lane = self.lanes.insert(Lane {
                 link: Link::default(),
-                tenant,
+                turn,
                 classes: [List::default(); 3],
                 credit: WEIGHTS,
             });
@@ -187,11 +186,11 @@ impl Lanes {
         let piece = lane.pop(pieces);
         ready.count -= 1;
         if lane.is_empty() {
-            let tenant = lane.tenant;
+            let turn = lane.turn;
             self.lanes.remove(number);
-            self.numbers.remove(&(place, tenant));
+            self.numbers.remove(&(place, turn));
         } else {
-            // Behind the other tenants.
+            // Behind the others.
             ready.lanes.push(&mut self.lanes, number);
         }
         piece
@@ -205,8 +204,8 @@ impl Lanes {
         label: Label,
         piece: u32,
     ) {
-        let Label { tenant, class } = label;
-        let Some(&number) = self.numbers.get(&(place, tenant)) else {
+        let Label { turn, class } = label;
+        let Some(&number) = self.numbers.get(&(place, turn)) else {
             return;
         };
         let lane = &mut self.lanes[number];
@@ -215,7 +214,7 @@ impl Lanes {
         if lane.is_empty() {
             ready.lanes.remove(&mut self.lanes, number);
             self.lanes.remove(number);
-            self.numbers.remove(&(place, tenant));
+            self.numbers.remove(&(place, turn));
         }
     }
 }

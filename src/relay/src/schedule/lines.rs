@@ -1,28 +1,28 @@
-//! Who is next to get a connection, among the domains of one standing: each tenant in turn, of a tenant's domains the one that has waited
-//! for longest. Pure.
+//! Who is next to get a connection, among the domains of one standing: by turns, and of the domains in a line the one that has
+//! waited for longest. Pure.
 //!
-//! A domain stands in the line of one tenant that has mail ready for it. If several have, in the shortest: nobody's mail waits behind
-//! another's long line.
+//! Each [`Turn`] has a line. A domain stands in that of one who has mail ready for it. If several have, in the shortest: nobody's mail waits
+//! behind another's long line.
 
 use std::collections::HashMap;
 
-use super::lanes::Tenant;
+use super::lanes::Turn;
 use super::places::Destination;
 use crate::slab::{Link, Linked, List, NONE, Slab};
 
-/// The lines of all tenants.
+/// All lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     lines: Slab<Line>,
-    numbers: HashMap<Tenant, u32>,
+    numbers: HashMap<Turn, u32>,
     turns: List,
 }
 
-/// The domains that wait in a tenant's line. Never empty.
+/// The domains that wait for one turn. Never empty.
 #[derive(Debug)]
 struct Line {
     link: Link,
-    tenant: Tenant,
+    turn: Turn,
     places: List,
     count: u32,
 }
@@ -35,11 +35,11 @@ impl Linked for Line {
 
 impl Lines {
     /// Adds a domain that stands in no line.
-    pub(super) fn push(&mut self, all: &mut Slab<Destination>, tenant: Tenant, place: u32) {
-        let number = *self.numbers.entry(tenant).or_insert_with(|| {
+    pub(super) fn push(&mut self, all: &mut Slab<Destination>, turn: Turn, place: u32) {
+        let number = *self.numbers.entry(turn).or_insert_with(|| {
             let number = self.lines.insert(Line {
                 link: Link::default(),
-                tenant,
+                turn,
                 places: List::default(),
                 count: 0,
             });
@@ -52,8 +52,8 @@ impl Lines {
     }
 
     /// Takes out a domain that stands in this line.
-    pub(super) fn remove(&mut self, all: &mut Slab<Destination>, tenant: Tenant, place: u32) {
-        let Some(&number) = self.numbers.get(&tenant) else {
+    pub(super) fn remove(&mut self, all: &mut Slab<Destination>, turn: Turn, place: u32) {
+        let Some(&number) = self.numbers.get(&turn) else {
             return;
         };
         let line = &mut self.lines[number];
@@ -62,13 +62,13 @@ impl Lines {
         if line.count == 0 {
             self.turns.remove(&mut self.lines, number);
             self.lines.remove(number);
-            self.numbers.remove(&tenant);
+            self.numbers.remove(&turn);
         }
     }
 
-    /// How many domains stand in a tenant's line.
-    pub(super) fn count(&self, tenant: Tenant) -> u32 {
-        let number = self.numbers.get(&tenant);
+    /// How many domains stand in this line.
+    pub(super) fn count(&self, turn: Turn) -> u32 {
+        let number = self.numbers.get(&turn);
         number.map_or(0, |number| self.lines[*number].count)
     }
 
@@ -76,23 +76,23 @@ impl Lines {
         self.turns.is_empty()
     }
 
-    /// The domain whose turn it is, of tenants that may have a connection. There are few of those that may not: each of them has a good
+    /// The domain whose turn it is, of lines that may have a connection. There are few of those that may not: each of them has a good
     /// part of all connections.
-    pub(super) fn next(&self, may: impl Fn(Tenant) -> bool) -> Option<(Tenant, u32)> {
+    pub(super) fn next(&self, may: impl Fn(Turn) -> bool) -> Option<(Turn, u32)> {
         let mut number = self.turns.first();
         while number != NONE {
             let line = &self.lines[number];
-            if may(line.tenant) {
-                return Some((line.tenant, line.places.first()));
+            if may(line.turn) {
+                return Some((line.turn, line.places.first()));
             }
             number = line.link.next();
         }
         None
     }
 
-    /// A tenant has had its turn.
-    pub(super) fn served(&mut self, tenant: Tenant) {
-        if let Some(&number) = self.numbers.get(&tenant) {
+    /// A line has had its turn.
+    pub(super) fn served(&mut self, turn: Turn) {
+        if let Some(&number) = self.numbers.get(&turn) {
             self.turns.remove(&mut self.lines, number);
             self.turns.push(&mut self.lines, number);
         }

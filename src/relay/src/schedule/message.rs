@@ -5,7 +5,7 @@ use std::mem::size_of;
 use postroad_spool::cost::allocated;
 use postroad_spool::{Author, MessageId};
 
-use super::lanes::{Class, Label, Lanes, Tenant};
+use super::lanes::{Class, Label, Lanes, Turn};
 use crate::names::Name;
 use crate::room::load::{Load, Sender};
 use crate::slab::{Link, Linked, NONE, Slab};
@@ -37,8 +37,8 @@ pub(super) struct Message {
     pub(super) bytes: u32,
     pub(super) recipients: u32,
     pub(super) sender: Name,
-    /// That it counts for; it was submitted by this login unless it is a report.
-    pub(super) credential: Name,
+    /// The name of whom it counts for; that login submitted it unless it is a report.
+    pub(super) account: Name,
     /// Of the first recipients, and mostly of all.
     pub(super) domain: Name,
     pub(super) priority: i8,
@@ -140,13 +140,13 @@ impl Timed for Piece {
 }
 
 impl Message {
-    /// Whose it is, for the turns at a destination.
+    /// When it goes at its destinations.
     pub(super) fn label(&self, nobody: Name) -> Label {
         Label {
-            tenant: match (self.marks.author, self.credential == nobody) {
-                (Author::Relay, _) => Tenant::Report,
-                (Author::Submitter, false) => Tenant::Login(self.credential),
-                (Author::Submitter, true) => Tenant::Network,
+            turn: match (self.marks.author, self.account == nobody) {
+                (Author::Relay, _) => Turn::Reports,
+                (Author::Submitter, false) => Turn::Login(self.account),
+                (Author::Submitter, true) => Turn::Network,
             },
             class: Class::of(self.priority),
         }
@@ -161,11 +161,11 @@ impl Message {
         Load::of(u64::from(self.bytes), self.recipients, self.open(), sender)
     }
 
-    /// The login that submitted it.
+    /// The name of the login that submitted it.
     pub(super) fn submitter(&self, nobody: Name) -> Name {
         match self.marks.author {
             Author::Relay => nobody,
-            Author::Submitter => self.credential,
+            Author::Submitter => self.account,
         }
     }
 

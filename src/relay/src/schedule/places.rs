@@ -2,7 +2,7 @@
 //!
 //! Every domain with work that may have another connection stands in a line of those of its standing ([`super::lines`]); one that may have
 //! it later is in a wheel. So the choice costs the same however many destinations there are, and each has its turn. How many connections
-//! there may be, and how many of them a tenant may have, says [`super::connections`]. What goes to upstreams is chosen by
+//! there may be, and how many of them for whose mail, says [`super::connections`]. What goes to upstreams is chosen by
 //! [`crate::upstreams`]: of those destinations there are as many as routes.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use postroad_config::status::UpstreamFailure;
 
 use super::connections::Ledger;
-use super::lanes::{Lanes, Ready, Tenant};
+use super::lanes::{Lanes, Ready, Turn};
 use super::lines::Lines;
 use super::site::{Bears, Site, SiteLimits, Standing};
 use crate::names::{Name, Names};
@@ -22,7 +22,7 @@ use crate::wheel::{Timed, Wheel};
 /// In the order of their turns.
 const STANDINGS: [Standing; 3] = [Standing::Proven, Standing::Fresh, Standing::Failing];
 
-/// Tenants with mail for a domain whose lines are compared: those whose turn it is next.
+/// Those with mail for a domain whose lines are compared: those whose turn it is next.
 const LINES_COMPARED: usize = 8;
 
 /// How long a domain is remembered for which nothing waits, in milliseconds.
@@ -62,7 +62,7 @@ pub(super) struct Destination {
     pub(super) oldest_ms: u64,
     pub(super) site: Site,
     /// For whom each connection was opened. Which is whose does not matter.
-    owners: Vec<Tenant>,
+    owners: Vec<Turn>,
     link: Link,
     queued: Queued,
     /// While it is in the wheel.
@@ -73,7 +73,7 @@ pub(super) struct Destination {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Queued {
     Nowhere,
-    Line(Standing, Tenant),
+    Line(Standing, Turn),
     Wheel,
     /// In the wheel too, until it is forgotten.
     Remembered,
@@ -111,8 +111,8 @@ pub(super) struct Places {
     pub(super) special: Vec<u32>,
     /// By standing.
     lines: [Lines; 3],
-    /// Those that are asked first.
-    turn: usize,
+    /// The standing that is asked first.
+    first: usize,
     wheel: Wheel,
     pub(super) ledger: Ledger,
     /// Domains by standing.
@@ -192,7 +192,7 @@ impl Places {
             _ if !destination.wants_connection() => (Queued::Nowhere, 0),
             Bears::Enough => (Queued::Nowhere, 0),
             Bears::Another => match self.line(lanes, destination) {
-                Some(tenant) => (Queued::Line(site.standing, tenant), 0),
+                Some(turn) => (Queued::Line(site.standing, turn), 0),
                 None => (Queued::Nowhere, 0),
             },
             Bears::After(after_ms) => (Queued::Wheel, after_ms),
@@ -205,23 +205,23 @@ impl Places {
 
     /// In whose line a domain stands. It changes lines only for one that is less than half as long, so that it does not lose its place again and
     /// again.
-    fn line(&self, lanes: &Lanes, destination: &Destination) -> Option<Tenant> {
+    fn line(&self, lanes: &Lanes, destination: &Destination) -> Option<Turn> {
         let standing = destination.site.standing;
         let lines = &self.lines[standing as usize];
-        let demand = |tenant: Tenant| {
-            let demand = lines.count(tenant) + self.ledger.held(tenant);
-            match destination.queued == Queued::Line(standing, tenant) {
+        let demand = |turn: Turn| {
+            let demand = lines.count(turn) + self.ledger.held(turn);
+            match destination.queued == Queued::Line(standing, turn) {
                 true => demand / 2,
                 false => demand,
             }
         };
-        let mut tenants = lanes.tenants(&destination.ready).take(LINES_COMPARED);
-        let first = tenants.next()?;
-        let Some(second) = tenants.next() else {
+        let mut turns = lanes.turns(&destination.ready).take(LINES_COMPARED);
+        let first = turns.next()?;
+        let Some(second) = turns.next() else {
             return Some(first);
         };
-        let all = [first, second].into_iter().chain(tenants);
-        all.min_by_key(|tenant| demand(*tenant))
+        let all = [first, second].into_iter().chain(turns);
+        all.min_by_key(|turn| demand(*turn))
     }
 
     /// A domain without mail, connections or news is forgotten; the others are for a while, as long as they are not too many.
@@ -253,8 +253,8 @@ impl Places {
         self.remembered += u32::from(queued == Queued::Remembered);
         match queued {
             Queued::Nowhere => {}
-            Queued::Line(standing, tenant) => {
-                self.lines[standing as usize].push(&mut self.all, tenant, place);
+            Queued::Line(standing, turn) => {
+                self.lines[standing as usize].push(&mut self.all, turn, place);
             }
             Queued::Wheel | Queued::Remembered => self.wheel.insert(&mut self.all, place),
         }
@@ -265,8 +265,8 @@ impl Places {
         let queued = std::mem::replace(&mut destination.queued, Queued::Nowhere);
         match queued {
             Queued::Nowhere => {}
-            Queued::Line(standing, tenant) => {
-                self.lines[standing as usize].remove(&mut self.all, tenant, place);
+            Queued::Line(standing, turn) => {
+                self.lines[standing as usize].remove(&mut self.all, turn, place);
             }
             Queued::Wheel | Queued::Remembered => self.wheel.remove(&mut self.all, place),
         }
@@ -297,35 +297,35 @@ impl Places {
     }
 
     /// The domain of this standing whose turn it is, and for whom it is to have another connection, if it may.
-    fn next(&self, standing: Standing) -> Option<(Tenant, u32)> {
+    fn next(&self, standing: Standing) -> Option<(Turn, u32)> {
         let lines = &self.lines[standing as usize];
         if lines.is_empty() || !self.ledger.all.allows(standing) {
             return None;
         }
-        lines.next(|tenant| self.ledger.allows(standing, tenant))
+        lines.next(|turn| self.ledger.allows(standing, turn))
     }
 
     /// The domain to which a connection is to be opened; it counts as being opened.
     pub(super) fn choose(&mut self, names: &mut Names, lanes: &Lanes, now_ms: u64) -> Option<u32> {
         self.advance(names, lanes, now_ms);
         for step in 0..3 {
-            let turn = (self.turn + step) % 3;
-            if let Some((tenant, place)) = self.next(STANDINGS[turn]) {
-                self.turn = (turn + 1) % 3;
-                self.lines[turn].served(tenant);
-                self.opened(names, lanes, (place, Some(tenant)), now_ms);
+            let standing = (self.first + step) % 3;
+            if let Some((turn, place)) = self.next(STANDINGS[standing]) {
+                self.first = (standing + 1) % 3;
+                self.lines[standing].served(turn);
+                self.opened(names, lanes, (place, Some(turn)), now_ms);
                 return Some(place);
             }
         }
         None
     }
 
-    /// A connection is being opened, for this tenant if it is to a domain.
+    /// A connection is being opened, for whose turn it is if it is to a domain.
     pub(super) fn opened(
         &mut self,
         names: &mut Names,
         lanes: &Lanes,
-        (place, tenant): (u32, Option<Tenant>),
+        (place, owner): (u32, Option<Turn>),
         now_ms: u64,
     ) {
         // To the end of its line, if it is to have another.
@@ -336,10 +336,10 @@ impl Places {
         site.opening += 1;
         site.used_ms = now_ms;
         self.ledger.moved((site.standing, 0), (site.standing, 1));
-        if let Some(tenant) = tenant {
-            destination.owners.push(tenant);
-            self.ledger.add(tenant, site.standing);
-            tenant.names().for_each(|name| names.share(name));
+        if let Some(owner) = owner {
+            destination.owners.push(owner);
+            self.ledger.add(owner, site.standing);
+            owner.names().for_each(|name| names.share(name));
         }
         self.update(names, lanes, place, now_ms);
     }
@@ -375,15 +375,15 @@ impl Places {
         let destination = &mut self.all[place];
         let (standing, left) = (destination.site.standing, destination.site.connections);
         while destination.owners.len() > left as usize {
-            if let Some(tenant) = destination.owners.pop() {
-                self.ledger.remove(tenant, before);
-                tenant.names().for_each(|name| names.give_back(name));
+            if let Some(owner) = destination.owners.pop() {
+                self.ledger.remove(owner, before);
+                owner.names().for_each(|name| names.give_back(name));
             }
         }
         if standing != before {
-            for tenant in &destination.owners {
-                self.ledger.remove(*tenant, before);
-                self.ledger.add(*tenant, standing);
+            for owner in &destination.owners {
+                self.ledger.remove(*owner, before);
+                self.ledger.add(*owner, standing);
             }
         }
     }

@@ -101,12 +101,12 @@ impl Schedule {
         if settled.is_empty() {
             return Left::Open;
         }
-        let (tenant, before) = (message.credential, message.load(self.nobody));
+        let (account, before) = (message.account, message.load(self.nobody));
         let more = message.more.get_or_insert_with(Box::<More>::default);
         more.settled.extend_from_slice(settled);
         more.settled.sort_unstable();
         more.settled.dedup();
-        self.uncharge(tenant, before);
+        self.uncharge(account, before);
         self.charge(index);
         match self.messages[index].open() {
             0 => Left::Nothing,
@@ -172,20 +172,20 @@ impl Schedule {
         let Some(index) = self.message_of(ticket) else {
             return Vec::new();
         };
-        let tenant = self.messages[index].credential;
+        let account = self.messages[index].account;
         let ready = &self.places.all[self.pieces[ticket.piece].place].ready;
         let pieces = self.lanes.pieces(&self.pieces, ready, OTHERS_MAX);
         let messages = pieces.map(|piece| &self.messages[piece.message]);
         let mut others: Vec<_> = messages
-            .filter(|message| message.credential != tenant)
+            .filter(|message| message.account != account)
             .collect();
-        others.dedup_by_key(|message| message.credential);
+        others.dedup_by_key(|message| message.account);
         let needs = others.into_iter().map(|message| {
             let bytes = memory::footprint(
                 u64::from(message.bytes),
                 usize::try_from(message.recipients).unwrap_or(usize::MAX),
             );
-            (Arc::clone(self.names.text(message.credential)), bytes)
+            (Arc::clone(self.names.text(message.account)), bytes)
         });
         needs.collect()
     }
@@ -225,7 +225,7 @@ impl Schedule {
                 attempts: u32::from(self.pieces[piece].attempts),
                 recipients: message.recipients,
                 delay_notified: message.marks.delay_notified,
-                tenant: Arc::clone(self.names.text(message.credential)),
+                tenant: Arc::clone(self.names.text(message.account)),
                 open,
             },
         })

@@ -7,6 +7,7 @@ use postroad_spool::SEGMENT_BYTES;
 use super::*;
 use crate::delivery;
 use crate::outcome::{Kind, Notice};
+use crate::room::Account;
 
 const KIB: usize = 1 << 10;
 
@@ -54,10 +55,10 @@ async fn who_has_filled_its_share_leaves_room_for_others_also_after_a_start() {
         let again = Queue::new(again, ENOUGH, found, queue.bytes_max(), Arc::default());
         let refused = accept(&again, mail(&rig, hog, 1, 10)).await;
         assert!(matches!(refused, Err(AcceptError::Room(why)) if why == full));
-        assert_eq!(again.check_room_for(hog, NeedsDisk::Yes), Err(full));
-        assert_eq!(again.check_room_for(other, NeedsDisk::Yes), Ok(()));
+        assert_eq!(again.check_room_for(&hog.into(), NeedsDisk::Yes), Err(full));
+        assert_eq!(again.check_room_for(&other.into(), NeedsDisk::Yes), Ok(()));
         accept(&again, mail(&rig, other, 1, 10)).await.unwrap();
-        let hogs = |queue: &Queue| queue.state().schedule.held(hog).weight.bytes();
+        let hogs = |queue: &Queue| queue.state().schedule.held(&hog.into()).weight.bytes();
         let before = hogs(&again);
         // What has gone is given back; the other's message and name have taken some of it.
         while hogs(&again) + 10 * Weight::of(1, 1).bytes() > before {
@@ -138,9 +139,12 @@ async fn there_is_room_for_the_reports_that_mail_may_lead_to() {
         queue.change(|schedule, now_ms| schedule.insert(&more.queued(), now_ms));
     }
     assert!(queue.is_disk_full() && !queue.spool().is_full());
-    let full = queue.check_room_for("", NeedsDisk::Yes);
+    let full = queue.check_room_for(&Account::Network, NeedsDisk::Yes);
     assert_eq!(full, Err(NoRoom::Disk), "nobody could be told of more");
-    assert_eq!(queue.check_room_for("", NeedsDisk::Perhaps), Ok(()));
+    assert_eq!(
+        queue.check_room_for(&Account::Network, NeedsDisk::Perhaps),
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -150,7 +154,7 @@ async fn a_report_counts_for_who_caused_it_and_is_not_treated_as_its_mail() {
         let queue = &rig.context.queue;
         let message = mail(&rig, login, 1, 10);
         rig.accept(&message).await.unwrap();
-        let held = || queue.state().schedule.held(login);
+        let held = || queue.state().schedule.held(&login.into());
         let before = held();
         let taken = queue.take().unwrap();
         let notice = Notice {

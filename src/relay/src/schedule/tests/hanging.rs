@@ -280,7 +280,7 @@ fn whose_connections_there_are_is_forgotten_with_them() {
         assert!(schedule.names.find("greedy").is_some());
         schedule.closed(place, Opening::GaveUp, 1);
     }
-    assert!(!schedule.places.ledger.has_tenants());
+    assert!(!schedule.places.ledger.has_owners());
     assert_eq!(schedule.names.find("greedy"), None);
     assert_eq!(schedule.connections().total(), 0);
 }

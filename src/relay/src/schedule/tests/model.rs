@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::tables::{change, overriding, routing};
 use super::*;
+use crate::room::Account;
 
 const DOMAINS: [&str; 3] = ["a.example", "b.example", "c.example"];
 
@@ -170,7 +171,7 @@ impl Bench {
             weights.fold(Weight::default(), |sum, one| sum + one)
         );
         // All of it is the network's.
-        let held = self.schedule.held("");
+        let held = self.schedule.held(&Account::Network);
         assert_eq!((held.weight, held.owed), (totals.weight, totals.owed));
         assert_eq!(held.bytes, totals.bytes);
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 use crate::metrics::ShareLabel;
-use crate::room::Sharing;
+use crate::room::{Account, Sharing};
 
 async fn log_in(talk: &Talk, pki: &Pki) -> Client<impl AsyncRead + AsyncWrite + Unpin> {
     let (stream, session) = talk.connect(ListenerTls::Implicit, Standing::Known).await;
@@ -53,7 +53,8 @@ async fn one_that_has_its_share_gets_452_and_others_250_and_that_shows() {
     assert!(taken >= 290, "{taken} of 320");
     assert!(fill(&mut stranger).await >= 10, "there is room for others");
     let queue = &talk.rig.context.queue;
-    assert_eq!(queue.full_shares(9, crate::clock::now_ms()), ["", "app"]);
+    let full = queue.full_shares(9, crate::clock::now_ms());
+    assert_eq!(full, [Account::Network, "app".into()]);
     let label = ShareLabel { of: "queue" };
     let refusals = &talk.rig.context.metrics.share_refusals;
     assert_eq!(refusals.get_or_create(&label).get(), 2);
