@@ -46,8 +46,8 @@
 //!   message that is allowed, and once as many domains have been named as may be in a session, the connection closes.
 //! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer
 //!   to the content it defers this message. Either way the connection is over (RFC 5321 §3.8).
-//! - **Other words for the same**: 432, and 4.3.2 or 4.7.28 with any code, at any step; 454 to MAIL, DATA or the content. They hold the
-//!   server's mail as 421 does, after the content too. At RCPT the others of the transaction still get the message.
+//! - **Other words for the same**: 432, 454, and 4.3.2 or 4.7.28 with any code to MAIL; 432 and 454 to the content, after a login. To RCPT,
+//!   and otherwise to the content, they defer that recipient or message: or one of them could stop all mail.
 //! - **5yz to MAIL** fails everyone, and [`SenderVerdict`] says whether it is about the sender or about the message.
 //! - **A connection that ends** before the final dot is [`End::Held`] too, unless everyone has a verdict: the message was
 //!   not judged, and a server that hangs up on one will hang up on the next.

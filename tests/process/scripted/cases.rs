@@ -12,7 +12,8 @@ const BULK_LINES: usize = 270_000;
 /// What Amazon SES says of a sender that it does not know.
 const UNVERIFIED: &str = "554 Message rejected: Email address is not verified.";
 
-/// What Amazon SES says to whom sends too much, behind the content as well.
+/// What Amazon SES says to whom sends too much. It does so behind the content as well, where it counts as said to an account: after a
+/// login, which these hops do not ask for.
 const THROTTLING: &str = "454 Throttling failure: Maximum sending rate exceeded.";
 
 /// Yes, said twice.
@@ -92,11 +93,11 @@ pub(super) const GOODBYES: &[Case] = &[
     case(CONTENT, Say("421 4.7.0 enough"), THROTTLED, 1),
     case(END, Say("421 4.3.0 ouch"), Deferred, 1),
     case("MAIL", Say(THROTTLING), THROTTLED, 1),
-    case("RCPT", Say("450 4.3.2 not now"), THROTTLED, 1),
+    case("RCPT", Say("450 4.3.2 not now"), Deferred, 1),
     case("RCPT", Say("454 4.7.1 relay access denied"), Deferred, 1),
-    case(END, Say(THROTTLING), THROTTLED, 1),
-    case(END, Say("432 4.3.2 too many connections"), THROTTLED, 1),
-    case(END, Say("421 4.7.28 an unusual rate"), THROTTLED, 1),
+    case(END, Say(THROTTLING), Deferred, 1),
+    case(END, Say("451 4.3.2 not now"), Deferred, 1),
+    case(END, Say("421 4.7.28 an unusual rate"), Deferred, 1),
 ];
 
 /// Connections that end.

@@ -258,9 +258,19 @@ async fn a_message_on_which_the_upstream_always_hangs_up_is_put_off_the_third_ti
     let rig = Rig::new(MEMORY);
     rig.accept(&rig.message(1, 0)).await.unwrap();
     let delivery = manager(&rig, &sink).await;
-    for deferred in [0, 0, 1] {
+    let fingerprint = rig.context.live().upstreams[0].fingerprint.clone();
+    let state = || delivery.upstreams.status()[0].state;
+    for (deferred, blamed) in [
+        (0, UpstreamState::Failing),
+        (0, UpstreamState::Failing),
+        (1, UpstreamState::Ready),
+    ] {
         visit(&delivery).await;
         assert_eq!(rig.context.queue.totals().0.deferred, deferred);
+        assert_eq!(state(), blamed);
+        let now = clock::Moment::now();
+        let mut upstreams = delivery.upstreams.lock();
+        upstreams.answered("provider", &fingerprint, now);
     }
 }
 

@@ -214,14 +214,15 @@ impl Worker {
         done
     }
 
-    /// The server takes no mail now. Whether the message has something to do with it. One that closes a connection over
-    /// which it has taken mail may only have had enough of that connection: that is no failure, but it counts.
+    /// The server takes no mail now. Whether the message has something to do with it: then it is no failure of the server. One that closes
+    /// a connection over which it has taken mail may only have had enough of that connection: that is no failure either, but it counts.
     fn blame(&self, id: MessageId, failure: &ConnectFailure, usage: Usage) -> Blame {
-        if usage == Usage::Fresh || failure.kind != FailureKind::Disconnected {
+        let blame = self.upstreams.lock_holds().count(id);
+        let is_failure = usage == Usage::Fresh || failure.kind != FailureKind::Disconnected;
+        if is_failure && blame == Blame::Upstream {
             self.hop
                 .report_failed(FailedStage::Sending, &describe(failure));
         }
-        let blame = self.upstreams.lock_holds().count(id);
         tracing::info!(%id, upstream = self.hop.label(), kind = ?failure.kind, ?blame, "not judged");
         blame
     }

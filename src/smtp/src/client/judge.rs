@@ -5,10 +5,23 @@
 //! recipient or one message it is that one's outcome, deferred: whoever may name recipients could otherwise stop
 //! all mail with one address.
 //!
-//! A server that has had enough for now does not always say 421: [`Step`] and [`is_throttle`] have what else means it. It is about
-//! the server too, whoever is answered, and charged to nobody. RCPT decides about the others all the same: some of them may have been
-//! accepted, and the content may be on its way.
+//! # Throttles
+//! What says that the server wants less or nothing for now is about it only where no single message, recipient or tenant can have caused
+//! it. It holds the mail of all, and is charged to nobody. Anything else would let whoever names a recipient, or writes a message,
+//! slow a server down for everybody.
 //!
+//! | answer to | about the server | about the recipient or the message, deferred |
+//! |---|---|---|
+//! | MAIL | 421, 432, 454, 4.3.2, 4.7.28 | other 4yz |
+//! | RCPT | 421 | other 4yz: the recipient's server may have said it |
+//! | DATA, BDAT, the content before its end | 421; after a login 432 and 454 | other 4yz |
+//! | the content | after a login 432 and 454 | other 4yz, 421 too: it ends the connection only |
+//!
+//! 432 and 454 are replies to AUTH (RFC 4954 §6): providers use them for what is about the account, behind the content too. 4.3.2 is
+//! "system not accepting network messages" (RFC 3463 §3.4), 4.7.28 "mail flood detected" (the registry of RFC 5248): as an answer to
+//! the content the flood may be one of a domain that is named in it.
+//!
+//! # Senders
 //! 5yz to MAIL is about the sender ([`SenderVerdict`]), unless it is about the message: its size, its form, or what is asked for it.
 
 use super::{ConnectFailure, End, FailureKind, RecipientOutcome, SenderVerdict, Stage};
@@ -21,17 +34,6 @@ pub(super) struct Judge {
     demanded: Demanded,
     sender: SenderVerdict,
     end: End,
-}
-
-/// What a reply answers that may be a word about the server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Step {
-    /// MAIL.
-    Mail,
-    /// RCPT.
-    Recipient,
-    /// DATA, BDAT or the content.
-    Content,
 }
 
 /// What the server has been shown before the transaction, and so what a demand for more can mean.
@@ -73,7 +75,7 @@ impl Judge {
 
     /// MAIL was refused: nobody has been named yet, so a demand can only be about us.
     pub(super) fn mail(&mut self, reply: &Reply) -> RecipientOutcome {
-        if is_throttle(Step::Mail, reply) {
+        if is_throttle(reply) {
             return self.throttled(reply);
         }
         match self.demand(reply) {
@@ -97,10 +99,6 @@ impl Judge {
 
     /// RCPT was refused.
     pub(super) fn recipient(&mut self, reply: &Reply) -> RecipientOutcome {
-        if is_throttle(Step::Recipient, reply) {
-            self.recipient_answered();
-            return self.throttled(reply);
-        }
         let Some(failure) = self.demand(reply) else {
             self.recipient_answered();
             return verdict(reply);
@@ -114,7 +112,7 @@ impl Judge {
     /// DATA or the content was refused. Recipients have been accepted by then: a demand of a server that has our login
     /// is about this message.
     pub(super) fn content(&mut self, reply: &Reply) -> RecipientOutcome {
-        if is_throttle(Step::Content, reply) {
+        if self.posture == Posture::LoggedIn && is_about_account(reply) {
             return self.throttled(reply);
         }
         match self.demand(reply) {
@@ -196,21 +194,17 @@ impl Judge {
     }
 }
 
-/// Whether a reply other than 421 says that the server wants less or nothing for now. To RCPT 454 is something else: servers say it to
-/// those for whom they do not relay.
-pub(super) fn is_throttle(step: Step, reply: &Reply) -> bool {
-    /// RFC 3463 §3.4: the system does not accept network messages.
+/// Whether a reply to MAIL other than 421 says that the server wants less or nothing for now.
+fn is_throttle(reply: &Reply) -> bool {
     const NOT_ACCEPTING: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
-    /// The registry of RFC 5248: mail flood detected.
     const FLOOD: EnhancedStatus = EnhancedStatus::new(4, 7, 28);
-    let by_code = match reply.code() {
-        432 => true,
-        454 => step != Step::Recipient,
-        _ => false,
-    };
-    let says = |status| reply.status() == Some(status);
-    let by_status = says(NOT_ACCEPTING) || says(FLOOD);
-    reply.is_transient() && (by_code || by_status)
+    let says = |status| reply.is_transient() && reply.status() == Some(status);
+    is_about_account(reply) || says(NOT_ACCEPTING) || says(FLOOD)
+}
+
+/// Whether a reply is one to AUTH, said elsewhere.
+fn is_about_account(reply: &Reply) -> bool {
+    matches!(reply.code(), 432 | 454)
 }
 
 /// Whether a refusal of MAIL is about who sends, and not about the message: not about its size (552, 5.2.3, 5.3.4), its parameters (555, and

@@ -24,9 +24,10 @@ pub struct TransactionOutcome {
 pub enum End {
     /// It has answered all that it was asked, whatever the answers: it does its work.
     Answered,
-    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, another reply that
-    /// says so at any step (432, 454 but not to RCPT, 4.3.2, 4.7.28), an end of the connection before the final dot, or a demand for a login or TLS (530, 534, 535, 538) that is not about
-    /// one recipient or message. Those who have no verdict are deferred.
+    /// It does not take mail from us now, and has not judged the message: 421 before its answer to the content, another throttle
+    /// that no message can have caused (to MAIL 432, 454, 4.3.2 or 4.7.28; to the content 432 or 454 after a login), an end of the connection
+    /// before the final dot, or a demand for a login or TLS (530, 534, 535, 538) that is not about one recipient or message. Those who have
+    /// no verdict are deferred.
     Held(ConnectFailure),
     /// Nothing: the transaction never reached it, the answer to the final dot was lost, or it broke the protocol.
     Unanswered,

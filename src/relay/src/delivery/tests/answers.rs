@@ -57,6 +57,30 @@ async fn who_does_not_fit_is_sent_to_at_once_as_long_as_another_did() {
     assert_eq!((totals.messages, sink.mails()), (0, 2));
 }
 
+#[tokio::test]
+async fn a_throttle_that_a_recipient_or_a_message_may_have_brought_about_slows_nobody() {
+    for (step, reply) in [
+        ("RCPT TO:<r1", "450 4.3.2 not now"),
+        ("RCPT TO:<r1", "432 4.3.2 not now"),
+        (".", "451 4.7.28 an unusual rate of mail"),
+        (".", "454 4.7.0 not now"),
+    ] {
+        let sink = saying(step, reply).await;
+        let rig = Rig::new(MEMORY);
+        for _ in 0..5 {
+            rig.accept(&rig.message(2, 0)).await.unwrap();
+        }
+        let delivery = manager(&rig, &sink).await;
+        rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
+        visit(&delivery).await;
+        let (totals, _) = rig.context.queue.totals();
+        assert_eq!((totals.messages, totals.deferred), (5, 5), "{step} {reply}");
+        assert_eq!(sink.mails(), 5, "{step} {reply}: over one connection");
+        let status = delivery.upstreams.status();
+        assert_eq!(status[0].state, UpstreamState::Ready, "{step} {reply}");
+    }
+}
+
 /// A rig with an upstream that takes everything and has just failed, and one that stands in for it and takes little.
 async fn with_substitute() -> (Rig, Delivery, [Sink; 2]) {
     let first = Sink::start(|_, _| Answer::Yes).await;

@@ -234,15 +234,15 @@ async fn where_mail_goes_to_domains_it_is_the_recipients_server_that_says_no() {
 }
 
 #[tokio::test]
-async fn a_throttle_behind_the_content_slows_the_upstream_and_charges_nobody() {
+async fn a_throttle_slows_the_upstream_and_charges_nobody() {
     let throttles = Arc::new(AtomicBool::new(true));
     let throttling = Arc::clone(&throttles);
-    let sink = Sink::start(
-        move |line, _| match line == "." && throttling.load(Ordering::SeqCst) {
+    let sink = Sink::start(move |line, _| {
+        match line.starts_with("MAIL") && throttling.load(Ordering::SeqCst) {
             true => Answer::Say("454 Throttling failure: Maximum sending rate exceeded."),
             false => Answer::Yes,
-        },
-    )
+        }
+    })
     .await;
     let rig = Rig::new(MEMORY);
     rig.accept(&rig.message(1, LIFETIME_SECONDS)).await.unwrap();

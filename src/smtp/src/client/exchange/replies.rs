@@ -7,7 +7,6 @@ use bytes::BytesMut;
 use super::{Awaited, Exchange, Mail, Next, Progress, Transfer, Transport};
 use crate::Reply;
 use crate::client::RecipientOutcome;
-use crate::client::judge::{Step, is_throttle};
 use crate::client::peer::Peer;
 use crate::client::recipient::{Standing, local};
 use crate::content::{Encoder, Framing};
@@ -48,10 +47,9 @@ impl Exchange {
     }
 
     /// RFC 5321 §3.8: with 421 the server closes, whatever it was asked. As the answer to the message, or when
-    /// everyone has an answer, it ends the connection only; before that, or if more is said than 421, it is a word about the server.
+    /// everyone has an answer, it ends the connection only; before that it is a word about the server.
     fn goodbye(&mut self, reply: &Reply) {
-        let is_of_message = self.is_at_final_reply() && !is_throttle(Step::Content, reply);
-        match is_of_message || self.is_settled() {
+        match self.is_at_final_reply() || self.is_settled() {
             true => self.judge.answered(),
             false => self.judge.goodbye(reply),
         }

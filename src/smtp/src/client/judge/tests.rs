@@ -15,8 +15,18 @@ enum Class {
     Later,
 }
 
+/// What a reply answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Mail,
+    Recipient,
+    Content,
+}
+
 use Class::{Later, Message, Sender, Throttle, Upstream};
 use Step::{Content, Mail, Recipient};
+
+/// Replies after a login.
 
 const CASES: &[(Step, &str, Class)] = &[
     // Less, please.
@@ -25,14 +35,15 @@ const CASES: &[(Step, &str, Class)] = &[
     (Mail, "432 4.7.12 a password is needed", Throttle),
     (Mail, "450 4.3.2 not now", Throttle),
     (Mail, "451 4.7.28 unusual rate", Throttle),
-    (Recipient, "432 4.3.2 too many connections", Throttle),
-    (Recipient, "450 4.3.2 not now", Throttle),
-    (Recipient, "450 4.7.28 unusual rate", Throttle),
     (Content, "454 Throttling failure: Daily quota", Throttle),
-    (Content, "432 slow down", Throttle),
-    (Content, "451 4.3.2 not now", Throttle),
-    (Content, "450 4.7.28 unusual rate", Throttle),
-    // Close to it.
+    (Content, "432 4.3.2 too many connections", Throttle),
+    // What a recipient or a message may have brought about.
+    (Recipient, "432 4.3.2 too many connections", Later),
+    (Recipient, "450 4.3.2 not now", Later),
+    (Recipient, "450 4.7.28 unusual rate", Later),
+    (Content, "451 4.3.2 not now", Later),
+    (Content, "450 4.7.28 unusual rate", Later),
+    // Close to a throttle.
     (Recipient, "454 4.7.1 relay access denied", Later),
     (Recipient, "454 no", Later),
     (Mail, "450 4.7.1 later", Later),
@@ -80,8 +91,8 @@ fn reply(line: &str) -> Reply {
     reader.next(&mut input).unwrap().unwrap()
 }
 
-fn class(step: Step, reply: &Reply) -> Class {
-    let mut judge = Judge::new(Posture::LoggedIn);
+fn class(posture: Posture, step: Step, reply: &Reply) -> Class {
+    let mut judge = Judge::new(posture);
     let outcome = match step {
         Mail => judge.mail(reply),
         Recipient => judge.recipient(reply),
@@ -104,6 +115,19 @@ fn class(step: Step, reply: &Reply) -> Class {
 #[test]
 fn a_refusal_is_about_what_its_step_and_its_codes_say() {
     for (step, line, expected) in CASES {
-        assert_eq!(class(*step, &reply(line)), *expected, "{step:?} {line}");
+        let class = class(Posture::LoggedIn, *step, &reply(line));
+        assert_eq!(class, *expected, "{step:?} {line}");
+    }
+}
+
+#[test]
+fn without_a_login_no_word_about_a_message_slows_the_server() {
+    for posture in [Posture::Anonymous, Posture::StarttlsUnused] {
+        for (step, expected) in [(Mail, Throttle), (Recipient, Later), (Content, Later)] {
+            for line in ["432 x", "454 x", "450 4.3.2 x", "451 4.7.28 x"] {
+                let class = class(posture, step, &reply(line));
+                assert_eq!(class, expected, "{posture:?} {step:?} {line}");
+            }
+        }
     }
 }
