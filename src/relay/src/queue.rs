@@ -38,7 +38,7 @@ use crate::schedule::{Filed, Place, Reading, Schedule, Ticket};
 
 pub use door::{Door, Time};
 pub use passthrough::{Heard, Owed, Passed, Passing, Told};
-pub use read::{Held, LoadError};
+pub use read::{LoadError, LoadedRoom};
 pub use reclaim::ReclaimOnPanic;
 pub use reserve::{NeedsDisk, NoRoom, Resource};
 

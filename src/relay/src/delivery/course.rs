@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::live::Live;
 use crate::notify::{DelayNotices, NextHop};
 use crate::outcome::{self, Charge, Kind, Notice, Recorded, Rules, Tried};
-use crate::queue::{Heard, Held, Owed, Passing, Told};
+use crate::queue::{Heard, LoadedRoom, Owed, Passing, Told};
 use crate::schedule::{Entry, Left, Taken, Ticket};
 
 /// A piece that is taken, with what is known of it by now.
@@ -69,7 +69,7 @@ impl<'a> Course<'a> {
     }
 
     /// With what the message was loaded under.
-    pub(super) fn under(mut self, held: &Held) -> Self {
+    pub(super) fn under(mut self, held: &LoadedRoom) -> Self {
         self.progress.passing = held.passing().cloned();
         self
     }

@@ -12,7 +12,7 @@ use postroad_spool::Message;
 use crate::context::{Context, Phase};
 use crate::notify;
 use crate::outcome::{self, Rules, give_up_ms};
-use crate::queue::{Held, LoadError};
+use crate::queue::{LoadError, LoadedRoom};
 use crate::schedule::{Entry, Taken};
 
 /// How long a look waits for room for one message. Its tenant has too much in memory; others have waited for the look.
@@ -43,7 +43,7 @@ pub(super) enum Loaded {
     /// Only its envelope: headers and body are empty.
     Envelope(Message),
     /// All of it.
-    Whole(Message, Held),
+    Whole(Message, LoadedRoom),
 }
 
 impl Loaded {

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::context::{Context, Phase};
 use crate::envelope;
 use crate::outcome;
-use crate::queue::{Door, Held, Queue, ReclaimOnPanic, Time};
+use crate::queue::{Door, LoadedRoom, Queue, ReclaimOnPanic, Time};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
@@ -353,7 +353,7 @@ fn busy() -> Reply {
 /// A piece after its last transaction, with all that it holds until that is recorded.
 struct Unfinished {
     message: Message,
-    _room: Held,
+    _room: LoadedRoom,
     _reclaim: ReclaimOnPanic,
     progress: Box<Progress>,
     judged: Judged,

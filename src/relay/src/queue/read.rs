@@ -20,14 +20,14 @@ pub enum LoadError {
 
 /// The room of a message that is loaded; given back when dropped.
 #[derive(Debug)]
-pub enum Held {
+pub enum LoadedRoom {
     /// Its own.
     Own(Reservation),
     /// That of its client, which waits.
     Passing(Passing),
 }
 
-impl Held {
+impl LoadedRoom {
     /// The message is not stored yet.
     #[must_use]
     pub fn passing(&self) -> Option<&Passing> {
@@ -43,7 +43,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`LoadError`]: the message stays in the queue, and taken; [`crate::unreadable`] knows what to do.
-    pub async fn load(&self, taken: &Taken) -> Result<(Message, Held), LoadError> {
+    pub async fn load(&self, taken: &Taken) -> Result<(Message, LoadedRoom), LoadError> {
         let loaded = self.load_unless(taken, std::future::pending()).await?;
         loaded.ok_or(LoadError::Closed)
     }
@@ -56,11 +56,11 @@ impl Queue {
         &self,
         taken: &Taken,
         enough: impl Future<Output = ()>,
-    ) -> Result<Option<(Message, Held)>, LoadError> {
+    ) -> Result<Option<(Message, LoadedRoom)>, LoadError> {
         let Taken { ticket, entry } = taken;
         let id = ticket.id;
         if let Some((message, passing)) = self.load_passing(id) {
-            return Ok(Some((message, Held::Passing(passing))));
+            return Ok(Some((message, LoadedRoom::Passing(passing))));
         }
         let bytes = entry.footprint();
         let memory = &self.shared.memory;
@@ -74,7 +74,7 @@ impl Queue {
             Some(message) => message,
             None => self.ask_spool(move |spool| spool.read(id)).await?,
         };
-        Ok(Some((message, Held::Own(reservation))))
+        Ok(Some((message, LoadedRoom::Own(reservation))))
     }
 
     /// Only the envelope, from disk: headers and body are empty.

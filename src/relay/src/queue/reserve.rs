@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use postroad_spool::Message;
 
-use super::reserved::{Reserved, Taken};
+use super::reserved::{Amounts, Reserved};
 use super::{Queue, Shared, State, size};
 use crate::memory;
 use crate::room::load::{Load, Sender};
@@ -67,7 +67,7 @@ pub enum NeedsDisk {
 pub(super) struct Room {
     shared: Arc<Shared>,
     account: Account,
-    taken: Taken,
+    taken: Amounts,
 }
 
 impl Queue {
@@ -99,9 +99,9 @@ impl Queue {
     /// # Errors
     /// [`NoRoom`].
     pub fn check_room_for(&self, account: &Account, disk: NeedsDisk) -> Result<(), NoRoom> {
-        let one = Taken {
+        let one = Amounts {
             memory: Weight::of(1, 1).bytes(),
-            ..Taken::default()
+            ..Amounts::default()
         };
         let state = self.state();
         self.check_queue(&state, account, one)?;
@@ -127,7 +127,7 @@ impl Queue {
         let queued = message.queued();
         let account = Account::from(&*queued.credential);
         let state = self.state();
-        let mut taken = Taken::from(load(message));
+        let mut taken = Amounts::from(load(message));
         let names = state.schedule.shared_bytes_of(&queued);
         taken.memory = taken.memory.saturating_add(names);
         self.check_queue(&state, &account, taken)?;
@@ -145,16 +145,16 @@ impl Queue {
     /// Whether a message that is filed already may be stored.
     pub(super) fn check_stored(&self, message: &Message) -> Result<(), NoRoom> {
         // Its tenant has it, and what it owes is kept free.
-        let content = Taken {
+        let content = Amounts {
             content: load(message).bytes,
-            ..Taken::default()
+            ..Amounts::default()
         };
         let state = self.state();
         let account = Account::from(&*message.envelope.credential);
         self.check_disk(&state, &account, content)
     }
 
-    fn check_queue(&self, state: &State, account: &Account, more: Taken) -> Result<(), NoRoom> {
+    fn check_queue(&self, state: &State, account: &Account, more: Amounts) -> Result<(), NoRoom> {
         let most = self.shared.bytes_max.load(Ordering::SeqCst);
         let used = self.used(state).saturating_add(more.memory);
         if used > most {
@@ -167,7 +167,7 @@ impl Queue {
         }
     }
 
-    fn check_disk(&self, state: &State, account: &Account, more: Taken) -> Result<(), NoRoom> {
+    fn check_disk(&self, state: &State, account: &Account, more: Amounts) -> Result<(), NoRoom> {
         let owed = state.schedule.totals().owed;
         let owed = owed.saturating_add(self.reserved().all.owed);
         let needed = more.disk().saturating_add(owed);
@@ -184,8 +184,8 @@ impl Queue {
     }
 
     /// What a tenant has, and has on its way.
-    fn held(&self, state: &State, account: &Account) -> Taken {
-        let mut held = Taken::from(state.schedule.held(account));
+    fn held(&self, state: &State, account: &Account) -> Amounts {
+        let mut held = Amounts::from(state.schedule.held(account));
         held += self.reserved().of(account);
         held
     }
@@ -208,7 +208,7 @@ impl Queue {
 }
 
 impl Shared {
-    /// Taken after the state, never before it.
+    /// Amounts after the state, never before it.
     pub(super) fn reserved(&self) -> MutexGuard<'_, Reserved> {
         // Numbers change one addition at a time: no panic leaves one half done.
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,14 +8,14 @@ use crate::room::{Account, Load};
 /// What is on its way to the disk.
 #[derive(Debug, Default)]
 pub(super) struct Reserved {
-    pub(super) all: Taken,
+    pub(super) all: Amounts,
     /// There is an entry for as long as it has anything on its way.
-    accounts: HashMap<Account, Taken>,
+    accounts: HashMap<Account, Amounts>,
 }
 
 /// What something takes, in bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Taken {
+pub(super) struct Amounts {
     /// Of the bound on the queue.
     pub(super) memory: u64,
     /// Of the disk, by its content.
@@ -24,13 +24,13 @@ pub(super) struct Taken {
     pub(super) owed: u64,
 }
 
-impl Taken {
+impl Amounts {
     pub(super) fn disk(self) -> u64 {
         self.content.saturating_add(self.owed)
     }
 }
 
-impl From<Load> for Taken {
+impl From<Load> for Amounts {
     fn from(load: Load) -> Self {
         Self {
             memory: load.weight.bytes(),
@@ -41,20 +41,20 @@ impl From<Load> for Taken {
 }
 
 impl Reserved {
-    pub(super) fn of(&self, account: &Account) -> Taken {
+    pub(super) fn of(&self, account: &Account) -> Amounts {
         self.accounts.get(account).copied().unwrap_or_default()
     }
 
-    pub(super) fn add(&mut self, account: Account, taken: Taken) {
+    pub(super) fn add(&mut self, account: Account, taken: Amounts) {
         self.all += taken;
         *self.accounts.entry(account).or_default() += taken;
     }
 
-    pub(super) fn remove(&mut self, account: &Account, taken: Taken) {
+    pub(super) fn remove(&mut self, account: &Account, taken: Amounts) {
         self.all -= taken;
         if let Some(all) = self.accounts.get_mut(account) {
             *all -= taken;
-            if *all == Taken::default() {
+            if *all == Amounts::default() {
                 self.accounts.remove(account);
             }
         }
@@ -63,11 +63,11 @@ impl Reserved {
     /// Whether nothing is on its way.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.all == Taken::default() && self.accounts.is_empty()
+        self.all == Amounts::default() && self.accounts.is_empty()
     }
 }
 
-impl AddAssign for Taken {
+impl AddAssign for Amounts {
     fn add_assign(&mut self, other: Self) {
         self.memory += other.memory;
         self.content += other.content;
@@ -75,7 +75,7 @@ impl AddAssign for Taken {
     }
 }
 
-impl SubAssign for Taken {
+impl SubAssign for Amounts {
     fn sub_assign(&mut self, other: Self) {
         self.memory -= other.memory;
         self.content -= other.content;
