@@ -27,7 +27,6 @@ use Class::{Later, Message, Sender, Throttle, Upstream};
 use Step::{Content, Mail, Recipient};
 
 /// Replies after a login.
-
 const CASES: &[(Step, &str, Class)] = &[
     // Less, please.
     (Mail, "454 Throttling failure: Maximum rate", Throttle),
