@@ -5,6 +5,7 @@ mod routes;
 mod senders;
 mod tenants;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use postroad_smtp::ForwardPath;
 use postroad_smtp::client::{End, RecipientOutcome, Transaction};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::connect::{Connection, Sent};
 use super::*;
@@ -20,6 +22,12 @@ use crate::rig::Rig;
 use crate::room::Weight;
 
 const MEMORY: u64 = 1 << 20;
+
+/// What has not come by then does not come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks whether a connection has nothing more to do.
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a scripted upstream does with a command.
 #[derive(Clone, Copy)]
@@ -120,7 +128,7 @@ async fn manager(rig: &Rig, sink: &Sink) -> Delivery {
     delivery
 }
 
-/// One connection, from the lookup to QUIT.
+/// One connection, from the lookup to QUIT. That comes as soon as there is nothing more to do, not after the idle time.
 async fn visit(delivery: &Delivery) {
     visit_over(delivery, 0).await;
 }
@@ -138,15 +146,40 @@ async fn visit_over(delivery: &Delivery, index: usize) {
         key: Key::Default,
         target: Target::default(),
     };
-    delivery.worker(hop, door).run().await;
+    let mut worker = delivery.worker(hop, door);
+    let (end, phase) = watch::channel(Phase::Serving);
+    worker.context.phase = phase;
+    let mut worker = pin!(worker.run());
+    let rest = async {
+        while !queue.is_at_rest(place) {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = delivery.context.reached(Phase::Stopping) => {}
+        () = rest => {}
+        () = &mut worker => return,
+    }
+    end.send_replace(Phase::Stopping);
+    worker.await;
 }
 
 async fn until(mut condition: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(10);
+    let latest = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < patience, "it does not come");
+        assert!(Instant::now() < latest, "it does not come");
         tokio::task::yield_now().await;
     }
+}
+
+/// Goes on with something for so long, which passes at once: nothing may be on its way to a socket or to the disk. `None` if it has not
+/// ended by then.
+async fn pass<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::pause();
+    let result = tokio::time::timeout(time, work).await;
+    tokio::time::resume();
+    result.ok()
 }
 
 #[tokio::test]

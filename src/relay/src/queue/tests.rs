@@ -32,6 +32,13 @@ impl Queue {
         self.change(Schedule::take_any)
     }
 
+    /// Whether a connection to this destination waits for work, and none is there or under way: what became of all that was taken is on
+    /// the disk.
+    pub(crate) fn is_at_rest(&self, place: Place) -> bool {
+        let schedule = &self.state().schedule;
+        schedule.has_idle(place) && !schedule.has_ready(place) && !schedule.is_at_work()
+    }
+
     /// Makes everything due now.
     pub(crate) async fn wake_all(&self) {
         self.review(&self.table(), Wake::All).await;

@@ -30,6 +30,12 @@ impl Schedule {
         places.find_map(|place| self.take(Place(place), now_ms))
     }
 
+    /// Whether a worker holds a piece of anything.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let mut pieces = (0..self.pieces.end()).filter_map(|piece| self.pieces.get(piece));
+        pieces.any(|piece| piece.state == State::Active)
+    }
+
     /// The destination of this key.
     pub(crate) fn place(&self, key: &Key) -> Option<Place> {
         let mut places =

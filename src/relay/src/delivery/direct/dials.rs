@@ -162,7 +162,8 @@ mod tests {
     fn what_is_known_is_bounded() {
         let (dials, now) = (Dials::new(1), Instant::now());
         let held = dials.enter(address(0), now).unwrap();
-        for number in 0..100_000 {
+        let all = 2 * u32::try_from(DEAD_MAX).unwrap();
+        for number in 0..all {
             drop(dials.enter(address(number), now));
             dials.died(address(number), REASON, now);
         }
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(dials.known().dead.len(), DEAD_MAX);
         drop(held);
         let later = now + DEAD_TIME;
-        dials.died(address(200_000), REASON, later);
+        dials.died(address(all), REASON, later);
         assert_eq!(dials.known().dead.len(), 1);
     }
 

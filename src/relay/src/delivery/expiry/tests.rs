@@ -31,7 +31,7 @@ async fn failing(rig: &Rig) -> Delivery {
     delivery
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_look_that_waits_for_memory_holds_nothing_up_and_no_second_one_begins() {
     let rig = Rig::new(MEMORY);
     let old = rig.message(1, LIFETIME_SECONDS);
