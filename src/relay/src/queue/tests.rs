@@ -39,6 +39,13 @@ impl Queue {
         schedule.has_idle(place) && !schedule.has_ready(place) && !schedule.is_at_work()
     }
 
+    /// In how many milliseconds what waits is due, ascending.
+    pub(crate) fn pauses_ms(&self) -> Vec<u64> {
+        let now_ms = clock::now_ms();
+        let due = self.state().schedule.due_ms();
+        due.iter().map(|at| at.saturating_sub(now_ms)).collect()
+    }
+
     /// Makes everything due now.
     pub(crate) async fn wake_all(&self) {
         self.review(&self.table(), Wake::All).await;
@@ -346,9 +353,8 @@ async fn a_message_whose_worker_panics_is_tried_again_later() {
     });
     assert!(worker.await.is_err());
     assert!(queue.take().is_none(), "not at once: it would panic again");
-    // To the slot of the wheel, a minute or less.
-    let pause_ms = queue.advance().unwrap() - clock::now_ms();
-    assert!(pause_ms <= 60_000, "{pause_ms}");
+    let pauses = queue.pauses_ms();
+    assert!(pauses.len() == 1 && pauses[0] <= 60_000, "{pauses:?}");
 }
 
 #[tokio::test]

@@ -36,6 +36,15 @@ impl Schedule {
         pieces.any(|piece| piece.state == State::Active)
     }
 
+    /// When what waits is due, to the millisecond: [`Self::next_due_ms`] may be minutes before that. Ascending.
+    pub(crate) fn due_ms(&self) -> Vec<u64> {
+        let pieces = (0..self.pieces.end()).filter_map(|piece| self.pieces.get(piece));
+        let waiting = pieces.filter(|piece| piece.state == State::Waiting);
+        let mut due: Vec<_> = waiting.map(|piece| piece.due_ms).collect();
+        due.sort_unstable();
+        due
+    }
+
     /// The destination of this key.
     pub(crate) fn place(&self, key: &Key) -> Option<Place> {
         let mut places =
