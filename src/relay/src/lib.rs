@@ -47,6 +47,7 @@ pub mod route;
 pub mod schedule;
 pub mod send_test;
 pub mod session;
+pub mod share;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod slab;

@@ -10,26 +10,25 @@
 //! weigh more, and the bound holds if only receiving looks at it.
 //!
 //! # Shares
-//! Where more than one may send ([`Sharing::Many`]), nobody takes all: a tenant ([`Account`]) may hold [`SHARE_PARTS`] times what stays free
-//! beside it, of the memory and of the disk alike. One alone gets fifteen parts of sixteen; of two that want all they can get each has
-//! nearly half, and there is always something left for whoever comes. Nothing has to be divided beforehand. It is the rule by
-//! which clients share the memory for content, with another factor: that is taken for seconds and this for days, and what a
-//! single tenant cannot have is of no use to anybody most of the time.
+//! Where more than one may send ([`Sharing::Many`]), nobody takes all: a tenant ([`Account`]) may hold [`SHARE_TIMES`] times what stays free
+//! beside it ([`crate::share`]), of the memory and of the disk alike. One alone gets fifteen parts of sixteen; of two that want all they
+//! can get each has nearly half. Memory for content is shared with another factor: that is taken for seconds and this for days, and what
+//! a single tenant cannot have is of no use to anybody most of the time.
 
 pub mod account;
 pub mod load;
-pub mod tenants;
 
 use std::ops::{Add, AddAssign, SubAssign};
 
 use crate::schedule;
+use crate::share::Share;
 
 pub use account::Account;
 pub use load::Load;
 
 /// A tenant may hold so many times what it leaves free. The larger this is, the less one alone does without, and the less others find: of
 /// the memory of the default pod 22,000 messages.
-pub const SHARE_PARTS: u64 = 15;
+pub const SHARE_TIMES: u64 = 15;
 
 /// Most memory for one queued message with one recipient, in bytes.
 const MESSAGE_BYTES: u64 = postroad_spool::MESSAGE_BYTES + schedule::MESSAGE_BYTES;
@@ -57,12 +56,12 @@ impl Sharing {
         }
     }
 
-    /// What has to stay free beside a tenant that holds so much, in the same unit.
+    /// What a tenant may have of the queue and of the disk.
     #[must_use]
-    pub fn kept_free(self, held: u64) -> u64 {
+    pub fn share(self) -> Share {
         match self {
-            Self::Alone => 0,
-            Self::Many => held.div_ceil(SHARE_PARTS),
+            Self::Alone => Share::ALL,
+            Self::Many => Share::times(SHARE_TIMES),
         }
     }
 }
@@ -121,41 +120,6 @@ impl SubAssign for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// So much as each of these tenants gets of 1,600 if they take turns, one unit at a time, for as long as they can.
-    fn take_turns(sharing: Sharing, tenants: usize) -> Vec<u64> {
-        let mut held = vec![0; tenants];
-        loop {
-            let before = held.clone();
-            for tenant in 0..tenants {
-                let used: u64 = held.iter().sum::<u64>() + 1;
-                if used + sharing.kept_free(held[tenant] + 1) <= 1600 {
-                    held[tenant] += 1;
-                }
-            }
-            if held == before {
-                return held;
-            }
-        }
-    }
-
-    #[test]
-    fn one_alone_gets_nearly_all_and_others_always_find_something() {
-        assert_eq!(take_turns(Sharing::Alone, 1), [1600]);
-        assert_eq!(take_turns(Sharing::Many, 1), [1500]);
-        assert_eq!(take_turns(Sharing::Many, 2), [774, 774]);
-        assert_eq!(take_turns(Sharing::Many, 3), [522, 522, 521]);
-        // Each comes when those before it have all that they can get.
-        let (mut used, mut shares) = (0, Vec::new());
-        for _ in 0..3 {
-            let mut held = 0;
-            while used + 1 + Sharing::Many.kept_free(held + 1) <= 1600 {
-                (used, held) = (used + 1, held + 1);
-            }
-            shares.push(held);
-        }
-        assert_eq!(shares, [1500, 93, 6]);
-    }
 
     #[test]
     fn shares_count_where_more_than_one_may_send() {

@@ -37,9 +37,9 @@ use postroad_spool::{MessageId, Queued};
 
 use crate::memory;
 use crate::names::{self, Name, Names};
-use crate::room::Weight;
-use crate::room::tenants::Tenants;
+use crate::room::{Load, Weight};
 use crate::route::Table;
+use crate::share::Holdings;
 use crate::slab::{Link, List, NONE, Slab};
 use crate::wheel::Wheel;
 
@@ -169,7 +169,8 @@ pub struct Schedule {
     /// Where [`Self::take_overdue`] goes on.
     cursor: u32,
     totals: Totals,
-    tenants: Tenants,
+    /// What each tenant has in the queue.
+    held: Holdings<Name, Load>,
     /// Destinations that got work since [`Self::stirred`]; one that got much may stand here often.
     stirred: Vec<u32>,
     /// How often the table was asked.
@@ -205,7 +206,7 @@ impl Schedule {
             deadlines_first: false,
             cursor: NONE,
             totals: Totals::default(),
-            tenants: Tenants::default(),
+            held: Holdings::default(),
             stirred: Vec::new(),
             #[cfg(test)]
             lookups: std::cell::Cell::default(),

@@ -161,9 +161,9 @@ impl Queue {
             return Err(NoRoom::Queue);
         }
         let held = self.held(state, account).memory.saturating_add(more.memory);
-        match used.saturating_add(self.sharing().kept_free(held)) > most {
-            true => Err(NoRoom::Share(Resource::Queue)),
-            false => Ok(()),
+        match self.sharing().share().fits(held, most - used) {
+            true => Ok(()),
+            false => Err(NoRoom::Share(Resource::Queue)),
         }
     }
 
@@ -176,7 +176,7 @@ impl Queue {
             return Err(NoRoom::Disk);
         }
         let held = self.held(state, account).disk().saturating_add(more.disk());
-        match self.sharing().kept_free(held) {
+        match self.sharing().share().kept_free(held) {
             0 => Ok(()),
             kept if spool.has_room(needed.saturating_add(kept)) => Ok(()),
             _ => Err(NoRoom::Share(Resource::Disk)),
@@ -235,6 +235,8 @@ fn load(message: &Message) -> Load {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.shared.reserved().remove(&self.account, self.taken);
+        self.shared
+            .reserved()
+            .remove(self.account.clone(), self.taken);
     }
 }

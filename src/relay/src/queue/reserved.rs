@@ -1,16 +1,15 @@
-//! What is on its way to the disk, by tenant.
+//! What is on its way to the disk, by whom it counts for.
 
-use std::collections::HashMap;
 use std::ops::{AddAssign, SubAssign};
 
 use crate::room::{Account, Load};
+use crate::share::Holdings;
 
 /// What is on its way to the disk.
 #[derive(Debug, Default)]
 pub(super) struct Reserved {
     pub(super) all: Amounts,
-    /// There is an entry for as long as it has anything on its way.
-    accounts: HashMap<Account, Amounts>,
+    accounts: Holdings<Account, Amounts>,
 }
 
 /// What something takes, in bytes.
@@ -42,28 +41,23 @@ impl From<Load> for Amounts {
 
 impl Reserved {
     pub(super) fn of(&self, account: &Account) -> Amounts {
-        self.accounts.get(account).copied().unwrap_or_default()
+        self.accounts.of(account)
     }
 
-    pub(super) fn add(&mut self, account: Account, taken: Amounts) {
-        self.all += taken;
-        *self.accounts.entry(account).or_default() += taken;
+    pub(super) fn add(&mut self, account: Account, amounts: Amounts) {
+        self.all += amounts;
+        self.accounts.change(account, |held| *held += amounts);
     }
 
-    pub(super) fn remove(&mut self, account: &Account, taken: Amounts) {
-        self.all -= taken;
-        if let Some(all) = self.accounts.get_mut(account) {
-            *all -= taken;
-            if *all == Amounts::default() {
-                self.accounts.remove(account);
-            }
-        }
+    pub(super) fn remove(&mut self, account: Account, amounts: Amounts) {
+        self.all -= amounts;
+        self.accounts.change(account, |held| *held -= amounts);
     }
 
     /// Whether nothing is on its way.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.all == Amounts::default() && self.accounts.is_empty()
+        self.all == Amounts::default() && self.accounts.count() == 0
     }
 }
 

@@ -9,7 +9,7 @@ impl Schedule {
     #[must_use]
     pub fn held(&self, account: &Account) -> Load {
         let name = self.names.find(account.name());
-        name.map_or_else(Load::default, |name| self.tenants.of(name))
+        name.map_or_else(Load::default, |name| self.held.of(&name))
     }
 
     /// Counts a message that has been filed, or of which something has been settled.
@@ -18,13 +18,13 @@ impl Schedule {
         let (account, load) = (message.account, message.load(self.nobody));
         self.totals.weight += load.weight;
         self.totals.owed += load.owed;
-        self.tenants.add(account, load);
+        self.held.change(account, |held| *held += load);
     }
 
     /// Counts a message no more that was counted as this.
     pub(super) fn uncharge(&mut self, account: Name, load: Load) {
         self.totals.weight -= load.weight;
         self.totals.owed -= load.owed;
-        self.tenants.remove(account, load);
+        self.held.change(account, |held| *held -= load);
     }
 }

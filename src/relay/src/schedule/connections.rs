@@ -5,10 +5,9 @@
 //! they work, and of those to domains that failed. So one alone has three quarters, and however many domains of one hang, the next one's
 //! mail finds a connection.
 
-use std::collections::HashMap;
-
 use super::lanes::Turn;
 use super::site::Standing;
+use crate::share::{Holdings, Share};
 
 /// Most connections to other servers at once, all destinations together, where the system sets no lower bound: they cost some 40 MiB,
 /// and keep a busy relay's links full.
@@ -21,8 +20,8 @@ const UNPROVEN_PARTS: u32 = 2;
 /// waiting by them.
 const FAILING_PARTS: u32 = 8;
 
-/// So many times what it leaves free each may have. Most relays have one: it should lose little.
-const SHARE: u32 = 3;
+/// What each may have of what it leaves free. Most relays have one: it should lose little.
+const SHARE: Share = Share::times(3);
 
 /// How many connections there are, and may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,7 +124,7 @@ impl Bound {
         let Some(left) = self.free().checked_sub(1) else {
             return false;
         };
-        self.held == 0 || self.held < SHARE.saturating_mul(left)
+        self.held == 0 || SHARE.fits(u64::from(self.held) + 1, left.into())
     }
 }
 
@@ -133,19 +132,18 @@ impl Bound {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) all: Connections,
-    /// There is an entry for as long as somebody has any.
-    owners: HashMap<Turn, Counts>,
+    owners: Holdings<Turn, Counts>,
 }
 
 impl Ledger {
     /// Whether an owner may have one more to a domain of this standing.
     pub(super) fn allows(&self, standing: Standing, owner: Turn) -> bool {
-        self.all.allows_one(standing, self.of(owner))
+        self.all.allows_one(standing, self.owners.of(&owner))
     }
 
     /// How many an owner has.
     pub(super) fn held(&self, owner: Turn) -> u32 {
-        self.of(owner).iter().sum()
+        self.owners.of(&owner).iter().sum()
     }
 
     /// So many, whosever they are, have another standing.
@@ -155,25 +153,18 @@ impl Ledger {
     }
 
     pub(super) fn add(&mut self, owner: Turn, standing: Standing) {
-        self.owners.entry(owner).or_default()[standing as usize] += 1;
+        self.owners
+            .change(owner, |counts| counts[standing as usize] += 1);
     }
 
     pub(super) fn remove(&mut self, owner: Turn, standing: Standing) {
-        if let Some(counts) = self.owners.get_mut(&owner) {
-            counts[standing as usize] -= 1;
-            if *counts == [0; 3] {
-                self.owners.remove(&owner);
-            }
-        }
-    }
-
-    fn of(&self, owner: Turn) -> Counts {
-        self.owners.get(&owner).copied().unwrap_or_default()
+        self.owners
+            .change(owner, |counts| counts[standing as usize] -= 1);
     }
 
     #[cfg(test)]
     pub(super) fn has_owners(&self) -> bool {
-        !self.owners.is_empty()
+        self.owners.count() > 0
     }
 }
 

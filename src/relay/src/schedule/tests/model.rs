@@ -190,7 +190,7 @@ impl Bench {
         }
         assert!(self.known.is_empty(), "{:?}", self.known);
         assert_eq!(self.schedule.totals(), Totals::default());
-        assert_eq!(self.schedule.tenants.count(), 0);
+        assert_eq!(self.schedule.held.count(), 0);
         assert_eq!(
             (
                 self.schedule.messages.count(),
