@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use postroad_spool::RecipientResult;
 
+mod doors;
 mod shares;
+mod together;
 
 use super::*;
 use crate::outcome::Recorded;
@@ -208,90 +210,6 @@ async fn a_message_is_accepted_for_good_even_if_nobody_waits_for_the_answer() {
 }
 
 #[tokio::test]
-async fn who_waits_for_work_is_woken_by_what_comes_due_and_nobody_else() {
-    let rig = Rig::new(ENOUGH);
-    let queue = rig.context.queue.clone();
-    rig.accept(&rig.message(1, 0)).await.unwrap();
-    let door = queue.enter();
-    let taken = door.take().unwrap();
-    queue.changed().await;
-    let ticket = taken.ticket;
-    let idle = tokio::spawn(async move {
-        let has_work = door.wait(Duration::from_secs(60)).await;
-        (has_work, door.take(), door)
-    });
-    let place = queue.state().schedule.routes().next().unwrap().0;
-    while !queue.state().schedule.has_idle(place) {
-        tokio::task::yield_now().await;
-    }
-    assert!(queue.wanting().is_empty(), "nothing is due");
-    queue.release(ticket, 0);
-    assert!(queue.wanting().is_empty(), "somebody is idle");
-    // Well before it would give up by itself.
-    let soon = tokio::time::timeout(Duration::from_secs(10), idle).await;
-    let (has_work, again, door) = soon.unwrap().unwrap();
-    assert!(has_work);
-    assert_eq!(again, Some(taken));
-    assert!(!queue.has_idle(&door));
-}
-
-#[tokio::test]
-async fn work_that_is_there_already_is_not_waited_for() {
-    let rig = Rig::new(ENOUGH);
-    let queue = &rig.context.queue;
-    for _ in 0..2 {
-        rig.accept(&rig.message(1, 0)).await.unwrap();
-    }
-    let door = queue.enter();
-    assert!(door.take().is_some());
-    assert!(door.wait(Duration::from_secs(60)).await);
-    assert!(door.take().is_some());
-    assert!(!door.wait(Duration::ZERO).await);
-    assert!(!queue.has_idle(&door));
-}
-
-#[tokio::test]
-async fn a_worker_that_stops_waiting_is_idle_no_longer_and_gives_its_place_back() {
-    let rig = Rig::new(ENOUGH);
-    let queue = rig.context.queue.clone();
-    rig.accept(&rig.message(1, 0)).await.unwrap();
-    let door = queue.enter();
-    let place = door.place();
-    let taken = door.take().unwrap();
-    let idle = tokio::spawn(async move { door.wait(Duration::from_secs(60)).await });
-    while !queue.state().schedule.has_idle(place) {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(queue.connections(), 1);
-    idle.abort();
-    assert!(idle.await.is_err());
-    assert!(!queue.state().schedule.has_idle(place));
-    assert_eq!((queue.connections(), queue.state().doors.len()), (0, 0));
-    queue.release(taken.ticket, 0);
-    assert_eq!(queue.wanting().len(), 1);
-}
-
-#[tokio::test]
-async fn the_manager_is_not_woken_while_it_could_open_nothing() {
-    let rig = Rig::new(ENOUGH);
-    let queue = &rig.context.queue;
-    let is_woken = || {
-        let woken = tokio::time::timeout(Duration::ZERO, queue.changed());
-        async { woken.await.is_ok() }
-    };
-    rig.accept(&rig.message(1, 0)).await.unwrap();
-    assert!(is_woken().await);
-    let (place, _) = queue.wanting().pop().unwrap();
-    queue.block(place);
-    rig.accept(&rig.message(1, 0)).await.unwrap();
-    assert!(!is_woken().await);
-    // It looks at its destinations: the block is over.
-    assert_eq!(queue.wanting().len(), 1);
-    rig.accept(&rig.message(1, 0)).await.unwrap();
-    assert!(is_woken().await);
-}
-
-#[tokio::test]
 async fn whoever_settles_the_last_recipient_writes_that_the_message_is_done() {
     let rig = Rig::new(ENOUGH);
     let queue = &rig.context.queue;
@@ -388,91 +306,4 @@ async fn on_a_full_disk_only_what_must_outlive_the_process_is_written() {
     let results = vec![(0, RecipientResult::Deferred)];
     queue.record(ticket, attempt(results), None).await;
     assert_eq!(queue.spool().health().commits, 4);
-}
-
-/// A message to so many domains, each with a destination of its own.
-async fn spread(rig: &Rig, domains: usize) -> Message {
-    let direct = Arc::new(Table::new(&postroad_config::Delivery {
-        default_route: postroad_config::Target::Direct,
-        ..postroad_config::Delivery::default()
-    }));
-    let queue = &rig.context.queue;
-    queue.configure(direct, SiteLimits::default(), u64::MAX);
-    let mut message = rig.message(domains, 0);
-    for (index, recipient) in message.envelope.recipients.iter_mut().enumerate() {
-        recipient.address = format!("r@d{index}.example");
-    }
-    rig.accept(&message).await.unwrap();
-    message
-}
-
-#[tokio::test]
-async fn what_the_disk_has_taken_counts_even_if_the_worker_panics_beside_it() {
-    for (settled, left) in [(vec![0], vec![1]), (vec![0, 1], vec![])] {
-        let rig = Rig::new(ENOUGH);
-        let queue = &rig.context.queue;
-        let message = rig.message(2, 0);
-        rig.accept(&message).await.unwrap();
-        let ticket = queue.take().unwrap().ticket;
-        rig.disk.hold(true);
-        let failed = settled
-            .iter()
-            .map(|index| (*index, RecipientResult::Failed));
-        let recorded = Recorded {
-            results: failed.collect(),
-            attempts: 1,
-            ..Recorded::default()
-        };
-        let mut record = Box::pin(queue.record(ticket, recorded, Some(rig.message(1, 0))));
-        tokio::select! {
-            biased;
-            _ = &mut record => panic!("the disk is held"),
-            () = std::future::ready(()) => {}
-        }
-        drop(record);
-        // As a panic does.
-        queue.release(ticket, clock::now_ms() + 60_000);
-        rig.disk.hold(false);
-        rig.accept(&rig.message(1, 0)).await.unwrap();
-        queue.wake_all().await;
-        let all: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
-        let others = all.iter().filter(|one| one.ticket.id != message.id);
-        assert_eq!(others.count(), 2, "the report, and the next message");
-        let open = all.iter().find(|one| one.ticket.id == message.id);
-        let open = open.map_or(Vec::new(), |one| one.entry.open.to_vec());
-        assert_eq!(open, left);
-    }
-}
-
-#[tokio::test]
-async fn what_is_given_up_for_all_is_nobody_elses_to_take() {
-    let rig = Rig::new(ENOUGH);
-    let queue = &rig.context.queue;
-    spread(&rig, 3).await;
-    let (one, other) = (queue.take().unwrap(), queue.take().unwrap());
-    let orphans = queue.orphans(one.ticket);
-    assert_eq!(orphans.len(), 2, "not those of whoever has a part");
-    assert!(!orphans.contains(&other.entry.open[0]));
-    assert_eq!(queue.take(), None, "two would report them");
-    let failed = orphans
-        .iter()
-        .map(|index| (*index, RecipientResult::Failed));
-    queue.settle(one.ticket, failed.collect()).await;
-    queue.release(other.ticket, 0);
-    let rest = queue.take().unwrap();
-    assert_eq!(rest.entry.open, other.entry.open);
-    let delivered = vec![(rest.entry.open[0], DELIVERED)];
-    queue.settle(rest.ticket, delivered).await;
-    assert_eq!(queue.totals().0.messages, 0);
-}
-
-#[tokio::test]
-async fn what_is_given_up_and_then_not_settled_is_tried_again_whole() {
-    let rig = Rig::new(ENOUGH);
-    let queue = &rig.context.queue;
-    spread(&rig, 3).await;
-    let one = queue.take().unwrap();
-    assert_eq!(queue.orphans(one.ticket).len(), 3);
-    queue.release(one.ticket, 0);
-    assert_eq!(queue.take().unwrap().entry.open.len(), 3);
 }

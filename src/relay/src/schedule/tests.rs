@@ -1,7 +1,9 @@
+mod cost;
 mod fairness;
 mod hanging;
 mod model;
 mod overdue;
+mod pieces;
 mod steps;
 mod tables;
 
@@ -197,76 +199,6 @@ fn counts_follow_every_move() {
 }
 
 #[test]
-fn a_message_to_many_domains_is_one_piece_for_each_and_done_when_the_last_is() {
-    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
-    let domains: Vec<_> = (0..10).map(|number| format!("d{number}.example")).collect();
-    // A thousand recipients, dealt out in turn.
-    let runs: Vec<_> = (0..1000)
-        .map(|index| (domains[index % 10].as_str(), 1))
-        .collect();
-    schedule.insert(&mail.to(&runs, 1), 1);
-    let pieces: Vec<_> = std::iter::from_fn(|| schedule.take_any(1)).collect();
-    assert_eq!(pieces.len(), 10);
-    let mut all: Vec<_> = pieces
-        .iter()
-        .flat_map(|piece| piece.entry.open.to_vec())
-        .collect();
-    all.sort_unstable();
-    assert_eq!(all, (0..1000).collect::<Vec<_>>());
-    for (number, Taken { ticket, entry }) in pieces.iter().enumerate() {
-        assert_eq!(entry.open.len(), 100);
-        assert_eq!(schedule.is_last(*ticket, &entry.open), number == 9);
-        let left = schedule.settle(*ticket, &entry.open, 0, false);
-        assert_eq!(left == Left::Nothing, number == 9);
-        if left == Left::Open {
-            schedule.release(*ticket, 1, Reading::Fine, 1);
-        } else {
-            schedule.finish(*ticket, 1);
-        }
-    }
-    assert_eq!(schedule.totals(), Totals::default());
-}
-
-#[test]
-fn the_table_is_asked_once_for_each_domain_of_a_message() {
-    for count in [10, 100, 1000] {
-        let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
-        let domains: Vec<_> = (0..count)
-            .map(|number| format!("d{number}.example"))
-            .collect();
-        let runs: Vec<_> = domains.iter().map(|domain| (domain.as_str(), 1)).collect();
-        schedule.insert(&mail.to(&runs, 1), 1);
-        for now_ms in [1, 2] {
-            let all: Vec<_> = std::iter::from_fn(|| schedule.take_any(now_ms)).collect();
-            assert_eq!(all.len(), count);
-            for taken in all {
-                assert_eq!(taken.entry.open.len(), 1);
-                schedule.release(taken.ticket, now_ms + 1, Reading::Fine, now_ms);
-            }
-        }
-        assert_eq!(schedule.lookups.get(), count);
-    }
-}
-
-#[test]
-fn pieces_of_a_message_have_due_times_and_attempts_of_their_own() {
-    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
-    schedule.insert(&mail.to(&[("a.example", 1), ("b.example", 1)], 1), 1);
-    let (first, second) = (schedule.take_any(1).unwrap(), schedule.take_any(1).unwrap());
-    schedule.settle(first.ticket, &[], 1, false);
-    schedule.release(first.ticket, 500, Reading::Fine, 1);
-    schedule.release(second.ticket, 100, Reading::Fine, 1);
-    let again = schedule.take_any(100).unwrap();
-    assert_eq!(again.entry, second.entry);
-    assert_eq!(schedule.take_any(499), None);
-    let again = schedule.take_any(500).unwrap();
-    assert_eq!(
-        (again.entry.open, again.entry.attempts),
-        (first.entry.open, 1)
-    );
-}
-
-#[test]
 fn nothing_is_sent_before_its_time_not_even_when_all_is_woken() {
     let (mail, mut schedule) = (Mail::new(), Schedule::default());
     let later = Queued {
@@ -334,30 +266,6 @@ fn what_must_not_be_sent_yet_is_not_whoever_gives_it_back_and_however_soon() {
 }
 
 #[test]
-fn a_ticket_stands_for_a_piece_that_is_taken_and_for_no_other() {
-    let (mail, mut schedule) = (Mail::new(), Schedule::default());
-    let [one, other] = [1, 2].map(|arrival_ms| mail.to(&[("a.example", 1)], arrival_ms));
-    schedule.insert(&one, 5);
-    let ticket = schedule.take_any(5).unwrap().ticket;
-    schedule.release(ticket, 50, Reading::Fine, 5);
-    schedule.release(ticket, 5, Reading::Fine, 5);
-    schedule.finish(ticket, 5);
-    assert!(!schedule.is_taken(ticket) && !schedule.is_last(ticket, &[0]));
-    assert_eq!(
-        (schedule.take_any(5), schedule.totals().messages),
-        (None, 1)
-    );
-    let ticket = schedule.take_any(50).unwrap().ticket;
-    schedule.finish(ticket, 50);
-    // Takes the place of the first.
-    schedule.insert(&other, 50);
-    let taken = schedule.take_any(50).unwrap();
-    assert_eq!(taken.ticket.piece, ticket.piece);
-    schedule.finish(ticket, 50);
-    assert_eq!(schedule.totals().messages, 1);
-}
-
-#[test]
 fn what_cannot_be_read_is_counted_until_it_has_been() {
     let (mail, mut schedule) = (Mail::new(), Schedule::default());
     schedule.insert(&mail.to(&[("a.example", 1)], 1), 1);
@@ -390,83 +298,4 @@ fn what_a_start_finds_settled_is_not_filed() {
         (schedule.totals(), schedule.shared_bytes()),
         (Totals::default(), empty)
     );
-}
-
-#[test]
-fn a_failure_and_its_bounce_weigh_no_more_than_the_recipient_did() {
-    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
-    let bounce = || Queued {
-        sender_domain: Cow::default(),
-        ..mail.to(&[("from.example", 1)], 1)
-    };
-    let weigh = |schedule: &Schedule| schedule.totals().weight.bytes() + schedule.shared_bytes();
-    schedule.insert(&mail.to(&[("a.example", 500), ("b.example", 500)], 1), 1);
-    let before = weigh(&schedule);
-    let mut last = schedule.take_any(1).unwrap();
-    for failed in 0..1000 {
-        if last.entry.open.last() < Some(&failed) {
-            last = schedule.take_any(1).unwrap();
-        }
-        schedule.insert(&bounce(), 1);
-        match schedule.settle(last.ticket, &[failed], 1, false) {
-            Left::Open => {}
-            Left::Nothing => schedule.finish(last.ticket, 1),
-        }
-        let now = weigh(&schedule) - Weight::of(1, 1).bytes();
-        assert!(now <= before, "{failed}: {now} of {before}");
-        assert!(weigh(&schedule) <= before + Weight::of(1, 1).bytes());
-    }
-}
-
-/// The bound on the queue rests on this: whoever lets it grow sees here that fewer messages fit.
-#[test]
-fn a_message_costs_this_much_memory() {
-    let waiting = Slab::<Message>::ENTRY_BYTES + Slab::<Piece>::ENTRY_BYTES;
-    assert_eq!(waiting, 104, "one that waits, to one recipient");
-    assert_eq!((MESSAGE_BYTES, SETTLED_BYTES), (286, 20));
-}
-
-#[test]
-fn what_waits_costs_what_it_is_said_to_however_much_it_is() {
-    const COUNT: u64 = 100_000;
-    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
-    for number in 0..COUNT {
-        let domain = format!("d{}.example", number % 1000);
-        let due_ms = 1_000_000 + number * 7919 % 3_600_000;
-        let queued = Queued {
-            next_attempt_ms: due_ms,
-            ..mail.to(&[(&domain, 1)], number)
-        };
-        schedule.insert(&queued, 1);
-    }
-    let slabs = u64::from(schedule.messages.end()) * Slab::<Message>::ENTRY_BYTES
-        + u64::from(schedule.pieces.end()) * Slab::<Piece>::ENTRY_BYTES;
-    assert!(slabs <= 124 * COUNT, "{slabs}");
-    assert!(schedule.shared_bytes() < 2_000_000);
-    // Every one of them is taken when it is due, and put back: at a cost that does not depend on how many there are.
-    let (mut taken, mut now_ms) = (0, 1_000_000);
-    while let Some(next_ms) = schedule
-        .next_due_ms()
-        .filter(|next_ms| *next_ms < 1_100_000)
-    {
-        now_ms = next_ms.max(now_ms);
-        while let Some(one) = schedule.take_stirred(now_ms) {
-            schedule.release(one.ticket, now_ms + 3_600_000, Reading::Fine, now_ms);
-            taken += 1;
-        }
-    }
-    assert!(taken > 2_000, "{taken}");
-}
-
-impl Schedule {
-    /// Takes from a destination that has got work.
-    fn take_stirred(&mut self, now_ms: u64) -> Option<Taken> {
-        self.advance(now_ms);
-        while let Some(place) = self.stirred() {
-            if let Some(taken) = self.take(place, now_ms) {
-                return Some(taken);
-            }
-        }
-        None
-    }
 }
