@@ -42,8 +42,8 @@
 //!   Mail from the null reverse-path goes without REQUIRETLS instead (RFC 8689 §5).
 //!   The other parameters are left out, and [`TransactionOutcome::dropped`] says so: DSN and DELIVERBY then make
 //!   a "relayed" report due (RFC 3461 §5.2.2, RFC 2852 §4).
-//! - **LIMITS** (RFC 9422): recipients beyond a limit are deferred with 452 4.5.3 without being sent; behind the last
-//!   message that is allowed, and once as many domains have been named as may be in a session, the connection closes.
+//! - **LIMITS** (RFC 9422): recipients beyond a limit are deferred with 452 4.5.3 without being sent. The connection closes behind the last
+//!   message that is allowed, and before one none of whose recipients may be named any more: [`End::Unasked`].
 //! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer
 //!   to the content it defers this message. Either way the connection is over (RFC 5321 §3.8).
 //! - **Other words for the same**: 432, 454, and 4.3.2 or 4.7.28 with any code to MAIL; 432 and 454 to the content, after a login. To RCPT,
@@ -62,6 +62,7 @@ mod config;
 mod connect;
 mod exchange;
 mod judge;
+mod limits;
 mod outcome;
 mod peer;
 mod recipient;
@@ -79,11 +80,11 @@ use crate::{MailParameters, Recipient, Reply, ReversePath, address};
 pub use config::{Certificate, ClientConfig, ClientTls, Login};
 use connect::Login as LoginStep;
 use exchange::{Exchange, Trust};
+use limits::Domains;
 pub use outcome::{
     ConnectFailure, Connection, End, FailureKind, RecipientOutcome, SenderVerdict, Stage,
     TransactionOutcome,
 };
-use peer::Domains;
 pub use peer::Peer;
 
 /// One message to any number of recipients.

@@ -165,53 +165,57 @@ impl Worker {
                 return Transacted::nothing();
             }
         };
+        // What was not asked is known from what the server offers.
+        let is_unasked = outcome.end == End::Unasked;
+        let takes_utf8 = connection.peer().offers(Extension::SmtpUtf8);
+        let is_asked = |path: &ForwardPath| !is_unasked && (path.is_ascii() || takes_utf8);
+        let mut all = paths.iter().zip(&outcome.recipients);
+        let has_verdict = all.any(|((_, path), one)| is_asked(path) && is_final(one));
+        let blame = self.report(message.id, &outcome.end, has_verdict, usage);
         let mut done = Transacted {
             outcomes: Vec::with_capacity(paths.len()),
             surplus: Vec::new(),
-            then: match outcome.connection {
-                Afterwards::Reusable => Then::GoOn,
-                Afterwards::Closing => Then::Stop,
+            then: match (outcome.connection, &outcome.end) {
+                (Afterwards::Closing, _) | (_, End::Held(_)) => Then::Stop,
+                (Afterwards::Reusable, _) => Then::GoOn,
             },
             sender_rejected_ms: self.judge_sender(message, &outcome.sender),
         };
-        // The server was not asked: what it lacks is known from its greeting.
-        let is_unsendable =
-            outcome.end == End::Unanswered && outcome.connection == Afterwards::Reusable;
-        let takes_utf8 = connection.peer().offers(Extension::SmtpUtf8);
+        if blame == Blame::Upstream {
+            return done;
+        }
         let rank = self.hop.rank(Some(connection));
         let is_held = done.sender_rejected_ms.is_some();
         let judged = paths.into_iter().zip(outcome.recipients);
-        done.sort(judged.map(|((index, path), judged)| match judged {
-            RecipientOutcome::Failed(reply)
-                if is_unsendable || !(path.is_ascii() || takes_utf8) =>
-            {
+        let judged = judged.map(|((index, path), judged)| match judged {
+            RecipientOutcome::Failed(reply) if !is_asked(&path) => {
                 (index, path, unsendable(rank, reply))
             }
             RecipientOutcome::Failed(reply) if is_held => {
                 (index, path, RecipientOutcome::Deferred(reply))
             }
             judged => (index, path, judged),
-        }));
-        match outcome.end {
-            End::Held(failure) => {
-                done.then = Then::Stop;
-                let is_judged = done.outcomes.iter().any(|(_, one)| is_final(one));
-                if is_judged {
-                    // It has had enough of this message's recipients, or of the connection: it takes other mail.
-                    self.upstreams.lock_holds().forget(message.id);
-                    let kind = failure.kind;
-                    tracing::info!(id = %message.id, upstream = self.hop.label(), ?kind, "judged in part");
-                } else if self.blame(message.id, &failure, usage) == Blame::Upstream {
-                    done.outcomes.clear();
-                }
+        });
+        done.sort(judged.collect(), &outcome.end);
+        done
+    }
+
+    /// Reports what a transaction says about the server. What it says of the message counts only if the message answers for it.
+    fn report(&self, id: MessageId, end: &End, has_verdict: bool, usage: Usage) -> Blame {
+        match end {
+            End::Held(failure) if !has_verdict => return self.blame(id, failure, usage),
+            End::Held(ConnectFailure { kind, .. }) => {
+                // It has had enough of this message's recipients, or of the connection: it takes other mail.
+                self.upstreams.lock_holds().forget(id);
+                tracing::info!(%id, upstream = self.hop.label(), ?kind, "judged in part");
             }
             End::Answered => {
-                self.upstreams.lock_holds().forget(message.id);
+                self.upstreams.lock_holds().forget(id);
                 self.hop.report_answered();
             }
-            End::Unanswered => {}
+            End::Unasked | End::Unanswered => {}
         }
-        done
+        Blame::Message
     }
 
     /// The server takes no mail now. Whether the message has something to do with it: then it is no failure of the server. One that closes
@@ -255,12 +259,12 @@ impl Transacted {
     }
 
     /// Somebody is surplus only while another is not: a server that says so to each alone puts them off, because a mailbox is full for
-    /// example, and may go on saying so.
-    fn sort(&mut self, judged: impl Iterator<Item = (u32, ForwardPath, RecipientOutcome)>) {
-        let judged: Vec<_> = judged.collect();
+    /// example, and may go on saying so. Where it was not asked, the connection has named as many domains as it may: another will do.
+    fn sort(&mut self, judged: Vec<(u32, ForwardPath, RecipientOutcome)>, end: &End) {
         let is_divided = judged.iter().any(|(_, _, outcome)| !outcome.is_surplus());
+        let may_be_surplus = is_divided || *end == End::Unasked;
         for (index, path, outcome) in judged {
-            match is_divided && outcome.is_surplus() {
+            match may_be_surplus && outcome.is_surplus() {
                 true => self.surplus.push((index, path)),
                 false => self.outcomes.push((index, outcome)),
             }

@@ -20,11 +20,13 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 
 use super::judge::{Judge, Posture};
-use super::peer::{Domains, Peer};
+use super::limits::Domains;
+use super::peer::Peer;
 use super::recipient::{Recipient, Standing, local};
 use super::unsendable::{self, Message};
 use super::{
-    Certificate, Connection, FailureKind, Phase, RecipientOutcome, Transaction, TransactionOutcome,
+    Certificate, Connection, End, FailureKind, Phase, RecipientOutcome, Transaction,
+    TransactionOutcome,
 };
 use crate::content::{Encoder, Framing, Written};
 use crate::envelope::Charset;
@@ -58,6 +60,8 @@ pub(super) struct Exchange {
     transport: Transport,
     judge: Judge,
     dropped: Extensions,
+    /// The domains of the session once all recipients have been named.
+    named: Domains,
 }
 
 /// How the content goes out.
@@ -135,7 +139,7 @@ impl Exchange {
         certificate: Certificate,
         posture: Posture,
         trust: Trust,
-        named: &mut Domains,
+        named: &Domains,
     ) -> Self {
         let Transaction {
             sender,
@@ -166,8 +170,9 @@ impl Exchange {
             mail: Mail::Unanswered,
             transport: Transport::Whole,
             judge: Judge::new(posture),
+            named: named.clone(),
         };
-        exchange.settle_unsendable(peer, certificate, named);
+        exchange.settle_unsendable(peer, certificate);
         exchange
     }
 
@@ -237,7 +242,7 @@ impl Exchange {
     }
 
     /// What this server can never be sent, without asking it.
-    fn settle_unsendable(&mut self, peer: &Peer, certificate: Certificate, named: &mut Domains) {
+    fn settle_unsendable(&mut self, peer: &Peer, certificate: Certificate) {
         let message = Message {
             sender: &self.sender,
             parameters: &self.parameters,
@@ -248,16 +253,19 @@ impl Exchange {
             self.settle_open(&RecipientOutcome::Failed(refusal));
             return;
         }
-        let paths = self
-            .recipients
-            .iter()
-            .map(|recipient| &recipient.named.path);
-        let fits: Vec<bool> = peer.room(paths, named).collect();
-        for (recipient, fits) in self.recipients.iter_mut().zip(fits) {
-            if let Some(outcome) = unsendable::recipient(&recipient.named.path, peer, fits) {
+        let mut room = peer.room(&self.named);
+        for recipient in &mut self.recipients {
+            let path = &recipient.named.path;
+            if let Some(outcome) = unsendable::recipient(path, peer, &mut room) {
                 recipient.standing = Standing::Settled(outcome);
             }
         }
+        self.named = room.into_named();
+    }
+
+    /// The domains that have been named over the connection by now; none if MAIL was refused: then no RCPT counts.
+    pub(super) fn named(&mut self) -> Option<Domains> {
+        (self.mail != Mail::Refused).then(|| mem::take(&mut self.named))
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -364,6 +372,17 @@ impl Exchange {
                 recipient.standing = Standing::Settled(outcome.clone());
             }
         }
+    }
+
+    /// The outcome of what was settled without asking. A connection over which nobody can be named any more is used up.
+    pub(super) fn unasked(&mut self) -> TransactionOutcome {
+        let mut outcome = self.outcome(Connection::Reusable);
+        let all = &outcome.recipients;
+        if !all.is_empty() && all.iter().all(RecipientOutcome::is_surplus) {
+            outcome.connection = Connection::Closing;
+        }
+        outcome.end = End::Unasked;
+        outcome
     }
 
     pub(super) fn outcome(&mut self, connection: Connection) -> TransactionOutcome {

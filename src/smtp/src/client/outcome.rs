@@ -29,7 +29,10 @@ pub enum End {
     /// before the final dot, or a demand for a login or TLS (530, 534, 535, 538) that is not about one recipient or message. Those who have
     /// no verdict are deferred.
     Held(ConnectFailure),
-    /// Nothing: the transaction never reached it, the answer to the final dot was lost, or it broke the protocol.
+    /// Nothing: it was not asked. What it cannot be sent is known from what it offers; and [`RecipientOutcome::is_surplus`] of everybody
+    /// says that only another connection will do.
+    Unasked,
+    /// Nothing: the answer to the final dot was lost, or it broke the protocol.
     Unanswered,
 }
 

@@ -1,13 +1,10 @@
 //! What the server says it can (RFC 5321 §4.1.1.1).
 
-use std::collections::HashSet;
 use std::fmt::Write;
 
+use super::limits::{Domains, Limits, Room};
 use crate::envelope::Charset;
-use crate::{
-    BodyKind, Extension, Extensions, ForwardPath, MailParameters, Mailbox, Recipient, Reply,
-    RequireTls,
-};
+use crate::{BodyKind, Extension, Extensions, MailParameters, Recipient, Reply, RequireTls};
 
 /// What the server has said of itself since the connection was secured. Unknown extensions are passed over.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -20,18 +17,6 @@ pub struct Peer {
     pub(super) auth_login: bool,
     pub(super) size: Size,
 }
-
-/// The limits of LIMITS (RFC 9422 §4).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Limits {
-    recipients: Option<u32>,
-    domains: Option<u32>,
-    messages: Option<u32>,
-}
-
-/// The domains of recipients that were named over a connection; none of a server that does not limit them.
-#[derive(Debug, Default)]
-pub(super) struct Domains(HashSet<String>);
 
 /// The SIZE extension (RFC 1870 §4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -114,30 +99,9 @@ impl Peer {
         }
     }
 
-    /// Which recipients fit into one transaction (RFC 9422 §4.2), in order, and with what was `named` over this connection before into
-    /// one session (§4.3).
-    pub(super) fn room<'a>(
-        &self,
-        recipients: impl Iterator<Item = &'a ForwardPath>,
-        named: &mut Domains,
-    ) -> impl Iterator<Item = bool> {
-        let Limits {
-            recipients: most,
-            domains: most_domains,
-            ..
-        } = self.limits;
-        let mut count = 0;
-        recipients.map(move |path| {
-            let fits = most.is_none_or(|most| count < most)
-                && most_domains.is_none_or(|most| named.add(path, most));
-            count += u32::from(fits);
-            fits
-        })
-    }
-
-    /// Whether a recipient at a domain that was not named before would be one too many.
-    pub(super) fn is_out_of_domains(&self, named: &Domains) -> bool {
-        self.limits.domains.is_some_and(|most| named.are_all(most))
+    /// What fits into one transaction of a session in which these domains have been named.
+    pub(super) fn room(&self, named: &Domains) -> Room {
+        Room::new(self.limits, named)
     }
 
     /// Writes the parameters of MAIL that the server understands, each behind a space.
@@ -217,39 +181,6 @@ impl Peer {
 /// Strings and buffers take whatever is written to them.
 fn put(out: &mut impl Write, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
-}
-
-impl Limits {
-    /// Limits that are unknown or malformed are passed over, as RFC 9422 §3 asks for; so is one of 0.
-    fn add(&mut self, limit: &str) {
-        let Some((name, value)) = limit.split_once('=') else {
-            return;
-        };
-        let value = value.parse().ok().filter(|value| *value > 0);
-        match name.to_ascii_uppercase().as_str() {
-            "RCPTMAX" => self.recipients = value,
-            "RCPTDOMAINMAX" => self.domains = value,
-            "MAILMAX" => self.messages = value,
-            _ => {}
-        }
-    }
-}
-
-impl Domains {
-    /// Whether the recipient's is among the first so many.
-    fn add(&mut self, path: &ForwardPath, most: u32) -> bool {
-        let domain = path.mailbox().map(Mailbox::domain);
-        let domain = domain.unwrap_or_default().to_ascii_lowercase();
-        let fits = self.0.contains(&domain) || !self.are_all(most);
-        if fits {
-            self.0.insert(domain);
-        }
-        fits
-    }
-
-    fn are_all(&self, most: u32) -> bool {
-        self.0.len() as u64 >= u64::from(most)
-    }
 }
 
 impl Size {

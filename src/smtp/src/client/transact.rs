@@ -29,10 +29,10 @@ impl Client {
             self.certificate,
             posture,
             self.trust,
-            &mut self.named,
+            &self.named,
         );
         if exchange.is_settled() {
-            return State::Settled(exchange.outcome(Connection::Reusable));
+            return State::Settled(exchange.unasked());
         }
         self.transactions = self.transactions.saturating_add(1);
         if mem::take(&mut self.needs_reset) {
@@ -87,8 +87,10 @@ impl Client {
                 if sound {
                     self.trust = Trust::Counted;
                 }
-                let has_room = most.is_none_or(|most| self.transactions < most)
-                    && !self.peer.is_out_of_domains(&self.named);
+                let has_room = most.is_none_or(|most| self.transactions < most);
+                if let Some(named) = exchange.named() {
+                    self.named = named;
+                }
                 let connection = match sound && has_room {
                     true => Connection::Reusable,
                     false => Connection::Closing,
@@ -158,7 +160,7 @@ pub(super) fn out_of_turn(recipients: usize) -> TransactionOutcome {
     TransactionOutcome {
         recipients: vec![RecipientOutcome::Deferred(reply); recipients],
         connection: Connection::Closing,
-        end: End::Unanswered,
+        end: End::Unasked,
         sender: SenderVerdict::Unknown,
         dropped: Extensions::NONE,
     }

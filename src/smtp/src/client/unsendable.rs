@@ -5,6 +5,7 @@ use memchr::{memchr, memmem};
 
 use super::Certificate;
 use super::RecipientOutcome;
+use super::limits::Room;
 use super::peer::{Peer, Size};
 use super::recipient::local;
 use crate::content::is_canonical;
@@ -33,13 +34,17 @@ pub(super) fn message(
 }
 
 /// Why this recipient cannot be named in the transaction.
-pub(super) fn recipient(path: &ForwardPath, peer: &Peer, fits: bool) -> Option<RecipientOutcome> {
+pub(super) fn recipient(
+    path: &ForwardPath,
+    peer: &Peer,
+    room: &mut Room,
+) -> Option<RecipientOutcome> {
     if !path.is_ascii() && !peer.offers(Extension::SmtpUtf8) {
         return Some(RecipientOutcome::Failed(not_ascii()));
     }
     // RFC 9422 §4.2: as if the server had said so itself.
     let text = "The server takes no more recipients in one message";
-    (!fits).then(|| RecipientOutcome::Deferred(local(452, 4, 5, 3, text)))
+    (!room.take(path)).then(|| RecipientOutcome::Deferred(local(452, 4, 5, 3, text)))
 }
 
 fn content(message: &Message<'_>, peer: &Peer) -> Option<Reply> {

@@ -144,6 +144,7 @@ impl Replay {
         match &outcome.end {
             End::Answered => {}
             End::Held(failure) => self.note(&format!("> hold {}", shown_failure(failure))),
+            End::Unasked => self.note("> not asked"),
             End::Unanswered => self.note("> unanswered"),
         }
     }

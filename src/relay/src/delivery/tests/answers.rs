@@ -81,6 +81,40 @@ async fn a_throttle_that_a_recipient_or_a_message_may_have_brought_about_slows_n
     }
 }
 
+#[tokio::test]
+async fn what_the_server_was_not_asked_is_no_word_of_it() {
+    let sink = saying("MAIL", "421 4.3.2 not now").await;
+    let rig = Rig::new(MEMORY);
+    let mut message = rig.message(2, 0);
+    message.envelope.recipients[0].address = "\u{fc}@example.org".into();
+    rig.accept(&message).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
+    visit(&delivery).await;
+    let (totals, _) = rig.context.queue.totals();
+    assert_eq!((totals.messages, totals.deferred), (1, 0));
+    let status = delivery.upstreams.status();
+    assert_eq!(status[0].state, UpstreamState::Failing);
+}
+
+#[tokio::test]
+async fn a_connection_that_may_name_no_further_domain_costs_no_attempt() {
+    let sink = saying("EHLO", "250-sink\r\n250 LIMITS RCPTDOMAINMAX=1").await;
+    let rig = Rig::new(MEMORY);
+    for domain in ["a.example", "a.example", "b.example"] {
+        let mut message = rig.message(1, 0);
+        message.envelope.recipients[0].address = format!("r@{domain}");
+        rig.accept(&message).await.unwrap();
+    }
+    let delivery = manager(&rig, &sink).await;
+    for (mails, left) in [(2, 1), (3, 0)] {
+        visit(&delivery).await;
+        let (totals, _) = rig.context.queue.totals();
+        assert_eq!((totals.messages, totals.deferred), (left, 0));
+        assert_eq!(sink.mails(), mails);
+    }
+}
+
 /// A rig with an upstream that takes everything and has just failed, and one that stands in for it and takes little.
 async fn with_substitute() -> (Rig, Delivery, [Sink; 2]) {
     let first = Sink::start(|_, _| Answer::Yes).await;
