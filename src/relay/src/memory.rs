@@ -100,7 +100,7 @@ impl Memory {
         Self {
             receiving: Part::new(receiving),
             shares: Shares::default(),
-            lending: Lending::new(delivery, receiving),
+            lending: Lending::new(delivery),
             kept: Mutex::default(),
             refused_ms: AtomicU64::new(0),
         }
@@ -233,9 +233,10 @@ impl Memory {
     /// Of the part for receiving: what is kept counts as free.
     fn room(&self) -> Room {
         let kept = self.kept().units;
+        let Room { total, free } = self.receiving.room();
         Room {
-            total: self.receiving.units,
-            free: self.receiving.free().saturating_add(kept),
+            total,
+            free: free.saturating_add(kept),
         }
     }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::shares::Room;
+
 #[derive(Debug)]
 pub(super) struct Part {
     semaphore: Arc<Semaphore>,
@@ -21,6 +23,13 @@ impl Part {
     /// Never more than all there is, or a message larger than that could never be taken or delivered.
     pub(super) fn at_most(&self, units: u32) -> u32 {
         units.min(self.units)
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room {
+            total: self.units,
+            free: self.free(),
+        }
     }
 
     pub(super) fn free(&self) -> u32 {

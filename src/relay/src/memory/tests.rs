@@ -21,10 +21,10 @@ impl Memory {
         })
     }
 
-    /// All that is free of both parts.
+    /// All that is free of all parts.
     pub(crate) fn take_all(&self) -> All {
-        let parts = [&self.receiving, self.lending.own()];
-        All(parts.map(|part| part.try_take(part.free()).unwrap()))
+        let [own, small] = self.lending.parts();
+        All([&self.receiving, own, small].map(|part| part.try_take(part.free()).unwrap()))
     }
 
     /// What is taken of the part for receiving, in bytes.
@@ -40,10 +40,10 @@ impl Memory {
 }
 
 /// All that was free.
-pub(crate) struct All([OwnedSemaphorePermit; 2]);
+pub(crate) struct All([OwnedSemaphorePermit; 3]);
 
 impl All {
-    /// Of both parts, in bytes.
+    /// Of all parts, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let permits = self.0.iter().map(OwnedSemaphorePermit::num_permits);
         permits.sum::<usize>() * 1024

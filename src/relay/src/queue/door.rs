@@ -82,13 +82,14 @@ impl Door {
     pub fn others_are_ready(&self, taken: &Taken, time: Time) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
         let (ticket, tenant) = (*ticket, Arc::clone(&entry.tenant));
-        let is_first = !self.queue.memory().has_line(&tenant, entry.footprint());
+        let bytes = entry.footprint();
+        let is_first = !self.queue.memory().has_line(&tenant, bytes);
         async move {
             let memory = self.queue.memory();
             let mut stays = false;
             loop {
                 // For good: it would lose what it has waited.
-                stays |= is_first && (time == Time::Over || !memory.has_any_of(&tenant));
+                stays |= is_first && (time == Time::Over || !memory.has_any_like(&tenant, bytes));
                 if !stays && self.is_in_the_way(ticket) {
                     return;
                 }

@@ -1,13 +1,16 @@
-//! Who waits for room, in the order of arrival.
+//! Who waits for room. A tenant has three lines: one for what is small, one for what is large, and one for a large conversion, which holds room
+//! already. They go by arrival, with two exceptions:
+//! - what is small passes those before it if it fits and they do not;
+//! - while a conversion waits, nothing large of its tenant gets any room, or there would always be something in its way.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::{Reservation, Tenant};
 
-/// A line: whoever stands in it waits for those who came to it before, and for nobody else.
+/// Whose line it is, and which.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Line {
     pub(super) kind: Kind,
@@ -17,7 +20,7 @@ pub(super) struct Line {
 /// What those in a line wait for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Kind {
-    /// More room than they have. Others wait for what they have: they go first.
+    /// Much, beside what they have. Others wait for that: they go first.
     More,
     /// A little.
     Small,
@@ -51,9 +54,10 @@ pub(super) struct Standing<'a> {
 }
 
 impl Lines {
-    /// Whether somebody stands in it.
-    pub(super) fn has(&self, line: &Line) -> bool {
-        self.lock().waiting.contains_key(line)
+    /// Whether whoever comes to it waits for nobody.
+    pub(super) fn is_open(&self, line: &Line) -> bool {
+        let inner = self.lock();
+        !inner.waiting.contains_key(line) && !inner.is_stopped(line)
     }
 
     /// Whether nobody stands in any.
@@ -96,17 +100,13 @@ impl Lines {
     pub(super) fn serve(&self, lend: impl Fn(&Line, u32) -> Option<Reservation>) {
         let mut inner = self.lock();
         for line in inner.in_turn() {
+            if inner.is_stopped(&line) {
+                continue;
+            }
             let Some(waiting) = inner.waiting.get_mut(&line) else {
                 continue;
             };
-            while let Some(first) = waiting.front()
-                && let Some(room) = lend(&line, first.units)
-            {
-                if let Some(first) = waiting.pop_front() {
-                    // If it has gone away in this moment, the room is free again.
-                    drop(first.answer.send(room));
-                }
-            }
+            serve_line(&line, waiting, &lend);
             if waiting.is_empty() {
                 inner.waiting.remove(&line);
             }
@@ -120,6 +120,15 @@ impl Lines {
 }
 
 impl Inner {
+    /// Whether those in it wait for a conversion of their tenant.
+    fn is_stopped(&self, line: &Line) -> bool {
+        let conversion = Line {
+            kind: Kind::More,
+            tenant: Arc::clone(&line.tenant),
+        };
+        line.kind == Kind::Large && self.waiting.contains_key(&conversion)
+    }
+
     /// By who has waited for longest, those first that want more.
     fn in_turn(&self) -> Vec<Line> {
         let fronts = self.waiting.iter().filter_map(|(line, waiting)| {
@@ -129,6 +138,35 @@ impl Inner {
         let mut fronts: Vec<_> = fronts.collect();
         fronts.sort_unstable();
         fronts.into_iter().map(|(_, _, line)| line).collect()
+    }
+}
+
+fn serve_line(
+    line: &Line,
+    waiting: &mut VecDeque<Waiter>,
+    lend: impl Fn(&Line, u32) -> Option<Reservation>,
+) {
+    // What does not fit; what needs as much does not either.
+    let mut too_much = u32::MAX;
+    let mut place = 0;
+    while let Some(units) = waiting.get(place).map(|waiter| waiter.units) {
+        let room = match units < too_much {
+            true => lend(line, units),
+            false => None,
+        };
+        match room {
+            Some(room) => {
+                if let Some(waiter) = waiting.remove(place) {
+                    // If it has gone away in this moment, the room is free again.
+                    drop(waiter.answer.send(room));
+                }
+            }
+            None if line.kind == Kind::Small => {
+                too_much = too_much.min(units);
+                place += 1;
+            }
+            None => return,
+        }
     }
 }
 

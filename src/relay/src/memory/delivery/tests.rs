@@ -2,18 +2,20 @@ use std::sync::Mutex;
 
 use tokio::time::timeout;
 
+use super::demand::DEMAND_AFTER;
 use super::*;
 use crate::memory::Holder;
 
-/// The part for receiving is 120 KiB, of which 60 KiB are lent, that for delivery 40 KiB.
-const BUDGET: u64 = 160 << 10;
+/// The part for receiving is 960 KiB, of which 480 are lent, that for delivery 320, of which 40 are for what is small: 10 at most.
+const BUDGET: u64 = 1280 << 10;
 
 /// What every message takes beside its content, in KiB.
 const OVERHEAD: u32 = 4;
 
 impl Lending {
-    pub(in crate::memory) fn own(&self) -> &Part {
-        &self.own
+    /// What is for delivery alone.
+    pub(in crate::memory) fn parts(&self) -> [&Part; 2] {
+        [&self.own, &self.small]
     }
 
     pub(in crate::memory) fn has_waiting(&self) -> bool {
@@ -22,7 +24,7 @@ impl Lending {
 
     /// As if a delivery waited for what clients hold.
     pub(in crate::memory) fn want(&self) -> impl Drop + '_ {
-        Wanting::begin(&self.wanting)
+        self.demands.wait()
     }
 }
 
@@ -63,14 +65,14 @@ async fn waits(memory: &Memory) {
 async fn a_tenant_leaves_others_as_much_as_it_takes() {
     let memory = Memory::new(BUDGET);
     let first = memory.hoard("first", 5).await;
-    assert_eq!(units(&first), 20 + 30, "half of each place");
+    assert_eq!(units(&first), 140 + 240 + 20, "half of each place");
     let second = memory.hoard("second", 5).await;
-    assert_eq!(units(&second), 10 + 15);
+    assert_eq!(units(&second), 70 + 120 + 10);
     let third = memory.hoard("third", 5).await;
-    assert_eq!(units(&third), 5 + 5);
+    assert_eq!(units(&third), 35 + 60 + 5);
     drop((first, second, third));
-    assert_eq!(memory.lending.held(&"first".into()), 0);
-    assert_eq!(units(&memory.hoard("third", 5).await), 50);
+    assert_eq!(memory.lending.held(Kind::Small).holders(), 0);
+    assert_eq!(units(&memory.hoard("third", 5).await), 400);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,24 +80,30 @@ async fn one_that_has_nobody_to_leave_room_for_gets_all_there_is() {
     let memory = Memory::new(BUDGET);
     memory.share(Sharing::Alone);
     let all = memory.hoard("only", 5).await;
-    assert_eq!(units(&all), 40 + 60);
+    assert_eq!(units(&all), 320 + 480);
     memory.share(Sharing::Many);
     drop(all);
-    assert_eq!(units(&memory.hoard("only", 5).await), 20 + 30);
+    assert_eq!(units(&memory.hoard("only", 5).await), 160 + 240);
 }
 
 #[tokio::test(start_paused = true)]
-async fn large_messages_of_one_tenant_leave_room_for_a_small_one_of_another() {
-    let memory = Memory::new(BUDGET);
-    let mut large = Vec::new();
-    for units in [38, 38, 19, 19, 10, 10, 5, 5, 4, 4] {
-        large.extend(memory.at_once("greedy", units).await);
+async fn large_messages_of_one_tenant_leave_room_for_small_ones() {
+    for (sharing, expected) in [(Sharing::Alone, 40), (Sharing::Many, 20)] {
+        let memory = Memory::new(BUDGET);
+        memory.share(sharing);
+        let mut large = Vec::new();
+        for units in [270, 270, 150, 80, 40, 20, 11] {
+            large.extend(memory.hoard("greedy", units).await);
+        }
+        assert!(units(&large) >= 540, "one in each place");
+        let small = memory.hoard("greedy", 10).await;
+        assert!(units(&small) >= expected, "{sharing:?}");
+        drop(small);
+        let small = memory.hoard("modest", 4).await;
+        assert!(units(&small) >= 20, "{sharing:?}");
+        let client = memory.try_receive(Holder::Login("modest".into()), 4 << 10, 4 << 10);
+        assert!(client.is_ok());
     }
-    assert_eq!(units(&large), 38 + 38, "one in each place");
-    let small = memory.hoard("modest", 4).await;
-    assert!(small.len() >= 2, "{}", small.len());
-    let client = memory.try_receive(Holder::Login("modest".into()), 4 << 10, 4 << 10);
-    assert!(client.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,21 +117,22 @@ async fn queued_mail_moves_while_clients_hold_all_that_is_for_receiving() {
 
 #[tokio::test(start_paused = true)]
 async fn delivery_borrows_half_of_what_clients_leave_of_half() {
-    for (held, expected) in [(4, 25), (20, 20), (40, 10), (60, 0), (110, 0)] {
+    for (held, expected) in [(40, 220), (160, 160), (320, 80), (480, 0), (880, 0)] {
         let memory = Memory::new(BUDGET);
         let _clients = memory.try_reserve(u64::from(held - OVERHEAD) << 10);
-        let borrowed = units(&memory.hoard("a", 5).await) - 20;
+        let borrowed = units(&memory.hoard("a", 5).await) - 160;
         assert_eq!(borrowed, expected, "{held}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_its_own_is_in_nobodys_way_and_goes_by_arrival() {
+async fn who_waits_for_its_own_is_in_nobodys_way_and_what_is_small_goes_by_arrival_as_far_as_it_fits()
+ {
     let memory = Arc::new(Memory::new(BUDGET));
     let mut hoard = memory.hoard("a", 5).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
-    for (number, units) in [10, 5, 5].into_iter().enumerate() {
+    for (number, units) in [20, 8, 5, 5].into_iter().enumerate() {
         let (memory, order) = (Arc::clone(&memory), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
             let bytes = u64::from(units - OVERHEAD) << 10;
@@ -135,15 +144,16 @@ async fn who_waits_for_its_own_is_in_nobodys_way_and_goes_by_arrival() {
     }
     waits(&memory).await;
     assert!(memory.at_once("b", 10).await.is_some());
-    // Five are too few for the first, and not for the second.
+    // Five are too few for the first two, and not for the third.
     hoard.pop();
     assert!(memory.at_once("a", 5).await.is_none(), "others came first");
-    tokio::time::sleep(LOOK_PAUSE).await;
-    hoard.clear();
+    while hoard.pop().is_some() {
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
     for task in tasks {
         assert!(task.await.unwrap().is_some());
     }
-    assert_eq!(*order.lock().unwrap(), [1, 0, 2], "large, and small");
+    assert_eq!(*order.lock().unwrap(), [2, 3, 1, 0], "what fits passes");
     assert!(!memory.lending.has_waiting());
 }
 
@@ -153,35 +163,37 @@ async fn one_that_goes_away_while_it_waits_takes_nothing_with_it() {
     let hoard = memory.hoard("a", 5).await;
     assert!(!memory.lending.has_waiting(), "the last look of the hoard");
     drop(hoard);
-    assert_eq!(units(&memory.hoard("a", 5).await), 50);
+    assert_eq!(units(&memory.hoard("a", 5).await), 400);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_has_nothing_takes_what_is_not_fair_in_the_end() {
     let memory = Memory::new(BUDGET);
     let _hoards = [
-        memory.hoard("a", 10).await,
+        memory.hoard("a", 20).await,
         memory.hoard("b", 5).await,
         memory.hoard("c", 5).await,
     ];
     let begun = Instant::now();
-    let room = memory.within("d", 30, 2 * DEMAND_AFTER).await.unwrap();
+    let room = memory.within("d", 100, 2 * DEMAND_AFTER).await.unwrap();
     assert!(begun.elapsed() >= DEMAND_AFTER && !memory.is_wanted());
     let late = 10 * DEMAND_AFTER;
     assert!(
-        memory.within("e", 30, late).await.is_none(),
+        memory.within("e", 100, late).await.is_none(),
         "one at a time"
     );
     drop(room);
-    assert!(memory.within("e", 30, late).await.is_some());
-    let more = memory.within("a", 30, late).await;
+    assert!(memory.within("e", 100, late).await.is_some());
+    assert!(memory.within("b", 100, late).await.is_some(), "only small");
+    let more = memory.within("a", 100, late).await;
     assert!(more.is_none(), "it has something");
 }
 
 #[tokio::test(start_paused = true)]
 async fn small_mail_does_not_wait_behind_what_is_large() {
     let memory = Memory::new(BUDGET);
-    let mut hung = memory.hoard("a", 10).await;
+    let mut hung = memory.hoard("a", 20).await;
+    hung.extend(memory.hoard("a", 5).await);
     hung.pop();
     let large = memory.within("a", 20, Duration::from_secs(3600));
     let small = async {
@@ -202,24 +214,24 @@ async fn what_is_too_large_for_its_share_does_not_wait_for_other_tenants() {
     let _client = memory.try_reserve(1 << 10).unwrap();
     let _small = memory.at_once("a", 5).await.unwrap();
     let second = Duration::from_secs(1);
-    let first = memory.within("a", 39, second).await;
+    let first = memory.within("a", 300, second).await;
     assert!(first.is_some(), "the small one does not count");
-    assert!(memory.within("a", 39, second).await.is_none());
+    assert!(memory.within("a", 300, second).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_has_gone_stands_in_no_line() {
     let memory = Memory::new(BUDGET);
-    let _hoard = memory.hoard("a", 10).await;
-    let line = memory.lending.ask(&"a".into(), 10 << 10, 0).line;
+    let _hoard = memory.hoard("a", 20).await;
+    let line = memory.lending.ask(&"a".into(), 20 << 10, 0).line;
     let head = async {
         let hour = Duration::from_secs(3600);
-        memory.within("a", 10 + OVERHEAD, hour).await
+        memory.within("a", 20 + OVERHEAD, hour).await
     };
     let others = async {
         waits(&memory).await;
         for _ in 0..1000 {
-            assert!(memory.at_once("a", 10 + OVERHEAD).await.is_none());
+            assert!(memory.at_once("a", 20 + OVERHEAD).await.is_none());
         }
         memory.lending.lines.len(&line)
     };
@@ -230,31 +242,40 @@ async fn who_has_gone_stands_in_no_line() {
     }
 }
 
+/// A conversion of a message of 20 units waits for 40 more, and before it came a large message.
 #[tokio::test(start_paused = true)]
-async fn who_has_room_goes_before_who_has_none_and_one_of_a_tenant_waits_for_more() {
+async fn while_a_conversion_waits_nothing_large_of_its_tenant_gets_room() {
     let memory = Memory::new(BUDGET);
     let tenant = "a".into();
-    let mut hoard = memory.hoard("a", 10).await;
-    let piece = memory.within("a", 10, Duration::from_secs(3600));
-    let held = 6 << 10;
-    let more = async {
+    let mut hoard = memory.hoard("a", 20).await;
+    let (held, needed) = (16 << 10, 36 << 10);
+    let large = memory.within("a", 20, Duration::from_secs(3600));
+    let conversion = async {
         waits(&memory).await;
-        memory.reserve_beside(&tenant, held, 6 << 10).await
+        memory.reserve_beside(&tenant, held, needed).await
     };
-    let last = async {
-        let line = memory.lending.ask(&tenant, 0, 1).line;
-        while !memory.lending.lines.has(&line) {
+    let others = async {
+        while memory.lending.lines.is_open(&Line {
+            kind: Kind::More,
+            tenant: "a".into(),
+        }) {
             tokio::task::yield_now().await;
         }
-        let second = memory.reserve_beside(&tenant, held, 6 << 10).await;
+        let second = memory.reserve_beside(&tenant, held, needed).await;
         assert!(second.is_none(), "it need not hold its room for nothing");
+        let small = memory.reserve_beside(&tenant, 1 << 10, 3 << 10).await;
+        assert!(small.is_some());
+        // Room for the large message, and too little for the conversion.
+        hoard.pop();
+        assert!(memory.at_once("a", 20).await.is_none());
+        tokio::time::sleep(3 * LOOK_PAUSE).await;
         hoard.pop();
         std::future::pending::<()>().await;
     };
     tokio::select! {
         biased;
-        piece = piece => panic!("{piece:?}"),
-        () = last => {}
-        more = more => assert!(more.is_some()),
+        large = large => panic!("{large:?}"),
+        () = others => {}
+        more = conversion => assert!(more.is_some()),
     }
 }

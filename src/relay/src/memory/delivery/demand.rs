@@ -1,0 +1,99 @@
+//! Room for what is delivered although that is not fair, one such message at a time: what its tenant may never have by the rule, and what has
+//! waited for half a minute; both only if nothing else of the tenant is in memory. What is small does not count beside what is large, nor
+//! the other way round: there might always be some.
+//!
+//! Such a message takes what it needs of the part for receiving. While it waits for that, receiving gets nothing more, and content
+//! that is coming in is dropped with 452 at its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them
+//! times out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Memory, Reservation, Want};
+
+/// How long a tenant that has nothing in memory waits for a fair place. Others end theirs in that time, unless they hang.
+pub(super) const DEMAND_AFTER: Duration = Duration::from_secs(30);
+
+/// Who takes of receiving what would not be fair.
+#[derive(Debug)]
+pub(super) struct Demands {
+    turn: Arc<Semaphore>,
+    /// Deliveries that wait for what clients hold.
+    waiting: AtomicUsize,
+}
+
+/// Whose turn it is, until dropped.
+pub(super) type Turn = OwnedSemaphorePermit;
+
+impl Default for Demands {
+    fn default() -> Self {
+        Self {
+            turn: Arc::new(Semaphore::new(1)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Demands {
+    /// Whether a delivery waits for what clients hold.
+    pub(super) fn any_waits(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Counts one that waits, until dropped.
+    pub(super) fn wait(&self) -> impl Drop + '_ {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(&self.waiting)
+    }
+}
+
+impl Memory {
+    /// The turn of one that has waited for so long, if it may take what it needs, fair or not.
+    pub(super) fn may_demand(&self, want: &Want, waited: Duration) -> Option<Turn> {
+        let place = self.lending.own.units.max(self.receiving.units / 2);
+        let most = match self.lending.is_alone() {
+            true => place,
+            false => place / 2,
+        };
+        let held = self.lending.held(want.line.kind).of(&want.line.tenant);
+        let may = (want.units > most || waited >= DEMAND_AFTER) && held <= want.has;
+        let turn = may.then(|| Arc::clone(&self.lending.demands.turn))?;
+        turn.try_acquire_owned().ok()
+    }
+
+    pub(super) async fn demand(&self, want: &Want, turn: Turn) -> Option<Reservation> {
+        let units = want
+            .units
+            .min(self.receiving.units.saturating_sub(want.has));
+        let permit = match self.take_or_give_up(units) {
+            Some(permit) => permit,
+            None => self.take_from_clients(units).await?,
+        };
+        let shares = &self.lending.borrowed_shares;
+        let mut claim = shares.claim(Arc::clone(&want.line.tenant), units);
+        claim.add(&mut shares.lock(), units);
+        Some(Reservation {
+            permit,
+            claim: None,
+            lease: Some(self.lending.lease(&want.line, claim, Some(turn))),
+        })
+    }
+
+    async fn take_from_clients(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let _waiting = self.lending.demands.wait();
+        // What was kept before would never be given up by one that only waits.
+        while self.give_up_oldest() {}
+        self.receiving.take(units).await
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
