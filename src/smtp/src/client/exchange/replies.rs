@@ -4,7 +4,8 @@ use std::mem;
 
 use bytes::BytesMut;
 
-use super::{Awaited, Exchange, Mail, Next, Progress, Transfer, Transport};
+use super::transfer::Transfer;
+use super::{Awaited, Exchange, Mail, Next, Progress, Transport};
 use crate::Reply;
 use crate::client::RecipientOutcome;
 use crate::client::peer::Peer;
