@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::ledger::{Acceptance, Answer, Arrival, Fate, Kept, Ledger, Trouble};
+use crate::ledger::{Acceptance, Answer, Arrival, Fate, Kept, Ledger, Reports, Trouble};
 use crate::plan::Storage;
 
 /// From the answer of a next hop to the record of it on disk, when nothing is in the way: the way of the answer, one group commit. It is the
@@ -22,6 +22,10 @@ pub(crate) struct Balance {
     /// What must not be.
     pub(crate) errors: Vec<String>,
     pub(crate) accepted: usize,
+    /// Of those, what came with a login.
+    pub(crate) with_login: usize,
+    /// Reports that mail was passed on to where nobody else says so.
+    pub(crate) relayed: usize,
     /// Of those, what had not been stored.
     pub(crate) passed_on: usize,
     /// Of those, what a power cut took that may.
@@ -37,19 +41,32 @@ pub(crate) fn check(ledger: &Ledger, queued: &BTreeSet<String>, storage: Storage
     let passed_on = accepted.values().filter(|one| one.kept == Kept::PassedOn);
     let mut balance = Balance {
         accepted: accepted.len(),
+        with_login: accepted.keys().filter(|one| ledger.has_login(one)).count(),
+        relayed: ledger.relayed_recipients(),
         passed_on: passed_on.count(),
         ..Balance::default()
     };
     let spans = spans(ledger, storage);
     for (recipient, acceptance) in &accepted {
-        let is_known = arrivals.contains_key(recipient) || queued.contains(recipient);
+        let is_known = arrivals.contains_key(recipient)
+            || queued.contains(recipient)
+            || ledger.is_given_up(recipient);
         if !is_known && may_be_taken(*acceptance, &spans) {
             balance.taken += 1;
         } else if !is_known {
             let error = format!("{recipient} was accepted and is lost");
             balance.errors.push(error);
-        } else if is_premature(*acceptance, recipient, &arrivals) {
+        } else if is_premature(*acceptance, recipient, &arrivals) && !ledger.is_given_up(recipient)
+        {
             let error = format!("{recipient} was passed on before a next hop had it");
+            balance.errors.push(error);
+        }
+        let arrivals = arrivals.get(recipient).map_or(&[][..], Vec::as_slice);
+        if ends_here(arrivals)
+            && ledger.owes_relayed(recipient)
+            && !may_be_taken(*acceptance, &spans)
+        {
+            let error = format!("nobody was told that {recipient} was passed on");
             balance.errors.push(error);
         }
     }
@@ -118,6 +135,12 @@ fn is_premature(
     acceptance.kept == Kept::PassedOn && !arrivals.iter().any(explains)
 }
 
+/// Whether a recipient has got the message where nobody reports on that, and nothing else became of it.
+fn ends_here(arrivals: &[Arrival]) -> bool {
+    let ends = |one: &Arrival| one.fate == Fate::Delivered && one.reports == Reports::Nobody;
+    !arrivals.is_empty() && arrivals.iter().all(ends)
+}
+
 /// Whether the relay may not know that this arrived.
 fn is_excused(first: &Arrival, troubles: &[Trouble]) -> bool {
     // What is on its way when a process ends arrives nevertheless.
@@ -128,116 +151,4 @@ fn is_excused(first: &Arrival, troubles: &[Trouble]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const QUEUED: Acceptance = Acceptance {
-        at: SECOND,
-        kept: Kept::Queued,
-    };
-
-    /// A ledger in which a recipient was delivered at these seconds, each with an answer.
-    fn ledger(accepted: &[&str], deliveries: &[(&str, u32, Answer)]) -> Ledger {
-        let ledger = Ledger::default();
-        ledger.sent(1, b"content");
-        for recipient in accepted {
-            ledger.accepted(recipient, QUEUED);
-        }
-        for (recipient, second, answer) in deliveries {
-            let arrival = Arrival {
-                at: SECOND * *second,
-                fate: Fate::Delivered,
-                answer: *answer,
-            };
-            ledger.arrived(recipient, b"Received: content", arrival);
-        }
-        ledger
-    }
-
-    #[test]
-    fn what_was_accepted_and_is_nowhere_is_lost() {
-        let delivered = [("m1-0@x", 1, Answer::Given)];
-        let ledger = ledger(&["m1-0@x", "m1-1@x", "m1-2@x"], &delivered);
-        let queued = BTreeSet::from(["m1-1@x".to_owned()]);
-        let balance = check(&ledger, &queued, Storage::Durable);
-        assert_eq!(balance.errors, ["m1-2@x was accepted and is lost"]);
-    }
-
-    #[test]
-    fn what_comes_twice_needs_a_reason() {
-        for (answer, trouble, errors) in [
-            (Answer::Given, None, 1),
-            (Answer::Withheld, None, 0),
-            // While the record was written, and long before and after.
-            (Answer::Given, Some((10, 10)), 0),
-            (Answer::Given, Some((9, 12)), 0),
-            (Answer::Given, Some((2, 9)), 1),
-            (Answer::Given, Some((12, 13)), 1),
-        ] {
-            let ledger = ledger(
-                &[],
-                &[("m1-0@x", 10, answer), ("m1-0@x", 20, Answer::Given)],
-            );
-            if let Some((from, until)) = trouble {
-                ledger.trouble(SECOND * from, SECOND * until);
-            }
-            let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
-            let found = (balance.errors.len(), balance.duplicates);
-            assert_eq!(found, (errors, 1), "{answer:?} {trouble:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_what_was_sent_is_told() {
-        let ledger = ledger(&[], &[("m2-0@x", 1, Answer::Given)]);
-        let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
-        assert_eq!(balance.errors, ["not what was sent to m2-0@x"]);
-    }
-
-    #[test]
-    fn a_relaxed_spool_may_lose_what_came_shortly_before_the_power_went() {
-        let storage = Storage::Relaxed {
-            sync: Duration::from_millis(500),
-        };
-        for (accepted, cut, unflushed, lost) in [
-            // Shortly before, long before, shortly after, when the answer was on its way, and long after.
-            (10_000, 10_400, None, 0),
-            (10_000, 11_000, None, 1),
-            (10_000, 9_900, None, 0),
-            (10_000, 9_000, None, 1),
-            // The disk failed when the flush was due, and later; no process ran until the power went.
-            (10_000, 12_000, Some((10_300, 11_900)), 0),
-            (10_000, 12_000, Some((11_000, 11_900)), 1),
-            (10_000, 12_000, Some((10_100, 12_000)), 0),
-        ] {
-            let ledger = Ledger::default();
-            let ms = Duration::from_millis;
-            let kept = Kept::Queued;
-            let at = ms(accepted);
-            ledger.accepted("m1-0@x", Acceptance { at, kept });
-            ledger.power_cut(ms(cut));
-            if let Some((from, until)) = unflushed {
-                ledger.unflushed(ms(from), ms(until));
-            }
-            let balance = check(&ledger, &BTreeSet::new(), storage);
-            let found = (balance.errors.len(), balance.taken);
-            let case = (accepted, cut, unflushed);
-            assert_eq!(found, (lost, 1 - lost), "{case:?}");
-            let strict = check(&ledger, &BTreeSet::new(), Storage::Durable);
-            assert_eq!(strict.errors.len(), 1, "{case:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_passed_on_must_have_been_there_before() {
-        for (delivered, told, errors) in [(3, 4, 0), (5, 4, 1)] {
-            let ledger = ledger(&[], &[("m1-0@x", delivered, Answer::Given)]);
-            let (at, kept) = (SECOND * told, Kept::PassedOn);
-            ledger.accepted("m1-0@x", Acceptance { at, kept });
-            let balance = check(&ledger, &BTreeSet::new(), Storage::Passthrough);
-            let found = (balance.errors.len(), balance.passed_on);
-            assert_eq!(found, (errors, 1), "{delivered} {told}");
-        }
-    }
-}
+mod tests;

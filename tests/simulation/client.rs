@@ -1,21 +1,26 @@
 //! Clients: submit messages and write down which recipients were answered with 250.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
-    Client, ClientConfig, ClientStep, ClientTls, RecipientOutcome, Transaction,
+    Client, ClientConfig, ClientStep, ClientTls, Login, RecipientOutcome, Transaction,
 };
-use postroad_smtp::{ForwardPath, Recipient};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use postroad_smtp::{ForwardPath, Notify, Password, Recipient};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 use turmoil::net::TcpStream;
 
 use crate::dice::Dice;
 use crate::ledger::{Acceptance, Kept, Ledger, recipient};
+use crate::letter::Letter;
+use crate::machine::{HOSTNAME, PASSWORD, PORT, TLS_PORT};
+use crate::plan::SENDERS;
 
 /// Most recipients of a message.
 const RECIPIENTS_MAX: u64 = 5;
@@ -23,20 +28,40 @@ const RECIPIENTS_MAX: u64 = 5;
 /// Longest line of a body, in octets.
 const LINE_BYTES: u64 = 70;
 
+/// What clients want to hear of a recipient, if they say so.
+const NOTIFY: [&str; 4] = [
+    "SUCCESS,FAILURE",
+    "SUCCESS,FAILURE,DELAY",
+    "FAILURE",
+    "SUCCESS,FAILURE",
+];
+
+/// In so many of 1,000 cases they say so.
+const NOTIFIED: u64 = 300;
+
+/// A connection, with or without TLS.
+trait Wire: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+
 /// What the clients share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Clients {
-    pub(crate) relay: SocketAddr,
+    pub(crate) relay: IpAddr,
+    pub(crate) tls: TlsConnector,
+    /// Of this one.
+    pub(crate) login: Option<&'static str>,
     pub(crate) ledger: Ledger,
     pub(crate) dice: Dice,
     /// Messages so far.
     pub(crate) sent: Rc<Cell<u64>>,
     /// Clients that have not finished.
-    pub(crate) busy: Rc<Cell<u64>>,
+    pub(crate) busy: Rc<Cell<usize>>,
     /// Time within which all is to be sent.
     pub(crate) window: Duration,
     /// For one connection: who waits for longer gives up.
     pub(crate) patience: Duration,
+    /// In so many of 1,000 cases nobody wants to hear anything of a recipient.
+    pub(crate) never_heard_of: u64,
     /// Where their recipients are.
     pub(crate) domains: &'static [&'static str],
 }
@@ -57,24 +82,27 @@ impl Clients {
     }
 
     async fn submit(&self, mut messages: u64) -> std::io::Result<()> {
-        let mut stream = TcpStream::connect(self.relay).await?;
+        let (mut stream, tls) = self.connect().await?;
         let mut client = Client::new(ClientConfig {
             ehlo_name: "client.example".to_owned(),
-            tls: ClientTls::None,
-            login: None,
+            tls,
+            login: self.login.map(|login| Login {
+                username: login.to_owned(),
+                password: Password::new(PASSWORD.to_owned()),
+            }),
         });
         let mut input = BytesMut::new();
         let mut recipients = Vec::new();
         loop {
             match client.step(&mut input) {
                 ClientStep::NeedInput => {
-                    stream.write_all(&client.output().split()).await?;
+                    say(&mut stream, &client.output().split()).await?;
                     if stream.read_buf(&mut input).await? == 0 {
                         return Ok(());
                     }
                 }
-                ClientStep::Flush => stream.write_all(&client.output().split()).await?,
-                ClientStep::Ready if messages == 0 => return stream.write_all(b"QUIT\r\n").await,
+                ClientStep::Flush => say(&mut stream, &client.output().split()).await?,
+                ClientStep::Ready if messages == 0 => return say(&mut stream, b"QUIT\r\n").await,
                 ClientStep::Ready => {
                     messages -= 1;
                     let transaction = self.compose();
@@ -87,6 +115,18 @@ impl Clients {
         }
     }
 
+    /// Whoever has a login sends under TLS.
+    async fn connect(&self) -> std::io::Result<(Box<dyn Wire>, ClientTls)> {
+        if self.login.is_none() {
+            let stream = TcpStream::connect(SocketAddr::new(self.relay, PORT)).await?;
+            return Ok((Box::new(stream), ClientTls::None));
+        }
+        let stream = TcpStream::connect(SocketAddr::new(self.relay, TLS_PORT)).await?;
+        let name = ServerName::try_from(HOSTNAME).unwrap();
+        let stream = self.tls.connect(name, stream).await?;
+        Ok((Box::new(stream), ClientTls::Active))
+    }
+
     fn compose(&self) -> Transaction {
         let number = self.sent.get();
         self.sent.set(number + 1);
@@ -94,17 +134,26 @@ impl Clients {
         let address = |index| {
             let domain = self.dice.between(0, self.domains.len() as u64);
             let domain = self.domains[usize::try_from(domain).unwrap()];
-            let path: ForwardPath = recipient(number, index, domain).parse().unwrap();
-            Recipient::from(path)
+            (recipient(number, index, domain), self.notify(domain))
         };
-        let content = self.content(number);
-        self.ledger.sent(number, &content);
-        Transaction {
-            sender: "s@sender.example".parse().unwrap(),
+        let letter = Letter {
+            sender: sender(self.dice.between(0, SENDERS)),
+            login: self.login,
             recipients: (0..count).map(address).collect(),
-            content: vec![Bytes::from(content)],
-            ..Transaction::default()
+            content: self.content(number),
+        };
+        self.ledger.sent(number, letter.clone());
+        transaction(letter)
+    }
+
+    /// A domain that does not exist is heard of in any case, or there would be no trace of its mail.
+    fn notify(&self, domain: &str) -> Option<Notify> {
+        if self.dice.permille(self.never_heard_of) && domain != "none.example" {
+            return Some(Notify::NEVER);
         }
+        let words = NOTIFY[self.dice.index(NOTIFY.len())];
+        let notified = self.dice.permille(NOTIFIED);
+        notified.then(|| words.parse().unwrap())
     }
 
     fn content(&self, number: u64) -> Vec<u8> {
@@ -138,4 +187,33 @@ impl Clients {
             }
         }
     }
+}
+
+/// The address of one of the senders.
+pub(crate) fn sender(number: u64) -> String {
+    format!("s{number}@sender.example")
+}
+
+fn transaction(letter: Letter) -> Transaction {
+    let Letter {
+        sender,
+        login: _,
+        recipients,
+        content,
+    } = letter;
+    let recipient = |(address, notify): (String, Option<Notify>)| Recipient {
+        notify,
+        ..Recipient::from(address.parse::<ForwardPath>().unwrap())
+    };
+    Transaction {
+        sender: sender.parse().unwrap(),
+        recipients: recipients.into_iter().map(recipient).collect(),
+        content: vec![Bytes::from(content)],
+        ..Transaction::default()
+    }
+}
+
+async fn say(stream: &mut Box<dyn Wire>, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }

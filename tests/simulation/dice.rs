@@ -33,6 +33,11 @@ impl Dice {
         from + self.next() % (to - from)
     }
 
+    /// Less than `length`.
+    pub(crate) fn index(&self, length: usize) -> usize {
+        usize::try_from(self.next() % length as u64).unwrap()
+    }
+
     /// True in so many of 1,000 cases.
     pub(crate) fn permille(&self, cases: u64) -> bool {
         self.between(0, 1000) < cases

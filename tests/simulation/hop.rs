@@ -1,4 +1,5 @@
-//! A next hop: takes mail and writes down what it took; by chance it refuses, says nothing, or hangs up.
+//! A next hop: takes mail and writes down what it took; by chance it refuses, says that it has had enough for now, says nothing, or hangs up. For
+//! a time it may take nothing from a sender.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,8 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::client;
 use crate::dice::Dice;
-use crate::ledger::{Answer, Arrival, Fate, Ledger};
+use crate::ledger::{Answer, Arrival, Fate, Ledger, Reports};
+use crate::letter::{Carried, Passed};
+use crate::plan::{self, Routing};
 
 /// Longer than any run.
 const FOR_EVER: Duration = Duration::from_secs(1 << 20);
@@ -31,19 +35,31 @@ const FORGOTTEN: u64 = 200;
 /// What every connection of a next hop shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Hop {
+    pub(crate) number: plan::Hop,
     pub(crate) name: &'static str,
+    pub(crate) routing: Routing,
     pub(crate) ledger: Ledger,
     pub(crate) dice: Dice,
     pub(crate) word: Word,
     /// In so many of 1,000 cases the answer is not yes.
     pub(crate) rudeness: Rc<Cell<u64>>,
+    /// The sender from whom it takes nothing.
+    pub(crate) rejects: Rc<Cell<Option<u64>>>,
 }
+
+/// What says that a server has had enough for now: code and status.
+const THROTTLES: [(u16, u16, u16); 5] = [
+    (421, 4, 5),
+    (421, 7, 28),
+    (432, 3, 2),
+    (450, 3, 2),
+    (454, 7, 0),
+];
 
 /// What is done with a command.
 enum Manner {
+    /// If it is a refusal with 421, closes.
     Say(Verdict),
-    /// Says 421 and closes.
-    Dismiss,
     HangUp,
     Hang,
 }
@@ -61,8 +77,13 @@ impl Hop {
     }
 
     async fn serve(self, mut stream: TcpStream) -> std::io::Result<()> {
+        let extensions = self.extensions();
+        let reports = match extensions.contains(Extension::Dsn) {
+            true => Reports::Here,
+            false => Reports::Nobody,
+        };
         let mut session = Session::new(ServerConfig {
-            extensions: self.extensions(),
+            extensions,
             ..ServerConfig::new("hop.example")
         });
         let mut input = BytesMut::new();
@@ -74,9 +95,8 @@ impl Hop {
                         return Ok(());
                     }
                 }
-                Step::Request(request) => match self.manner(request) {
+                Step::Request(request) => match self.manner(request, reports) {
                     Manner::Say(verdict) => session.answer(verdict),
-                    Manner::Dismiss => session.close_with(&refusal(421, 3, 2)),
                     Manner::HangUp => return Ok(()),
                     Manner::Hang => sleep(FOR_EVER).await,
                 },
@@ -93,22 +113,28 @@ impl Hop {
         missing.fold(Extensions::ALL, Extensions::without)
     }
 
-    fn manner(&self, request: Request) -> Manner {
+    fn manner(&self, request: Request, reports: Reports) -> Manner {
         let rude = self.dice.permille(self.rudeness.get());
         match request {
+            Request::Sender(sender) if self.rejects(&sender.path) => {
+                self.ledger.refused(&address(&sender.path));
+                let (code, detail) = [(550, 8), (553, 7), (554, 8)][self.dice.index(3)];
+                Manner::Say(Verdict::Refuse(refusal(code, 1, detail)))
+            }
             Request::Sender(_) if rude => self.rude_about_envelope(Refusable::No),
             // To refuse a report for good is to lose it: nobody is told of that.
             Request::Recipient(_) if rude => self.rude_about_envelope(Refusable::No),
             Request::Recipient(recipient) if self.dice.permille(self.rudeness.get()) => {
-                let is_report = recipient.path.to_string().ends_with("@sender.example");
+                let address = recipient.path.to_string();
+                let is_report = address.ends_with("@sender.example");
                 let refusable = if is_report {
                     Refusable::No
                 } else {
-                    Refusable::Yes
+                    Refusable::Yes(address)
                 };
                 self.rude_about_envelope(refusable)
             }
-            Request::Message(message) => self.take(&message, rude),
+            Request::Message(message) => self.take(&message, rude, reports),
             Request::Sender(_) | Request::Recipient(_) | Request::Authenticate { .. } => {
                 Manner::Say(Verdict::Accept)
             }
@@ -116,75 +142,135 @@ impl Hop {
     }
 
     fn rude_about_envelope(&self, refusable: Refusable) -> Manner {
-        match (self.dice.between(0, 10), refusable) {
-            (0..=3, Refusable::Yes) => Manner::Say(Verdict::Refuse(refusal(550, 1, 1))),
+        match (self.dice.between(0, 12), refusable) {
+            (0..=3, Refusable::Yes(address)) => {
+                self.ledger.refused(&address);
+                Manner::Say(Verdict::Refuse(refusal(550, 1, 1)))
+            }
             (0..=5, _) => Manner::Say(Verdict::Refuse(refusal(450, 2, 1))),
-            (6 | 7, _) => Manner::Dismiss,
-            (8, _) => Manner::HangUp,
+            (6 | 7, _) => Manner::Say(Verdict::Refuse(refusal(421, 3, 2))),
+            (8 | 9, _) => self.throttle(),
+            (10, _) => Manner::HangUp,
             _ => Manner::Hang,
         }
     }
 
-    fn take(&self, message: &ReceivedMessage, rude: bool) -> Manner {
+    fn throttle(&self) -> Manner {
+        let (code, subject, detail) = THROTTLES[self.dice.index(THROTTLES.len())];
+        Manner::Say(Verdict::Refuse(refusal(code, subject, detail)))
+    }
+
+    fn rejects(&self, sender: &ReversePath) -> bool {
+        let rejected = self.rejects.get().map(client::sender);
+        rejected.is_some_and(|rejected| rejected == address(sender))
+    }
+
+    fn take(&self, message: &ReceivedMessage, rude: bool, reports: Reports) -> Manner {
         if !rude {
             let is_forgotten = self.word == Word::Broken && self.dice.permille(FORGOTTEN);
             if !is_forgotten {
-                self.record(message, Answer::Given);
+                self.record(message, Answer::Given, reports);
             }
             return Manner::Say(Verdict::Queued("taken".to_owned()));
         }
         let is_report = message.sender.path == ReversePath::Null;
-        match self.dice.between(0, 8) {
-            0 | 1 if !is_report => Manner::Say(Verdict::Refuse(refusal(554, 6, 0))),
+        match self.dice.between(0, 10) {
+            0 | 1 if !is_report => {
+                for recipient in &message.recipients {
+                    self.ledger.refused(&recipient.path.to_string());
+                }
+                Manner::Say(Verdict::Refuse(refusal(554, 6, 0)))
+            }
             0..=3 => Manner::Say(Verdict::Refuse(refusal(451, 3, 0))),
-            4 => Manner::HangUp,
-            5 | 6 => {
-                self.record(message, Answer::Withheld);
+            4 | 5 => self.throttle(),
+            6 => Manner::HangUp,
+            7 | 8 => {
+                self.record(message, Answer::Withheld, reports);
                 Manner::HangUp
             }
             _ => {
-                self.record(message, Answer::Withheld);
+                self.record(message, Answer::Withheld, reports);
                 Manner::Hang
             }
         }
     }
 
-    fn record(&self, message: &ReceivedMessage, answer: Answer) {
-        let at = turmoil::sim_elapsed().unwrap_or_default();
-        let (fate, recipients) = match message.sender.path {
-            ReversePath::Null => (Fate::Bounced, failed(&message.content)),
-            ReversePath::Mailbox(_) => (Fate::Delivered, named(message)),
+    fn record(&self, message: &ReceivedMessage, answer: Answer, reports: Reports) {
+        let arrival = |fate| Arrival {
+            at: turmoil::sim_elapsed().unwrap_or_default(),
+            fate,
+            answer,
+            reports,
         };
-        for recipient in recipients {
-            let arrival = Arrival { at, fate, answer };
-            let what = format!("{}: {recipient} {fate:?}, answer {answer:?}", self.name);
-            self.ledger.tell(at, &what);
-            self.ledger.arrived(&recipient, &message.content, arrival);
+        match message.sender.path {
+            ReversePath::Null => self.record_report(message, arrival(Fate::Bounced)),
+            ReversePath::Mailbox(_) => self.record_mail(message, arrival(Fate::Delivered)),
         }
+    }
+
+    fn record_mail(&self, message: &ReceivedMessage, arrival: Arrival) {
+        let sender = address(&message.sender.path);
+        for recipient in &message.recipients {
+            let carried = Carried {
+                routing: self.routing,
+                hop: self.number,
+                sender: &sender,
+                notify: match arrival.reports {
+                    Reports::Here => Passed::Notify(recipient.notify),
+                    Reports::Nobody => Passed::Nothing,
+                },
+                content: &message.content,
+            };
+            let recipient = recipient.path.to_string();
+            self.tell(&recipient, "delivered", arrival);
+            self.ledger.arrived(&recipient, &carried, arrival);
+        }
+    }
+
+    /// What it says of each recipient. Other reports than these are not asked for.
+    fn record_report(&self, message: &ReceivedMessage, arrival: Arrival) {
+        let to = message.recipients[0].path.to_string();
+        for (recipient, action) in actions(&message.content) {
+            self.tell(&recipient, &action, arrival);
+            match action.as_str() {
+                "failed" => self.ledger.bounced(&recipient, &to, arrival),
+                "relayed" => self.ledger.relayed(&recipient, &to),
+                _ => self.ledger.wrong_report(&recipient, &action),
+            }
+        }
+    }
+
+    fn tell(&self, recipient: &str, what: &str, arrival: Arrival) {
+        let Arrival { at, answer, .. } = arrival;
+        let what = format!("{}: {recipient} {what}, answer {answer:?}", self.name);
+        self.ledger.tell(at, &what);
+    }
+}
+
+/// As it is written; empty for the null one.
+fn address(sender: &ReversePath) -> String {
+    match sender {
+        ReversePath::Null => String::new(),
+        ReversePath::Mailbox(mailbox) => mailbox.to_string(),
     }
 }
 
 /// Whether a refusal for good is possible.
-#[derive(Clone, Copy)]
 enum Refusable {
-    Yes,
+    /// For this one.
+    Yes(String),
     No,
 }
 
-fn named(message: &ReceivedMessage) -> Vec<String> {
-    let paths = message.recipients.iter().map(|recipient| &recipient.path);
-    paths
-        .filter_map(|path| path.mailbox().map(ToString::to_string))
-        .collect()
-}
-
-/// The recipients that a report is about.
-fn failed(report: &[u8]) -> Vec<String> {
+/// The recipients that a report is about, and what became of each.
+fn actions(report: &[u8]) -> Vec<(String, String)> {
     let report = String::from_utf8_lossy(report);
-    let lines = report
-        .lines()
-        .filter_map(|line| line.strip_prefix("Final-Recipient: rfc822;"));
-    lines.map(|address| address.trim().to_owned()).collect()
+    let of = |name: &str| -> Vec<String> {
+        let lines = report.lines().filter_map(|line| line.strip_prefix(name));
+        lines.map(|value| value.trim().to_owned()).collect()
+    };
+    let recipients = of("Final-Recipient: rfc822;").into_iter();
+    recipients.zip(of("Action:")).collect()
 }
 
 fn refusal(code: u16, subject: u16, detail: u16) -> Reply {

@@ -1,9 +1,11 @@
 //! What clients were promised and what became of it, told by those outside the relay.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
+
+use crate::letter::{Carried, Letter};
 
 /// What happened to a recipient at a next hop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +42,14 @@ pub(crate) struct Arrival {
     pub(crate) at: Duration,
     pub(crate) fate: Fate,
     pub(crate) answer: Answer,
+    pub(crate) reports: Reports,
+}
+
+/// Whether a next hop reports on what it takes: on that the relay does not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reports {
+    Here,
+    Nobody,
 }
 
 /// A time in which something is wrong.
@@ -51,7 +61,11 @@ pub(crate) struct Trouble {
 
 #[derive(Debug, Default)]
 struct Book {
-    content: BTreeMap<u64, Vec<u8>>,
+    letters: BTreeMap<u64, Letter>,
+    /// Recipients and senders to whom a next hop has said no for good.
+    refused: BTreeSet<String>,
+    /// Recipients of whom a report says that they were passed on.
+    relayed: BTreeSet<String>,
     accepted: BTreeMap<String, Acceptance>,
     arrivals: BTreeMap<String, Vec<Arrival>>,
     troubles: Vec<Trouble>,
@@ -73,8 +87,8 @@ impl Ledger {
     }
 
     /// A message is about to be sent.
-    pub(crate) fn sent(&self, number: u64, content: &[u8]) {
-        self.0.borrow_mut().content.insert(number, content.to_vec());
+    pub(crate) fn sent(&self, number: u64, letter: Letter) {
+        self.0.borrow_mut().letters.insert(number, letter);
     }
 
     /// A client was told that the relay has taken a message for a recipient.
@@ -84,17 +98,81 @@ impl Ledger {
     }
 
     /// A message has come to a next hop.
-    pub(crate) fn arrived(&self, recipient: &str, content: &[u8], arrival: Arrival) {
+    pub(crate) fn arrived(&self, recipient: &str, carried: &Carried<'_>, arrival: Arrival) {
         let mut book = self.0.borrow_mut();
-        let number = number(recipient);
-        let whole = number
-            .and_then(|number| book.content.get(&number))
-            .is_some_and(|sent| content.ends_with(sent));
-        if !whole && arrival.fate == Fate::Delivered {
+        let letter = book.letter(recipient);
+        let is_right = letter.is_some_and(|letter| letter.is_carried_right(recipient, carried));
+        if !is_right {
             book.wrong.push(format!("not what was sent to {recipient}"));
         }
-        let arrivals = book.arrivals.entry(recipient.to_owned()).or_default();
-        arrivals.push(arrival);
+        book.arrive(recipient, arrival);
+    }
+
+    /// A report has come to a next hop, for `to`, that says that a recipient failed.
+    pub(crate) fn bounced(&self, recipient: &str, to: &str, arrival: Arrival) {
+        let mut book = self.0.borrow_mut();
+        let letter = book.letter(recipient);
+        if !letter.is_some_and(|letter| letter.wants_failure(recipient, to)) {
+            let error = format!("{to} is told of {recipient}, and did not want to be");
+            book.wrong.push(error);
+        }
+        book.arrive(recipient, arrival);
+    }
+
+    /// A report has come to a next hop, for `to`, that says that a recipient was passed on to where nobody reports on it.
+    pub(crate) fn relayed(&self, recipient: &str, to: &str) {
+        let mut book = self.0.borrow_mut();
+        let letter = book.letter(recipient);
+        let is_wanted = letter.is_some_and(|letter| letter.wants_success(recipient, to));
+        let arrivals = book.arrivals.get(recipient);
+        let is_there =
+            arrivals.is_some_and(|all| all.iter().any(|arrival| arrival.fate == Fate::Delivered));
+        if !(is_wanted && is_there) {
+            let error = format!("{to} is told that {recipient} was passed on, and should not be");
+            book.wrong.push(error);
+        }
+        book.relayed.insert(recipient.to_owned());
+    }
+
+    /// A report has come that nobody can have asked for.
+    pub(crate) fn wrong_report(&self, recipient: &str, action: &str) {
+        let error = format!("a report says that {recipient} is {action}");
+        self.0.borrow_mut().wrong.push(error);
+    }
+
+    /// A next hop has said no for good to a recipient, or to a sender.
+    pub(crate) fn refused(&self, address: &str) {
+        self.0.borrow_mut().refused.insert(address.to_owned());
+    }
+
+    /// Whether a recipient may be gone without a word: it was refused, or its sender was, and nobody wants to hear of it.
+    pub(crate) fn is_given_up(&self, recipient: &str) -> bool {
+        let book = self.0.borrow();
+        book.letter(recipient).is_some_and(|letter| {
+            let is_refused =
+                book.refused.contains(recipient) || book.refused.contains(&letter.sender);
+            is_refused && !letter.wants_failure(recipient, &letter.sender)
+        })
+    }
+
+    /// Whether the message to a recipient came with a login.
+    pub(crate) fn has_login(&self, recipient: &str) -> bool {
+        let book = self.0.borrow();
+        let letter = book.letter(recipient);
+        letter.is_some_and(|letter| letter.login.is_some())
+    }
+
+    /// Of how many recipients a report says that they were passed on.
+    pub(crate) fn relayed_recipients(&self) -> usize {
+        self.0.borrow().relayed.len()
+    }
+
+    /// Whether a report that a recipient was passed on is still owed, if it has been.
+    pub(crate) fn owes_relayed(&self, recipient: &str) -> bool {
+        let book = self.0.borrow();
+        let letter = book.letter(recipient);
+        letter.is_some_and(|letter| letter.wants_success(recipient, &letter.sender))
+            && !book.relayed.contains(recipient)
     }
 
     /// For a time something can keep the relay from knowing what it did.
@@ -140,6 +218,17 @@ impl Ledger {
 
     pub(crate) fn story(&self) -> String {
         self.0.borrow().story.join("\n")
+    }
+}
+
+impl Book {
+    fn letter(&self, recipient: &str) -> Option<&Letter> {
+        self.letters.get(&number(recipient)?)
+    }
+
+    fn arrive(&mut self, recipient: &str, arrival: Arrival) {
+        let arrivals = self.arrivals.entry(recipient.to_owned()).or_default();
+        arrivals.push(arrival);
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::{
-    Delivery as DeliveryConfig, Direct, DirectLimits, DirectTls, Match, Pattern, RelayConfig,
-    Route, SpoolMode, Target,
+    Credential, Credentials, Delivery as DeliveryConfig, Direct, DirectLimits, DirectTls, Match,
+    Pattern, RelayConfig, Route, SALT_BYTES, SpoolMode, Target, UpstreamTls, Verifier,
 };
 use postroad_relay::context::{Context, Phase};
 use postroad_relay::delivery::{Delivery, SharedUpstreams};
@@ -16,18 +16,33 @@ use postroad_relay::live::{Files, Live, resolve};
 use postroad_relay::metrics::Metrics;
 use postroad_relay::queue::Queue;
 use postroad_relay::route::Table;
+use postroad_relay::tls;
 use postroad_spool::{Config, Mode, Recovery, Spool, Writer};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::ledger::Ledger;
-use crate::plan::{Plan, Routing, Storage};
+use crate::plan::{LOGINS, Plan, Routing, Storage, TURNED_DOMAIN, TURNED_LOGIN};
 
-/// Domains of the recipients where there are smarthosts: the first goes to the first hop, the second to the second, the third to whichever works.
-pub(crate) const DOMAINS: [&str; 3] = ["a.example", "b.example", "c.example"];
+/// Domains of the recipients where there are smarthosts: the first goes to the first hop, the second to the second, the third to whichever works, but
+/// for one login's.
+pub(crate) const DOMAINS: [&str; 3] = ["a.example", "b.example", TURNED_DOMAIN];
+
+/// What the relay calls itself.
+pub(crate) const HOSTNAME: &str = "relay.example";
+
+/// Where it serves who is in a trusted network. Not where exchangers are: the relay would take itself for one.
+pub(crate) const PORT: u16 = 2525;
+
+/// Where it serves who has a login.
+pub(crate) const TLS_PORT: u16 = 465;
+
+/// Of each login.
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// How often a machine starts a process that could not begin, as a kubelet would but sooner.
 const START_PAUSE: Duration = Duration::from_millis(500);
@@ -258,11 +273,36 @@ impl Flushes {
 
 fn live(plan: &Plan) -> Live {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("relay.yaml");
-    std::fs::write(&path, CONFIG).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let served = rcgen::generate_simple_self_signed(vec![HOSTNAME.to_owned()]).unwrap();
+    write("tls.crt", &served.cert.pem());
+    write("tls.key", &served.signing_key.serialize_pem());
+    write("credentials.yaml", &credentials());
+    let directory = directory.path().to_str().unwrap();
+    let path = write("relay.yaml", &CONFIG.replace("/nowhere", directory));
     let (files, mut config) = Files::read(&path).unwrap();
     complete(&mut config, plan);
     resolve(&files, config, None).unwrap()
+}
+
+fn credentials() -> String {
+    let verifiers = vec![Verifier::derive(PASSWORD, [7; SALT_BYTES])];
+    let credential = |login: &str| Credential {
+        username: login.to_owned(),
+        verifiers: verifiers.clone(),
+    };
+    let credentials = LOGINS.map(credential).into();
+    Credentials { credentials }.render().unwrap()
+}
+
+/// TLS of a client that takes the relay's certificate, whoever has signed it.
+pub(crate) fn client_tls() -> TlsConnector {
+    let config = tls::upstream(UpstreamTls::Opportunistic, None);
+    TlsConnector::from(config.unwrap())
 }
 
 fn complete(config: &mut RelayConfig, plan: &Plan) {
@@ -281,6 +321,7 @@ fn complete(config: &mut RelayConfig, plan: &Plan) {
         ..
     } = &mut config.delivery;
     retry.lifetime_seconds = plan.lifetime.as_secs();
+    retry.sender_hold_seconds = Some(plan.sender_hold.as_secs());
     if plan.routing == Routing::Direct {
         *default_route = Target::Direct;
         *direct = Direct {
@@ -296,11 +337,16 @@ fn complete(config: &mut RelayConfig, plan: &Plan) {
         };
         return;
     }
-    for (domain, hop) in DOMAINS.into_iter().zip(["first", "second"]) {
+    for (domain, hop, credentials) in [
+        (DOMAINS[0], "first", vec![]),
+        (DOMAINS[1], "second", vec![]),
+        (TURNED_DOMAIN, "second", vec![TURNED_LOGIN.to_owned()]),
+    ] {
         routes.push(Route {
-            name: hop.to_owned(),
+            name: format!("route-{}", routes.len()),
             matches: Match {
                 recipients: vec![Pattern::Domain(domain.into())],
+                credentials,
                 ..Match::default()
             },
             to: Target::Upstreams(vec![hop.to_owned()]),
@@ -313,6 +359,7 @@ version: 1
 hostname: relay.example
 listeners:
 - {name: smtp, listen: '0.0.0.0:2525', tls: Disabled, auth: Disabled}
+- {name: submissions, listen: '0.0.0.0:465', tls: Implicit, auth: Required}
 tls: {certificate: /nowhere/tls.crt, key: /nowhere/tls.key}
 access: {trustedNetworks: ['192.168.0.0/16'], credentials: /nowhere/credentials.yaml}
 limits: {messageBytes: 1000000, recipients: 100, connections: 100, connectionsPerSource: 100, memoryBytes: 16000000}

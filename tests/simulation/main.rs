@@ -24,6 +24,7 @@ mod dice;
 mod disk;
 mod hop;
 mod ledger;
+mod letter;
 mod machine;
 mod outcome;
 mod plan;
@@ -40,7 +41,7 @@ use plan::{Plan, Routing, Storage};
 use world::{Lie, run};
 
 /// Seeds of an ordinary run: seconds.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 160;
 
 /// Seeds of one kind within which a lie must have been found out.
 const SEEDS_WITH_LIES: usize = 12;
@@ -97,22 +98,32 @@ fn account(runs: &[Run]) -> Vec<String> {
     let mut lines = Vec::new();
     for ((storage, routing), runs) in &kinds {
         let sum = |of: fn(&Run) -> usize| runs.iter().map(|run| of(run)).sum::<usize>();
-        let [accepted, power_cuts, bounced, duplicates, passed_on, taken] = [
+        let [
+            accepted,
+            with_login,
+            power_cuts,
+            bounced,
+            relayed,
+            duplicates,
+        ] = [
             sum(|run| run.accepted),
+            sum(|run| run.with_login),
             sum(|run| run.power_cuts),
             sum(|run| run.bounced),
+            sum(|run| run.relayed),
             sum(|run| run.duplicates),
-            sum(|run| run.passed_on),
-            sum(|run| run.taken),
         ];
+        let (passed_on, taken) = (sum(|run| run.passed_on), sum(|run| run.taken));
         lines.push(format!(
-            "{storage}, {routing:?}: {} seeds, {accepted} recipients accepted ({passed_on} passed on), {power_cuts} times the power went and \
-             took {taken} that it may, {bounced} bounces, {duplicates} duplicates, each with a reason",
+            "{storage}, {routing:?}: {} seeds, {accepted} recipients accepted ({with_login} of logins, {passed_on} passed on), {power_cuts} times the \
+             power went and took {taken} that it may, {bounced} bounces, {relayed} relayed, {duplicates} duplicates, each with a reason",
             runs.len()
         ));
         assert!(storage == &"relaxed" || taken == 0);
         assert!(storage == &"passthrough" || passed_on == 0);
-        let happened = [accepted, power_cuts, bounced, duplicates];
+        let happened = [
+            accepted, with_login, power_cuts, bounced, relayed, duplicates,
+        ];
         let own = match *storage {
             "relaxed" => taken,
             "passthrough" => passed_on,

@@ -12,6 +12,10 @@ pub(crate) struct Run {
     pub(crate) storage: Storage,
     pub(crate) routing: Routing,
     pub(crate) accepted: usize,
+    /// Of those, what came with a login.
+    pub(crate) with_login: usize,
+    /// Reports that mail was passed on to where nobody else says so.
+    pub(crate) relayed: usize,
     pub(crate) passed_on: usize,
     /// Accepted, and taken by a power cut that may.
     pub(crate) taken: usize,

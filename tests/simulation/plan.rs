@@ -20,6 +20,19 @@ const TROUBLE_MS_MAX: u64 = 4_000;
 const SYNC_MS_MIN: u64 = 50;
 const SYNC_MS_MAX: u64 = 500;
 
+/// Senders of the clients' mail.
+pub(crate) const SENDERS: u64 = 3;
+
+/// For how long mail waits whose sender is rejected, in seconds. In some runs not at all.
+const SENDER_HOLDS: [u64; 4] = [0, 3, 8, 15];
+
+/// Whose mail for [`TURNED_DOMAIN`] does not go where that of the others goes.
+pub(crate) const TURNED_LOGIN: &str = "shop";
+pub(crate) const TURNED_DOMAIN: &str = "c.example";
+
+/// Who may log in, in order. Everybody else is in a trusted network.
+pub(crate) const LOGINS: [&str; 2] = ["news", TURNED_LOGIN];
+
 /// One of the next hops, or what is between it and the relay.
 pub(crate) type Hop = usize;
 
@@ -52,6 +65,21 @@ impl Routing {
         }
     }
 
+    /// Whether a next hop may get mail for a domain from a login.
+    pub(crate) fn leads_to(self, hop: Hop, domain: &str, login: Option<&str>) -> bool {
+        let is_turned = domain == TURNED_DOMAIN && login == Some(TURNED_LOGIN);
+        match (self, domain) {
+            (Self::Smarthosts, "a.example") => hop == 0,
+            (Self::Smarthosts, "b.example") => hop == 1,
+            (Self::Smarthosts, _) => !is_turned || hop == 1,
+            (Self::Direct, "a.example") => hop < 2,
+            (Self::Direct, "b.example") => hop == 1,
+            (Self::Direct, "d.example") => hop == 0,
+            (Self::Direct, "c.example" | "e.example") => hop == 2,
+            (Self::Direct, _) => false,
+        }
+    }
+
     /// In seconds, so that some mail expires, but no report: one that cannot be delivered is given up, and that is no loss. An
     /// exchanger that was silent is left alone for a minute, and an attempt may take three.
     fn short_lifetime(self) -> u64 {
@@ -81,6 +109,22 @@ pub(crate) enum Trouble {
     Hold(Hop),
     /// The next hop goes away.
     HopGone(Hop),
+    /// The next hop takes nothing from a sender.
+    Rejection(Hop, u64),
+}
+
+impl Trouble {
+    /// Whether it can keep the relay from knowing what it did for as long as it lasts. The end of a process does for a moment.
+    pub(crate) fn hides(self) -> bool {
+        match self {
+            Self::PowerCut { .. } | Self::Kill | Self::Restart | Self::Rejection(..) => false,
+            Self::Disk { .. }
+            | Self::DiskFull
+            | Self::Partition(_)
+            | Self::Hold(_)
+            | Self::HopGone(_) => true,
+        }
+    }
 }
 
 /// A trouble and when it comes.
@@ -98,13 +142,15 @@ pub(crate) struct Plan {
     pub(crate) routing: Routing,
     /// In order.
     pub(crate) events: Vec<Event>,
-    /// Connections that submit mail, side by side.
-    pub(crate) clients: u64,
     pub(crate) messages_per_client: u64,
     /// Who waits for longer in one connection gives up.
     pub(crate) patience: Duration,
     /// After which mail bounces.
     pub(crate) lifetime: Duration,
+    /// For how long mail waits whose sender is rejected.
+    pub(crate) sender_hold: Duration,
+    /// By which login each client sends.
+    pub(crate) logins: Vec<Option<&'static str>>,
     /// Longest way of a packet.
     pub(crate) latency_max: Duration,
     /// In so many of 1,000 cases a next hop answers a command with something else than yes.
@@ -114,6 +160,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether mail is given up while it waits.
+    pub(crate) fn is_short_lived(&self) -> bool {
+        self.lifetime.as_secs() == self.routing.short_lifetime()
+    }
+
     pub(crate) fn new(dice: &Dice) -> Self {
         let routing = match dice.permille(500) {
             true => Routing::Smarthosts,
@@ -124,24 +175,29 @@ impl Plan {
         let mut events: Vec<Event> = (0..count).map(|_| event(dice, routing)).collect();
         events.sort_by_key(|event| event.at);
         let lifetimes = [routing.short_lifetime(), 3600, 3600, 3600];
-        let lifetime = lifetimes[index(dice, lifetimes.len())];
+        let lifetime = lifetimes[dice.index(lifetimes.len())];
         let segments = [16 << 10, 64 << 10, 256 << 10];
         // The relay waits for half a minute for a next hop.
         let patiences = [10, 40];
-        let patience = patiences[index(dice, patiences.len())];
+        let patience = patiences[dice.index(patiences.len())];
         Self {
             storage,
             routing,
             events,
-            clients: dice.between(1, 4),
+            sender_hold: Duration::from_secs(SENDER_HOLDS[dice.index(SENDER_HOLDS.len())]),
+            logins: (0..dice.between(1, 4)).map(|_| login(dice)).collect(),
             messages_per_client: dice.between(3, 12),
             patience: Duration::from_secs(patience),
             lifetime: Duration::from_secs(lifetime),
             latency_max: Duration::from_millis(dice.between(1, 80)),
             rudeness: dice.between(0, 60),
-            segment_bytes: segments[index(dice, segments.len())],
+            segment_bytes: segments[dice.index(segments.len())],
         }
     }
+}
+
+fn login(dice: &Dice) -> Option<&'static str> {
+    LOGINS.get(dice.index(LOGINS.len() + 1)).copied()
 }
 
 fn storage(dice: &Dice) -> Storage {
@@ -163,8 +219,8 @@ fn event(dice: &Dice, routing: Routing) -> Event {
 }
 
 fn trouble(dice: &Dice, routing: Routing) -> Trouble {
-    let hop = index(dice, routing.hops());
-    match dice.between(0, 12) {
+    let hop = dice.index(routing.hops());
+    match dice.between(0, 14) {
         0..=3 => Trouble::PowerCut {
             operations: dice.between(0, 60),
         },
@@ -177,7 +233,8 @@ fn trouble(dice: &Dice, routing: Routing) -> Trouble {
         8 => Trouble::DiskFull,
         9 => Trouble::Partition(hop),
         10 => Trouble::Hold(hop),
-        _ => Trouble::HopGone(hop),
+        11 => Trouble::HopGone(hop),
+        _ => Trouble::Rejection(hop, dice.between(0, SENDERS)),
     }
 }
 
@@ -192,9 +249,5 @@ fn fault(dice: &Dice) -> DiskFault {
         DiskFault::Truncate,
         DiskFault::Write,
     ];
-    all[index(dice, all.len())]
-}
-
-fn index(dice: &Dice, length: usize) -> usize {
-    usize::try_from(dice.next() % length as u64).unwrap()
+    all[dice.index(all.len())]
 }

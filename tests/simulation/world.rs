@@ -1,7 +1,7 @@
 //! A run: the hosts, the troubles that its seed has in store, the mending, the balance.
 
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -23,8 +23,6 @@ use crate::plan::{Event, Plan, ROUGH_MS, Routing, Storage, Trouble};
 use crate::zone::{self, Zone};
 
 const RELAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
-/// Not where exchangers are: the relay would take itself for one.
-const PORT: u16 = 2525;
 const HOPS: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(192, 168, 0, 2)),
     IpAddr::V4(Ipv4Addr::new(192, 168, 0, 3)),
@@ -39,6 +37,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// By when everything must have been delivered or bounced, counted from the mending: the longest waits of the relay, for the answer to the
 /// content, are ten minutes; after that an upstream is tried again within one.
 const DRAINED_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// In so many of 1,000 cases nobody wants to hear of a recipient, unless mail is given up while it waits: of such a recipient there would be no trace.
+const NEVER_HEARD_OF: u64 = 100;
 
 /// A disk that fails is tried so often, until what it did not flush is written anew.
 const PROBED_WITHIN: Duration = Duration::from_millis(1500);
@@ -85,6 +86,8 @@ pub(crate) fn run(seed: u64, lie: Lie) -> Run {
     let Balance {
         errors: more,
         accepted,
+        with_login,
+        relayed,
         passed_on,
         taken,
         bounced,
@@ -96,6 +99,8 @@ pub(crate) fn run(seed: u64, lie: Lie) -> Run {
         storage: plan.storage,
         routing: plan.routing,
         accepted,
+        with_login,
+        relayed,
         passed_on,
         taken,
         bounced,
@@ -127,7 +132,9 @@ struct World {
     active: Vec<(Duration, Trouble)>,
     process: Process,
     rudeness: Rc<Cell<u64>>,
-    busy: Rc<Cell<u64>>,
+    /// Which sender each next hop rejects.
+    rejects: [Rc<Cell<Option<u64>>>; 3],
+    busy: Rc<Cell<usize>>,
     power_cuts: usize,
 }
 
@@ -169,7 +176,8 @@ impl World {
             active: Vec::new(),
             process: Process::Running,
             rudeness: Rc::new(Cell::new(plan.rudeness)),
-            busy: Rc::new(Cell::new(plan.clients)),
+            rejects: Default::default(),
+            busy: Rc::new(Cell::new(plan.logins.len())),
             plan,
             power_cuts: 0,
         };
@@ -180,10 +188,13 @@ impl World {
     fn populate(&mut self, lie: Lie) {
         let machine = Rc::clone(&self.machine);
         self.sim.host(RELAY, move || relay(Rc::clone(&machine)));
-        let hops = HOPS.into_iter().zip(HOP_NAMES);
-        for (address, name) in hops.take(self.plan.routing.hops()) {
+        let hops = HOPS.into_iter().zip(HOP_NAMES).enumerate();
+        for (number, (address, name)) in hops.take(self.plan.routing.hops()) {
             let hop = Hop {
+                number,
                 name,
+                routing: self.plan.routing,
+                rejects: Rc::clone(&self.rejects[number]),
                 ledger: self.ledger.clone(),
                 dice: self.dice.split(),
                 word: match lie {
@@ -195,26 +206,33 @@ impl World {
             self.sim.host(address, move || hop.clone().run());
         }
         let clients = Clients {
-            relay: SocketAddr::new(RELAY, PORT),
+            relay: RELAY,
+            tls: machine::client_tls(),
+            login: None,
             ledger: self.ledger.clone(),
             dice: self.dice.split(),
             sent: Rc::default(),
             busy: Rc::clone(&self.busy),
             window: Duration::from_millis(ROUGH_MS),
             patience: self.plan.patience,
+            never_heard_of: match self.plan.is_short_lived() {
+                true => 0,
+                false => NEVER_HEARD_OF,
+            },
             domains: match self.plan.routing {
                 Routing::Smarthosts => &machine::DOMAINS,
                 Routing::Direct => &zone::DOMAINS,
             },
         };
-        let (count, messages) = (self.plan.clients, self.plan.messages_per_client);
+        let (logins, messages) = (self.plan.logins.clone(), self.plan.messages_per_client);
         self.sim.host(CLIENTS, move || {
-            let clients = clients.clone();
+            let (clients, logins) = (clients.clone(), logins.clone());
             async move {
-                for _ in 0..count {
+                for login in logins {
                     let dice = clients.dice.split();
                     let client = Clients {
                         dice,
+                        login,
                         ..clients.clone()
                     };
                     tokio::task::spawn_local(client.run(messages));
@@ -303,11 +321,7 @@ impl World {
                 .tell(now, &format!("{:?} for {:?}", event.trouble, event.lasts));
             self.begin(event.trouble);
             self.active.push((now + event.lasts, event.trouble));
-            let outlasts_process = !matches!(
-                event.trouble,
-                Trouble::PowerCut { .. } | Trouble::Kill | Trouble::Restart
-            );
-            if outlasts_process {
+            if event.trouble.hides() {
                 self.ledger.trouble(now, now + event.lasts);
             }
             if matches!(event.trouble, Trouble::Disk { .. } | Trouble::DiskFull) {
@@ -329,6 +343,7 @@ impl World {
             Trouble::Partition(hop) => self.sim.partition(RELAY, HOPS[hop]),
             Trouble::Hold(hop) => self.sim.hold(RELAY, HOPS[hop]),
             Trouble::HopGone(hop) => self.sim.crash(HOPS[hop]),
+            Trouble::Rejection(hop, sender) => self.rejects[hop].set(Some(sender)),
         }
     }
 
@@ -350,6 +365,7 @@ impl World {
             Trouble::Partition(hop) => self.sim.repair(RELAY, HOPS[hop]),
             Trouble::Hold(hop) => self.sim.release(RELAY, HOPS[hop]),
             Trouble::HopGone(hop) => self.sim.bounce(HOPS[hop]),
+            Trouble::Rejection(hop, _) => self.rejects[hop].set(None),
         }
     }
 

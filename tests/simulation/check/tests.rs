@@ -1,0 +1,261 @@
+//! The check is told of losses, duplicates and strays, and finds them.
+
+use super::*;
+use crate::letter::{Carried, Letter, Passed};
+use crate::plan::Routing;
+
+const SECOND: Duration = Duration::from_secs(1);
+const QUEUED: Acceptance = Acceptance {
+    at: SECOND,
+    kept: Kept::Queued,
+};
+
+/// What is sent to recipients of number 1: nobody wants to hear of the last, of the one before success is told.
+fn letter() -> Letter {
+    let asked = ["", "", "SUCCESS,FAILURE", "NEVER"];
+    let recipient = |(index, notify): (usize, &str)| {
+        let notify = (!notify.is_empty()).then(|| notify.parse().unwrap());
+        (format!("m1-{index}@a.example"), notify)
+    };
+    Letter {
+        sender: "s1@sender.example".into(),
+        login: None,
+        recipients: asked.into_iter().enumerate().map(recipient).collect(),
+        content: b"content".into(),
+    }
+}
+
+/// It, as the right hop gets it.
+const CARRIED: Carried<'static> = Carried {
+    routing: Routing::Smarthosts,
+    hop: 0,
+    sender: "s1@sender.example",
+    notify: Passed::Nothing,
+    content: b"Received: content",
+};
+
+const ARRIVAL: Arrival = Arrival {
+    at: SECOND,
+    fate: Fate::Delivered,
+    answer: Answer::Given,
+    reports: Reports::Here,
+};
+
+/// A ledger in which a recipient was delivered at these seconds, each with an answer.
+fn ledger(accepted: &[&str], deliveries: &[(&str, u32, Answer)]) -> Ledger {
+    let ledger = Ledger::default();
+    ledger.sent(1, letter());
+    for recipient in accepted {
+        ledger.accepted(recipient, QUEUED);
+    }
+    for (recipient, second, answer) in deliveries {
+        let arrival = Arrival {
+            at: SECOND * *second,
+            answer: *answer,
+            ..ARRIVAL
+        };
+        ledger.arrived(recipient, &CARRIED, arrival);
+    }
+    ledger
+}
+
+#[test]
+fn what_was_accepted_and_is_nowhere_is_lost() {
+    let delivered = [("m1-0@a.example", 1, Answer::Given)];
+    let ledger = ledger(
+        &["m1-0@a.example", "m1-1@a.example", "m1-2@a.example"],
+        &delivered,
+    );
+    let queued = BTreeSet::from(["m1-1@a.example".to_owned()]);
+    let balance = check(&ledger, &queued, Storage::Durable);
+    assert_eq!(balance.errors, ["m1-2@a.example was accepted and is lost"]);
+}
+
+#[test]
+fn what_comes_twice_needs_a_reason() {
+    for (answer, trouble, errors) in [
+        (Answer::Given, None, 1),
+        (Answer::Withheld, None, 0),
+        // While the record was written, and long before and after.
+        (Answer::Given, Some((10, 10)), 0),
+        (Answer::Given, Some((9, 12)), 0),
+        (Answer::Given, Some((2, 9)), 1),
+        (Answer::Given, Some((12, 13)), 1),
+    ] {
+        let ledger = ledger(
+            &[],
+            &[
+                ("m1-0@a.example", 10, answer),
+                ("m1-0@a.example", 20, Answer::Given),
+            ],
+        );
+        if let Some((from, until)) = trouble {
+            ledger.trouble(SECOND * from, SECOND * until);
+        }
+        let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
+        let found = (balance.errors.len(), balance.duplicates);
+        assert_eq!(found, (errors, 1), "{answer:?} {trouble:?}");
+    }
+}
+
+#[test]
+fn what_comes_to_somebody_else_or_otherwise_than_it_was_sent_is_told() {
+    let success = Passed::Notify(Some("SUCCESS".parse().unwrap()));
+    for (recipient, carried, is_right) in [
+        ("m1-0@a.example", CARRIED, true),
+        ("m2-0@a.example", CARRIED, false),
+        ("m1-9@a.example", CARRIED, false),
+        (
+            "m1-0@a.example",
+            Carried {
+                content: b"conten",
+                ..CARRIED
+            },
+            false,
+        ),
+        (
+            "m1-0@a.example",
+            Carried {
+                sender: "s2@sender.example",
+                ..CARRIED
+            },
+            false,
+        ),
+        ("m1-0@a.example", Carried { hop: 1, ..CARRIED }, false),
+        (
+            "m1-0@a.example",
+            Carried {
+                notify: success,
+                ..CARRIED
+            },
+            false,
+        ),
+        (
+            "m1-0@a.example",
+            Carried {
+                notify: Passed::Notify(None),
+                ..CARRIED
+            },
+            true,
+        ),
+    ] {
+        let ledger = ledger(&[], &[]);
+        ledger.arrived(recipient, &carried, ARRIVAL);
+        let errors = check(&ledger, &BTreeSet::new(), Storage::Durable).errors;
+        assert_eq!(
+            errors.is_empty(),
+            is_right,
+            "{recipient} {carried:?} {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn reports_come_to_who_wants_them_and_to_nobody_else() {
+    let (sender, other) = ("s1@sender.example", "s2@sender.example");
+    for (index, to, fails, succeeds) in [
+        (0, sender, true, false),
+        (0, other, false, false),
+        (2, sender, true, true),
+        (2, other, false, false),
+        (3, sender, false, false),
+    ] {
+        let recipient = format!("m1-{index}@a.example");
+        let told = |report: &dyn Fn(&Ledger)| {
+            let ledger = ledger(&[], &[(&recipient, 1, Answer::Given)]);
+            report(&ledger);
+            ledger.wrong().is_empty()
+        };
+        assert_eq!(
+            told(&|ledger| ledger.bounced(&recipient, to, ARRIVAL)),
+            fails
+        );
+        assert_eq!(told(&|ledger| ledger.relayed(&recipient, to)), succeeds);
+    }
+    let nowhere = ledger(&[], &[]);
+    nowhere.relayed("m1-2@a.example", sender);
+    assert_eq!(nowhere.wrong().len(), 1, "it has not been there");
+}
+
+#[test]
+fn who_asks_is_told_that_a_message_was_passed_on_where_nobody_else_says_so() {
+    for (index, reports, is_told, errors) in [
+        (0, Reports::Nobody, false, 0),
+        (2, Reports::Here, false, 0),
+        (2, Reports::Nobody, true, 0),
+        (2, Reports::Nobody, false, 1),
+    ] {
+        let recipient = format!("m1-{index}@a.example");
+        let ledger = ledger(&[&recipient], &[]);
+        ledger.arrived(&recipient, &CARRIED, Arrival { reports, ..ARRIVAL });
+        if is_told {
+            ledger.relayed(&recipient, CARRIED.sender);
+        }
+        let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
+        assert_eq!(balance.errors.len(), errors, "{index} {reports:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_gone_only_if_nobody_wants_to_hear_of_it() {
+    for (index, refused, errors) in [
+        (0, Some("m1-0@a.example"), 1),
+        (3, None, 1),
+        (3, Some("m1-0@a.example"), 1),
+        (3, Some("m1-3@a.example"), 0),
+        (3, Some(CARRIED.sender), 0),
+    ] {
+        let ledger = ledger(&[&format!("m1-{index}@a.example")], &[]);
+        if let Some(refused) = refused {
+            ledger.refused(refused);
+        }
+        let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
+        assert_eq!(balance.errors.len(), errors, "{index} {refused:?}");
+    }
+}
+
+#[test]
+fn a_relaxed_spool_may_lose_what_came_shortly_before_the_power_went() {
+    let storage = Storage::Relaxed {
+        sync: Duration::from_millis(500),
+    };
+    for (accepted, cut, unflushed, lost) in [
+        // Shortly before, long before, shortly after, when the answer was on its way, and long after.
+        (10_000, 10_400, None, 0),
+        (10_000, 11_000, None, 1),
+        (10_000, 9_900, None, 0),
+        (10_000, 9_000, None, 1),
+        // The disk failed when the flush was due, and later; no process ran until the power went.
+        (10_000, 12_000, Some((10_300, 11_900)), 0),
+        (10_000, 12_000, Some((11_000, 11_900)), 1),
+        (10_000, 12_000, Some((10_100, 12_000)), 0),
+    ] {
+        let ledger = Ledger::default();
+        let ms = Duration::from_millis;
+        let kept = Kept::Queued;
+        let at = ms(accepted);
+        ledger.accepted("m1-0@a.example", Acceptance { at, kept });
+        ledger.power_cut(ms(cut));
+        if let Some((from, until)) = unflushed {
+            ledger.unflushed(ms(from), ms(until));
+        }
+        let balance = check(&ledger, &BTreeSet::new(), storage);
+        let found = (balance.errors.len(), balance.taken);
+        let case = (accepted, cut, unflushed);
+        assert_eq!(found, (lost, 1 - lost), "{case:?}");
+        let strict = check(&ledger, &BTreeSet::new(), Storage::Durable);
+        assert_eq!(strict.errors.len(), 1, "{case:?}");
+    }
+}
+
+#[test]
+fn what_is_passed_on_must_have_been_there_before() {
+    for (delivered, told, errors) in [(3, 4, 0), (5, 4, 1)] {
+        let ledger = ledger(&[], &[("m1-0@a.example", delivered, Answer::Given)]);
+        let (at, kept) = (SECOND * told, Kept::PassedOn);
+        ledger.accepted("m1-0@a.example", Acceptance { at, kept });
+        let balance = check(&ledger, &BTreeSet::new(), Storage::Passthrough);
+        let found = (balance.errors.len(), balance.passed_on);
+        assert_eq!(found, (errors, 1), "{delivered} {told}");
+    }
+}
