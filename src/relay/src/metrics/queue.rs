@@ -42,31 +42,11 @@ impl QueueGauges {
                 Unit::Bytes,
             ),
             deferred: register(r, "queue_deferred", "Messages with a failed attempt"),
-            unreadable: register(
-                r,
-                "queue_unreadable",
-                "Messages that the disk did not give back when they were last tried",
-            ),
-            held: register(
-                r,
-                "queue_held",
-                "Messages at destinations that an override holds",
-            ),
-            connections: register(
-                r,
-                "outgoing_connections_open",
-                "Connections to other servers, open or being opened",
-            ),
-            failing_domains: register(
-                r,
-                "failing_domains",
-                "Domains without a route whose servers do not work",
-            ),
-            fill: register(
-                r,
-                "queue_fill_ratio",
-                "How much of what may be queued is queued, from 0 to 1",
-            ),
+            unreadable: register(r, "queue_unreadable", "Messages the disk does not return"),
+            held: register(r, "queue_held", "Messages that an override holds"),
+            connections: register(r, "outgoing_connections_open", "Connections to servers"),
+            failing_domains: register(r, "failing_domains", "Direct domains that do not work"),
+            fill: register(r, "queue_fill_ratio", "How full the queue is, 0 to 1"),
             oldest_age: register_with_unit(
                 r,
                 "queue_oldest_age",
@@ -101,11 +81,7 @@ impl SpoolGauges {
         let r = registry;
         Self {
             failing: register(r, "spool_failing", "Whether the spool cannot be written"),
-            disk_full: register(
-                r,
-                "spool_disk_full",
-                "Whether there is no room for another message on the disk",
-            ),
+            disk_full: register(r, "spool_disk_full", "1 if no message fits on the disk"),
             disk_free: register_with_unit(
                 r,
                 "spool_disk_free",
@@ -113,16 +89,8 @@ impl SpoolGauges {
                 Unit::Bytes,
             ),
             corrupt: register(r, "spool_corrupt_records", "Damaged records kept aside"),
-            syncs: register(
-                r,
-                "spool_syncs",
-                "Flushes to stable storage since the start",
-            ),
-            durable: register(
-                r,
-                "spool_durable",
-                "Whether a 250 means that the message is on stable storage: 1 or 0",
-            ),
+            syncs: register(r, "spool_syncs", "Flushes to stable storage"),
+            durable: register(r, "spool_durable", "1 if a 250 means stable storage"),
             unsynced_age: register_with_unit(
                 r,
                 "spool_unsynced_age",
