@@ -1,5 +1,5 @@
-//! The floor plan, kept true: which member may use which, what must never be linked where, and how
-//! long functions and files may grow.
+//! The floor plan, kept true: which member may use which, that the modules of the relay use each
+//! other one way, what must never be linked where, and how long functions and files may grow.
 
 #![expect(clippy::unwrap_used, reason = "test code: a panic is how it says no")]
 
@@ -262,6 +262,78 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// Not part of the program, and used where code asks whether it is simulated.
+const SEAM: &str = "simulation";
+
+/// What the code of a module names behind `crate::`, tests apart.
+fn named(text: &str) -> BTreeSet<&str> {
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = code.lines().filter(|line| !line.trim().starts_with("//"));
+    let behind = lines.flat_map(|line| line.split("crate::").skip(1));
+    let several = behind.map(|rest| match rest.strip_prefix('{') {
+        Some(list) => list.split('}').next().unwrap(),
+        None => rest.split(',').next().unwrap(),
+    });
+    let names = several.flat_map(|list| list.split(','));
+    names
+        .filter_map(|name| {
+            name.trim()
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+        })
+        .collect()
+}
+
+/// The modules of the relay, and which others each of them uses.
+fn modules() -> BTreeMap<String, BTreeSet<String>> {
+    let folder = root().join("src/relay/src");
+    let mut files = Vec::new();
+    sources(&folder, &mut files);
+    let is_test = |file: &Path| {
+        let mut parts = file.iter().map(|part| part.to_str().unwrap());
+        parts.any(|part| matches!(part, "tests" | "tests.rs" | "lib.rs" | "main.rs" | "rig.rs"))
+    };
+    let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let path = file.strip_prefix(&folder).unwrap();
+        if is_test(path) {
+            continue;
+        }
+        let name = path.iter().next().unwrap().to_str().unwrap();
+        let name = name.trim_end_matches(".rs");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let used = named(&text).into_iter().map(ToOwned::to_owned);
+        modules.entry(name.to_owned()).or_default().extend(used);
+    }
+    modules.remove(SEAM);
+    let names: BTreeSet<String> = modules.keys().cloned().collect();
+    for (name, used) in &mut modules {
+        used.retain(|other| other != name && names.contains(other));
+    }
+    modules
+}
+
+/// Who uses nobody is in no circle, nor is whom nobody uses: without them again and again, the circles are left, and what lies between.
+#[test]
+fn the_modules_of_the_relay_use_each_other_one_way() {
+    let mut left = modules();
+    assert!(left.len() > 40, "the modules were not found");
+    assert!(left["queue"].contains("schedule"), "what they use was not");
+    loop {
+        let before = left.len();
+        let names: BTreeSet<String> = left.keys().cloned().collect();
+        let used: BTreeSet<String> = left.values().flatten().cloned().collect();
+        left.retain(|name, uses| {
+            uses.retain(|other| names.contains(other));
+            !uses.is_empty() && used.contains(name)
+        });
+        if left.len() == before {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "{left:#?}");
 }
 
 #[test]

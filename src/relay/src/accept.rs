@@ -51,7 +51,7 @@ pub fn check_room(context: &Context, user: Option<&str>) -> Result<(), Refusal> 
     if queue.spool().health().failure == Some(Failure::WriterDied) {
         return Err(Refusal::StorageFailed);
     }
-    let needs_disk = match passthrough::is_on(context) {
+    let needs_disk = match context.hands_on() {
         true => NeedsDisk::Perhaps,
         false => NeedsDisk::Yes,
     };
@@ -117,7 +117,7 @@ pub async fn accept(
     if summary.received_count > inspect::HOPS_MAX {
         return Err(Refusal::Loop);
     }
-    let is_passing = passthrough::is_on(context);
+    let is_passing = context.hands_on();
     let now_ms = clock::now_ms();
     let id = context.queue.next_id(now_ms);
     let headers = headers(context, &received, origin, &summary, id, now_ms);

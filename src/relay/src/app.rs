@@ -27,9 +27,10 @@ use crate::admin::{Admin, advance};
 use crate::context::{Context, Phase};
 use crate::delivery::{Delivery, SharedUpstreams};
 use crate::descriptors;
-use crate::listener::{self, Listeners};
+use crate::listener::Listeners;
 use crate::live::{Files, Live};
 use crate::metrics::Metrics;
+use crate::net;
 use crate::probes::RelayProbes;
 use crate::queue::Queue;
 use crate::reload::{self, Reloader, SharedListeners};
@@ -182,8 +183,8 @@ impl Sockets {
     fn bind(context: &Context) -> anyhow::Result<Self> {
         let config = &context.live().config;
         Ok(Self {
-            health: listener::bind(config.health.listen)?,
-            admin: listener::bind(config.admin.listen)?,
+            health: net::bind(config.health.listen)?,
+            admin: net::bind(config.admin.listen)?,
         })
     }
 }

@@ -11,13 +11,7 @@ use postroad_spool::{Author, BodyType, Envelope, Message, MessageId, Recipient, 
 use crate::clock;
 use crate::notify;
 use crate::outcome::{Kind, Notice};
-
-/// Most octets of a message that all reports on it return together, but for the [`RETURNED_MIN`] of each: whoever forges a sender and names a
-/// thousand recipients shall not have the message come to that sender a thousand times.
-const RETURNED_MAX: usize = 256 << 10;
-
-/// Octets of the headers that any report may return.
-const RETURNED_MIN: usize = 4 << 10;
+use crate::room::load;
 
 /// Writes the report on `message`; `None` if there is nobody to tell, or nothing that the sender wants to hear of. `remote` is who gave
 /// the answers.
@@ -95,20 +89,9 @@ fn returned(message: &Message) -> Returned {
     }
 }
 
-/// What each report on a message may return of it, in octets: each recipient may come to have its own.
+/// What each report on a message may return of it, in octets.
 fn share(original: &Envelope) -> usize {
-    share_among(original.recipients.len())
-}
-
-fn share_among(recipients: usize) -> usize {
-    (RETURNED_MAX / recipients.max(1)).max(RETURNED_MIN)
-}
-
-/// Most octets of a message to so many recipients that a report on it returns.
-#[must_use]
-pub fn returned_max(recipients: u32) -> u64 {
-    let share = share_among(usize::try_from(recipients).unwrap_or(usize::MAX));
-    u64::try_from(share.min(dsn::WHOLE_MAX)).unwrap_or(u64::MAX)
+    load::returned_share(original.recipients.len())
 }
 
 /// The message, or as many of its first lines as a report may return.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use postroad_config::SpoolMode;
 use tokio::sync::watch;
 
 use crate::guesses::Guesses;
@@ -49,6 +50,14 @@ impl Context {
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// Whether mail is handed on while its client waits ([`crate::passthrough`]). Not by a relay that is on its way out: its clients are to be
+    /// gone soon.
+    #[must_use]
+    pub fn hands_on(&self) -> bool {
+        let mode = self.live().config.spool.mode;
+        mode == SpoolMode::Passthrough && self.phase() < Phase::Draining
     }
 
     /// Waits until a phase is reached.

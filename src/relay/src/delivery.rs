@@ -41,7 +41,6 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::live::{Live, LiveUpstream};
-use crate::passthrough;
 use crate::queue::{Door, Queue};
 use crate::route::{Key, Table};
 use crate::schedule::{Place, SiteLimits, Wake};
@@ -147,7 +146,7 @@ impl Delivery {
         loop {
             self.open_connections();
             self.start_checks();
-            if passthrough::is_on(&self.context) {
+            if self.context.hands_on() {
                 // Clients that wait need not wait for what does not work.
                 self.upstreams.note_failures(&self.context.queue);
             }

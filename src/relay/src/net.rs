@@ -3,9 +3,11 @@
 //! It is the system's. With the feature `simulation`, which no build of the program has, code that runs on a host of a simulated network
 //! gets that host's, and all other code the system's still: the tests of the relay are the same with and without.
 
+mod bind;
 #[cfg(feature = "simulation")]
 mod simulated;
 
+pub use bind::{BindError, bind};
 #[cfg(feature = "simulation")]
 pub use simulated::{TcpListener, TcpStream, connect, listen};
 #[cfg(not(feature = "simulation"))]
@@ -18,7 +20,7 @@ mod system {
 
     pub use tokio::net::{TcpListener, TcpStream};
 
-    use crate::listener::{self, BindError};
+    use super::{BindError, bind};
 
     /// Connects to an address.
     ///
@@ -31,8 +33,8 @@ mod system {
     /// Listens at an address.
     ///
     /// # Errors
-    /// As [`listener::bind`].
+    /// As [`bind`].
     pub fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
-        listener::bind(address)
+        bind(address)
     }
 }

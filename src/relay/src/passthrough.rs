@@ -1,11 +1,10 @@
-//! Handing mail on while its client waits: when, for how long, and what the client hears. The machinery is in [`crate::queue`].
+//! Handing mail on while its client waits: for how long, and what the client hears. The machinery is in [`crate::queue`].
 //!
 //! The 250 then says that the next server has the message; nothing is written. Whatever does not go well within [`PATIENCE`] is stored, and
 //! the 250 says what it always says. It is never weaker.
 
 use std::time::Duration;
 
-use postroad_config::SpoolMode;
 use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::Message;
 
@@ -20,13 +19,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// RFC 3463 §3.1: the status that says least.
 const UNSAID: EnhancedStatus = EnhancedStatus::new(5, 0, 0);
-
-/// Whether mail is handed on while its client waits. Not by a relay that is on its way out: its clients are to be gone soon.
-#[must_use]
-pub fn is_on(context: &Context) -> bool {
-    let mode = context.live().config.spool.mode;
-    mode == SpoolMode::Passthrough && context.phase() < Phase::Draining
-}
 
 /// Hands a message on, or stores it.
 ///

@@ -20,7 +20,6 @@ pub mod load;
 
 use std::ops::{Add, AddAssign, SubAssign};
 
-use crate::schedule;
 use crate::share::Share;
 
 pub use account::Account;
@@ -29,12 +28,6 @@ pub use load::Load;
 /// A tenant may hold so many times what it leaves free. The larger this is, the less one alone does without, and the less others find: of
 /// the memory of the default pod 22,000 messages.
 pub const SHARE_TIMES: u64 = 15;
-
-/// Most memory for one queued message with one recipient, in bytes.
-const MESSAGE_BYTES: u64 = postroad_spool::MESSAGE_BYTES + schedule::MESSAGE_BYTES;
-
-/// Most memory for one settled recipient of a message that has open ones, in bytes.
-const SETTLED_BYTES: u64 = postroad_spool::SETTLED_BYTES + schedule::SETTLED_BYTES;
 
 /// Whether there is anybody to leave room for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,13 +59,13 @@ impl Sharing {
     }
 }
 
-/// What mail weighs. Weights add up.
+/// What mail weighs; in bytes it is [`crate::schedule::bytes`]. Weights add up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Weight {
     /// Recipients that are open: each is a message, or may have to be told of in one.
-    open: u64,
+    pub open: u64,
     /// Recipients of a message beyond the first: while one is open, so many may be settled.
-    further: u64,
+    pub further: u64,
 }
 
 impl Weight {
@@ -83,13 +76,6 @@ impl Weight {
             open: open.max(1),
             further: u64::from(recipients.saturating_sub(1)),
         }
-    }
-
-    /// Most memory that it takes, in bytes.
-    #[must_use]
-    pub fn bytes(self) -> u64 {
-        let open = self.open.saturating_mul(MESSAGE_BYTES);
-        open.saturating_add(self.further.saturating_mul(SETTLED_BYTES))
     }
 }
 
@@ -138,15 +124,5 @@ mod tests {
                 "{logins} {networks}"
             );
         }
-    }
-
-    /// What the documents promise.
-    #[test]
-    fn more_than_a_quarter_million_messages_fit_or_some_hundred_mailings() {
-        let fit = |recipients| {
-            let one = Weight::of(recipients, u64::from(recipients));
-            postroad_config::memory::INDEX_BYTES / one.bytes()
-        };
-        assert_eq!((fit(1), fit(100), fit(1000)), (364_722, 2_911, 290));
     }
 }

@@ -14,11 +14,11 @@
 //!
 //! # Cost
 //! Nothing that happens to one message looks at others: what waits is in intrusive lists over slabs. What a message costs in memory is
-//! bounded by [`MESSAGE_BYTES`], [`SETTLED_BYTES`] and what names and destinations take ([`Schedule::shared_bytes`]); envelope and content
-//! stay on disk. How much there may be is [`crate::room`]'s to say.
+//! bounded by [`bytes`] and what names and destinations take ([`Schedule::shared_bytes`]); envelope and content stay on disk. How much there may be is [`crate::room`]'s to say.
 
 mod accounts;
 mod connections;
+mod destination;
 mod file;
 mod lanes;
 mod lines;
@@ -49,7 +49,7 @@ use places::Places;
 pub use connections::{CONNECTIONS_MAX, Connections};
 pub use file::Wake;
 use file::each_once;
-pub use message::{MESSAGE_BYTES, SETTLED_BYTES};
+pub use message::bytes;
 pub use overdue::{Limits as OverdueLimits, Swept};
 pub use report::{Destination, Idle, Opening};
 pub use site::{SiteLimits, Standing, Verdict};
@@ -295,7 +295,7 @@ impl Schedule {
     /// What names and destinations take, in bytes: a destination for each name, because the sender's domain is one when the message fails.
     #[must_use]
     pub fn shared_bytes(&self) -> u64 {
-        let domains = self.names.count().saturating_mul(places::PLACE_BYTES);
+        let domains = self.names.count().saturating_mul(destination::PLACE_BYTES);
         self.names.bytes().saturating_add(domains)
     }
 
@@ -305,7 +305,7 @@ impl Schedule {
         let domains = queued.domains.iter().map(|run| &*run.domain);
         let all = domains.chain([&*queued.sender_domain, &*queued.credential]);
         let new = all.filter(|name| self.names.find(name).is_none());
-        new.map(|name| names::cost(name) + places::PLACE_BYTES)
+        new.map(|name| names::cost(name) + destination::PLACE_BYTES)
             .sum()
     }
 

@@ -29,7 +29,6 @@ use crate::context::{Context, Phase};
 use crate::live::Live;
 use crate::memory::{self, Full, Holder, Reservation};
 use crate::net::TcpStream;
-use crate::passthrough;
 use crate::patience::Patience;
 use crate::policy::Relaying;
 use crate::refusal::Refusal;
@@ -371,7 +370,7 @@ impl Driver<'_> {
 /// forgotten than stored.
 async fn gone(context: &Context, stream: &mut Stream, input: &mut BytesMut) {
     // One that has said its last words already may have closed its side, and listens.
-    let may_be_missed = passthrough::is_on(context) && input.is_empty();
+    let may_be_missed = context.hands_on() && input.is_empty();
     if !may_be_missed || matches!(stream.read_some(input).await, Ok(1..)) {
         std::future::pending().await
     }

@@ -140,7 +140,7 @@ fn the_reports_on_a_message_return_little_of_it_together() {
                 "lines are whole"
             );
             let all = recipients * report.body.len();
-            let most = 2 * (RETURNED_MAX + recipients * RETURNED_MIN);
+            let most = 2 * (load::RETURNED_MAX + recipients * load::RETURNED_MIN);
             assert!(all <= most, "{recipients}: {all}");
         }
     }

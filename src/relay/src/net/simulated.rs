@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::ToSocketAddrs;
 
-use crate::listener::{self, BindError};
+use super::{BindError, bind};
 use crate::simulation;
 
 /// A socket that listens.
@@ -44,10 +44,10 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 /// Listens at an address.
 ///
 /// # Errors
-/// As [`listener::bind`].
+/// As [`bind`].
 pub fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
     if !simulation::is_running() {
-        return listener::bind(address).map(TcpListener::System);
+        return bind(address).map(TcpListener::System);
     }
     // Nothing in it waits.
     let bound = turmoil::net::TcpListener::bind(address).now_or_never();

@@ -13,6 +13,7 @@ use super::{Queue, Shared, State, size};
 use crate::memory;
 use crate::room::load::{Load, Sender};
 use crate::room::{Account, Sharing, Weight};
+use crate::schedule;
 
 /// Why there is no room for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -82,7 +83,7 @@ impl Queue {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let state = self.state();
-        let one = Weight::of(1, 1).bytes();
+        let one = schedule::bytes(Weight::of(1, 1));
         self.used(&state).saturating_add(one) <= self.shared.bytes_max.load(Ordering::SeqCst)
     }
 
@@ -100,7 +101,7 @@ impl Queue {
     /// [`NoRoom`].
     pub fn check_room_for(&self, account: &Account, disk: NeedsDisk) -> Result<(), NoRoom> {
         let one = Amounts {
-            memory: Weight::of(1, 1).bytes(),
+            memory: schedule::bytes(Weight::of(1, 1)),
             ..Amounts::default()
         };
         let state = self.state();
@@ -217,7 +218,7 @@ impl Shared {
 
 /// What is queued takes of the bound, in bytes.
 fn queued(state: &State) -> u64 {
-    let weight = state.schedule.totals().weight.bytes();
+    let weight = schedule::bytes(state.schedule.totals().weight);
     weight.saturating_add(state.schedule.shared_bytes())
 }
 

@@ -3,6 +3,7 @@
 use std::ops::{AddAssign, SubAssign};
 
 use crate::room::{Account, Load};
+use crate::schedule;
 use crate::share::Holdings;
 
 /// What is on its way to the disk.
@@ -32,7 +33,7 @@ impl Amounts {
 impl From<Load> for Amounts {
     fn from(load: Load) -> Self {
         Self {
-            memory: load.weight.bytes(),
+            memory: schedule::bytes(load.weight),
             content: load.bytes,
             owed: load.owed,
         }

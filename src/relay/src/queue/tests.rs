@@ -11,7 +11,7 @@ use super::*;
 use crate::outcome::Recorded;
 use crate::rig::Rig;
 use crate::room::Weight;
-use crate::schedule::{Left, SiteLimits, Taken, Wake};
+use crate::schedule::{self, Left, SiteLimits, Taken, Wake};
 
 const ENOUGH: u64 = 1 << 20;
 
@@ -22,7 +22,7 @@ impl Queue {
     pub(crate) fn with_room_for(&self, messages: u64) -> Self {
         let empty = Schedule::default().shared_bytes();
         let shared = Schedule::default().shared_bytes_of(&example().queued());
-        let bytes_max = empty + shared + messages * Weight::of(1, 1).bytes();
+        let bytes_max = empty + shared + messages * schedule::bytes(Weight::of(1, 1));
         let (spool, found) = (self.spool().clone(), postroad_spool::Queue::default());
         let queue = Self::new(spool, ENOUGH, found, bytes_max, Arc::default());
         queue.share(Sharing::Alone);

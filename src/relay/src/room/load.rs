@@ -6,12 +6,26 @@
 
 use std::ops::{AddAssign, SubAssign};
 
+use postroad_message::dsn;
+
 use super::Weight;
-use crate::bounce;
 
 /// What a report takes on the disk beside what it returns, in bytes: two texts that name a recipient, a server and what it said, in the usual
 /// lengths. Longer ones are rare, and what is kept free for outcomes takes them.
 pub const REPORT_BYTES: u64 = 2 << 10;
+
+/// Most octets of a message that all reports on it return together, but for the [`RETURNED_MIN`] of each: whoever forges a sender and names a
+/// thousand recipients shall not have the message come to that sender a thousand times.
+pub(crate) const RETURNED_MAX: usize = 256 << 10;
+
+/// Octets of the headers that any report may return.
+pub(crate) const RETURNED_MIN: usize = 4 << 10;
+
+/// What each report on a message to so many recipients may return of it, in octets: each recipient may come to have its own.
+#[must_use]
+pub fn returned_share(recipients: usize) -> usize {
+    (RETURNED_MAX / recipients.max(1)).max(RETURNED_MIN)
+}
 
 /// What mail takes. Loads add up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -55,7 +69,9 @@ impl Load {
 }
 
 fn owed(bytes: u64, recipients: u32, open: u32) -> u64 {
-    let returned = bounce::returned_max(recipients).min(bytes);
+    let share = returned_share(usize::try_from(recipients).unwrap_or(usize::MAX));
+    let returned = u64::try_from(share.min(dsn::WHOLE_MAX)).unwrap_or(u64::MAX);
+    let returned = returned.min(bytes);
     let reports = u64::from(open.max(1)).saturating_mul(REPORT_BYTES.saturating_add(returned));
     reports.saturating_sub(bytes)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use postroad_config::Subject;
 
 use super::Schedule;
+use super::destination::{Id, Kind};
 use super::message::{Piece, State};
-use super::places::{Id, Kind};
 use crate::names::Name;
 use crate::route::{Table, Way};
 use crate::slab::{Link, NONE};

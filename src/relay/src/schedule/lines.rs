@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
+use super::destination::Destination;
 use super::lanes::Turn;
-use super::places::Destination;
 use crate::slab::{Link, Linked, List, NONE, Slab};
 
 /// All lines.

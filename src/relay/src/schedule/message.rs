@@ -7,13 +7,14 @@ use postroad_spool::{Author, MessageId};
 
 use super::lanes::{Class, Label, Lanes, Turn};
 use crate::names::Name;
+use crate::room::Weight;
 use crate::room::load::{Load, Sender};
 use crate::slab::{Link, Linked, NONE, Slab};
 use crate::wheel::Timed;
 
 /// Most memory that the schedule takes for a message with one open recipient, and for each further open recipient, in bytes; names and
 /// destinations apart.
-pub const MESSAGE_BYTES: u64 = Slab::<Message>::ENTRY_BYTES
+pub(super) const MESSAGE_BYTES: u64 = Slab::<Message>::ENTRY_BYTES
     + Slab::<Piece>::ENTRY_BYTES
     + Lanes::LANE_BYTES
     + allocated(size_of::<More>())
@@ -21,7 +22,16 @@ pub const MESSAGE_BYTES: u64 = Slab::<Message>::ENTRY_BYTES
 
 /// Most memory that the schedule takes for one settled recipient of an unfinished message, in bytes: its index in a list that doubles
 /// as it grows, and its run.
-pub const SETTLED_BYTES: u64 = 2 * size_of::<u32>() as u64 + size_of::<Run>() as u64;
+pub(super) const SETTLED_BYTES: u64 = 2 * size_of::<u32>() as u64 + size_of::<Run>() as u64;
+
+/// Most memory that mail of this weight takes, in the spool's index and here, in bytes.
+#[must_use]
+pub fn bytes(weight: Weight) -> u64 {
+    let Weight { open, further } = weight;
+    let open = open.saturating_mul(postroad_spool::MESSAGE_BYTES + MESSAGE_BYTES);
+    let settled = further.saturating_mul(postroad_spool::SETTLED_BYTES + SETTLED_BYTES);
+    open.saturating_add(settled)
+}
 
 /// A message that is not finished.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use postroad_config::status::UpstreamFailure;
 
+use super::destination::Kind;
 use super::message::State;
-use super::places::Kind;
 use super::{Reading, Schedule, Taken};
 use crate::slab::NONE;
 

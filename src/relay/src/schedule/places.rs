@@ -11,13 +11,14 @@ use std::sync::Arc;
 use postroad_config::status::UpstreamFailure;
 
 use super::connections::Ledger;
+use super::destination::{Destination, Id, Kind, Queued};
 use super::lanes::{Lanes, Ready, Turn};
 use super::lines::Lines;
 use super::site::{Bears, Site, SiteLimits, Standing};
-use crate::names::{Name, Names};
+use crate::names::Names;
 use crate::route::Key;
-use crate::slab::{Link, Linked, Slab};
-use crate::wheel::{Timed, Wheel};
+use crate::slab::{Link, Slab};
+use crate::wheel::Wheel;
 
 /// In the order of their turns.
 const STANDINGS: [Standing; 3] = [Standing::Proven, Standing::Fresh, Standing::Failing];
@@ -30,77 +31,6 @@ const REMEMBERED_MS: u64 = 3_600_000;
 
 /// Most domains that are remembered without mail.
 const REMEMBERED_MAX: u32 = 10_000;
-
-/// Most memory for a destination, in bytes; the map is half empty at times, and a failure has a text. A login has lines instead, which take
-/// less.
-pub(super) const PLACE_BYTES: u64 =
-    Slab::<Destination>::ENTRY_BYTES + 2 * (size_of::<(Id, u32)>() + 1) as u64 + 640;
-
-/// What kind of destination it is: with its name, [`Key`].
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Kind {
-    Default,
-    Route,
-    Domain,
-    Hold,
-    Bounce,
-}
-
-/// A destination's identity.
-pub(super) type Id = (Kind, Name);
-
-/// A destination.
-#[derive(Debug)]
-pub(super) struct Destination {
-    pub(super) id: Id,
-    pub(super) ready: Ready,
-    /// Messages with an open recipient here.
-    pub(super) pieces: u32,
-    /// Those of them with a failed attempt.
-    pub(super) deferred: u32,
-    /// When the oldest arrived since it was last empty.
-    pub(super) oldest_ms: u64,
-    pub(super) site: Site,
-    /// For whom each connection was opened. Which is whose does not matter.
-    owners: Vec<Turn>,
-    link: Link,
-    queued: Queued,
-    /// While it is in the wheel.
-    alarm_ms: u64,
-}
-
-/// Where the destination waits for a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Queued {
-    Nowhere,
-    Line(Standing, Turn),
-    Wheel,
-    /// In the wheel too, until it is forgotten.
-    Remembered,
-}
-
-impl Linked for Destination {
-    fn link(&mut self) -> &mut Link {
-        &mut self.link
-    }
-}
-
-impl Timed for Destination {
-    fn due_ms(&self) -> u64 {
-        self.alarm_ms
-    }
-}
-
-impl Destination {
-    /// Whether it has more work than connections that are about to take it.
-    pub(super) fn wants_connection(&self) -> bool {
-        self.ready.count() > self.site.opening && self.site.idle == 0
-    }
-
-    fn is_unused(&self) -> bool {
-        self.pieces == 0 && self.site.connections == 0 && self.site.idle == 0
-    }
-}
 
 /// All destinations.
 #[derive(Debug, Default)]

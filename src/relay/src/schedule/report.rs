@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use postroad_config::status::{DirectStatus, UpstreamFailure};
 
-use super::places::Kind;
+use super::destination::Kind;
 use super::site::{SiteLimits, Standing, Verdict};
 use super::{Connections, Place, Schedule};
 use crate::clock::Moment;
@@ -92,7 +92,7 @@ impl Schedule {
     #[must_use]
     pub fn is_waiting(&self, Place(place): Place) -> bool {
         let destination = self.places.all.get(place);
-        destination.is_some_and(super::places::Destination::wants_connection)
+        destination.is_some_and(super::destination::Destination::wants_connection)
     }
 
     /// A connection for a destination is being opened that [`Self::open_domain`] has not chosen.

@@ -23,7 +23,7 @@ impl Schedule {
         let places = 0..self.places.all.end();
         let is_held = |schedule: &Self, place| {
             let place = schedule.places.all.get(place);
-            place.is_none_or(|place| place.id.0 == places::Kind::Hold)
+            place.is_none_or(|place| place.id.0 == destination::Kind::Hold)
         };
         let mut places = places
             .filter(|place| !is_held(self, *place))

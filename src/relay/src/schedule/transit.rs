@@ -3,8 +3,8 @@
 use postroad_spool::{MessageId, Queued};
 
 use super::Schedule;
+use super::destination::Kind;
 use super::message::State;
-use super::places::Kind;
 
 /// A message that can be withdrawn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -58,10 +58,10 @@ async fn who_has_filled_its_share_leaves_room_for_others_also_after_a_start() {
         assert_eq!(again.check_room_for(&hog.into(), NeedsDisk::Yes), Err(full));
         assert_eq!(again.check_room_for(&other.into(), NeedsDisk::Yes), Ok(()));
         accept(&again, mail(&rig, other, 1, 10)).await.unwrap();
-        let hogs = |queue: &Queue| queue.state().schedule.held(&hog.into()).weight.bytes();
+        let hogs = |queue: &Queue| schedule::bytes(queue.state().schedule.held(&hog.into()).weight);
         let before = hogs(&again);
         // What has gone is given back; the other's message and name have taken some of it.
-        while hogs(&again) + 10 * Weight::of(1, 1).bytes() > before {
+        while hogs(&again) + 10 * schedule::bytes(Weight::of(1, 1)) > before {
             let ticket = again.take().unwrap().ticket;
             again.settle(ticket, vec![(0, DELIVERED)]).await;
         }

@@ -15,6 +15,16 @@ impl Schedule {
     }
 }
 
+/// What the documents promise.
+#[test]
+fn more_than_a_quarter_million_messages_fit_or_some_hundred_mailings() {
+    let fit = |recipients| {
+        let one = Weight::of(recipients, u64::from(recipients));
+        postroad_config::memory::INDEX_BYTES / bytes(one)
+    };
+    assert_eq!((fit(1), fit(100), fit(1000)), (364_722, 2_911, 290));
+}
+
 #[test]
 fn a_failure_and_its_bounce_weigh_no_more_than_the_recipient_did() {
     let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
@@ -22,7 +32,7 @@ fn a_failure_and_its_bounce_weigh_no_more_than_the_recipient_did() {
         sender_domain: Cow::default(),
         ..mail.to(&[("from.example", 1)], 1)
     };
-    let weigh = |schedule: &Schedule| schedule.totals().weight.bytes() + schedule.shared_bytes();
+    let weigh = |schedule: &Schedule| bytes(schedule.totals().weight) + schedule.shared_bytes();
     schedule.insert(&mail.to(&[("a.example", 500), ("b.example", 500)], 1), 1);
     let before = weigh(&schedule);
     let mut last = schedule.take_any(1).unwrap();
@@ -35,9 +45,9 @@ fn a_failure_and_its_bounce_weigh_no_more_than_the_recipient_did() {
             Left::Open => {}
             Left::Nothing => schedule.finish(last.ticket, 1),
         }
-        let now = weigh(&schedule) - Weight::of(1, 1).bytes();
+        let now = weigh(&schedule) - bytes(Weight::of(1, 1));
         assert!(now <= before, "{failed}: {now} of {before}");
-        assert!(weigh(&schedule) <= before + Weight::of(1, 1).bytes());
+        assert!(weigh(&schedule) <= before + bytes(Weight::of(1, 1)));
     }
 }
 
@@ -46,7 +56,7 @@ fn a_failure_and_its_bounce_weigh_no_more_than_the_recipient_did() {
 fn a_message_costs_this_much_memory() {
     let waiting = Slab::<Message>::ENTRY_BYTES + Slab::<Piece>::ENTRY_BYTES;
     assert_eq!(waiting, 104, "one that waits, to one recipient");
-    assert_eq!((MESSAGE_BYTES, SETTLED_BYTES), (286, 20));
+    assert_eq!((message::MESSAGE_BYTES, message::SETTLED_BYTES), (286, 20));
 }
 
 #[test]
