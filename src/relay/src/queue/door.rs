@@ -9,8 +9,11 @@ use super::Queue;
 use crate::clock;
 use crate::schedule::{Idle, Opening, Place, Taken, Ticket};
 
-/// Pause between two looks for whom a piece is in the way of: what becomes ready wakes only who waits for work.
+/// Pause between two looks for what a piece is in the way of: what becomes ready wakes only who waits for work.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// For how long a piece is in the way where it is not known of what: a connection tries so many pieces a second that nothing else suffers.
+const TRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether a message is as old as it may become.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,11 +77,11 @@ impl Door {
         taken
     }
 
-    /// Waits until the connection had better take another piece than this, which has no room in memory: others have mail ready at the
-    /// destination, and room for it.
+    /// Waits until the connection had better take another piece than this, which has no room in memory: one that is ready at the destination,
+    /// whosever it is, and would get its room now. Where more is ready than is looked at, that is found by trying one after the other.
     ///
-    /// That may never be for one message of a tenant that has nothing in memory, or that is over its time: it gets its turn only where it waits.
-    /// To be called before it does.
+    /// That may never be for one message of a tenant that has nothing like it in memory, or that is over its time: it gets its turn only where it
+    /// waits. To be called before it does.
     pub fn others_are_ready(&self, taken: &Taken, time: Time) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
         let (ticket, tenant) = (*ticket, Arc::clone(&entry.tenant));
@@ -90,20 +93,25 @@ impl Door {
             loop {
                 // For good: it would lose what it has waited.
                 stays |= is_first && (time == Time::Over || !memory.has_any_like(&tenant, bytes));
-                if !stays && self.is_in_the_way(ticket) {
-                    return;
+                let better = match stays {
+                    true => Some(false),
+                    false => self.is_better_ready(ticket),
+                };
+                match better {
+                    Some(true) => return,
+                    Some(false) => tokio::time::sleep(LOOK_PAUSE).await,
+                    None => return tokio::time::sleep(TRY_PAUSE).await,
                 }
-                tokio::time::sleep(LOOK_PAUSE).await;
             }
         }
     }
 
-    fn is_in_the_way(&self, ticket: Ticket) -> bool {
-        let others = self.queue.state().schedule.others_ready(ticket);
+    fn is_better_ready(&self, ticket: Ticket) -> Option<bool> {
         let memory = self.queue.memory();
-        others
-            .iter()
-            .any(|(tenant, bytes)| memory.has_room(tenant, *bytes))
+        let state = self.queue.state();
+        state
+            .schedule
+            .any_ready(ticket, |tenant, bytes| memory.has_room(tenant, bytes))
     }
 
     /// Waits for work for so long. Says whether there may be some.

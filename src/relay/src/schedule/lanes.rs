@@ -133,22 +133,19 @@ impl Lanes {
         lanes.map(|lane| lane.turn)
     }
 
-    /// The first pieces of each of the first lanes for a destination, so many at most of each.
+    /// The pieces that are ready for a destination, tenant by tenant.
     pub(super) fn pieces<'a>(
         &'a self,
         pieces: &'a Slab<Piece>,
         ready: &Ready,
-        most: usize,
     ) -> impl Iterator<Item = &'a Piece> {
         let first = self.lanes.get(ready.lanes.first());
         let lanes = successors(first, |lane| self.lanes.get(lane.link.next()));
-        lanes.take(most).flat_map(move |lane| {
-            let lists = lane.classes.iter().flat_map(move |list| {
-                successors(pieces.get(list.first()), |piece| {
-                    pieces.get(piece.link.next())
-                })
-            });
-            lists.take(most)
+        let lists = lanes.flat_map(|lane| lane.classes.iter());
+        lists.flat_map(move |list| {
+            successors(pieces.get(list.first()), |piece| {
+                pieces.get(piece.link.next())
+            })
         })
     }
 

@@ -13,8 +13,8 @@ const ADVANCE_MAX: usize = 1_000;
 /// Pieces that one call passes by that turn out to be somebody else's.
 const PASSED_MAX: usize = 100;
 
-/// Tenants, and messages of each, that are looked at to see who else has mail ready: more of both wait for the next look.
-const OTHERS_MAX: usize = 100;
+/// Pieces that are looked at in one go to see whether there is a better one to take: some ten microseconds.
+const LOOKED_AT_MAX: usize = 100;
 
 /// Pause before a message is looked at again that was filed by another table and that somebody still has a piece of, in milliseconds.
 const STALE_PAUSE_MS: u64 = 1_000;
@@ -165,29 +165,27 @@ impl Schedule {
         self.message_of(ticket).is_some()
     }
 
-    /// Who else has mail ready at the destination of a piece that is taken, and what of it takes in memory, in bytes. Tenants are those it counts for:
-    /// reports are theirs.
+    /// Whether other mail is ready at the destination of a piece that is taken of which this is true: whom it counts for (reports: for whom they
+    /// tell), and what it takes in memory, in bytes. `None` if it is of none that is looked at, and there is more.
     #[must_use]
-    pub fn others_ready(&self, ticket: Ticket) -> Vec<(Arc<str>, u64)> {
-        let Some(index) = self.message_of(ticket) else {
-            return Vec::new();
-        };
-        let account = self.messages[index].account;
+    pub fn any_ready(
+        &self,
+        ticket: Ticket,
+        is_such: impl Fn(&Arc<str>, u64) -> bool,
+    ) -> Option<bool> {
+        if !self.is_taken(ticket) {
+            return Some(false);
+        }
         let ready = &self.places.all[self.pieces[ticket.piece].place].ready;
-        let pieces = self.lanes.pieces(&self.pieces, ready, OTHERS_MAX);
-        let messages = pieces.map(|piece| &self.messages[piece.message]);
-        let mut others: Vec<_> = messages
-            .filter(|message| message.account != account)
-            .collect();
-        others.dedup_by_key(|message| message.account);
-        let needs = others.into_iter().map(|message| {
-            let bytes = memory::footprint(
-                u64::from(message.bytes),
-                usize::try_from(message.recipients).unwrap_or(usize::MAX),
-            );
-            (Arc::clone(self.names.text(message.account)), bytes)
+        let pieces = self.lanes.pieces(&self.pieces, ready);
+        let found = pieces.take(LOOKED_AT_MAX).any(|piece| {
+            let message = &self.messages[piece.message];
+            let recipients = usize::try_from(message.recipients).unwrap_or(usize::MAX);
+            let bytes = memory::footprint(u64::from(message.bytes), recipients);
+            is_such(self.names.text(message.account), bytes)
         });
-        needs.collect()
+        let count = usize::try_from(ready.count()).unwrap_or(usize::MAX);
+        (found || count <= LOOKED_AT_MAX).then_some(found)
     }
 
     /// What a worker gets that takes this piece; `None` if there is nothing to take, or not now: then it is put where it belongs.

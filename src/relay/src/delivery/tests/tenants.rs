@@ -104,6 +104,29 @@ async fn a_connection_does_not_wait_for_a_tenants_room_while_another_has_mail_fo
 }
 
 #[tokio::test]
+async fn a_connection_does_not_wait_for_room_for_large_mail_while_its_tenant_has_small_mail_for_it()
+{
+    for larger in [1, 25, 110] {
+        let sink = Sink::start(|_, _| Answer::Yes).await;
+        let rig = Rig::new(MEMORY);
+        for _ in 0..larger {
+            let large = message(&rig, "only", "a.example", 20 << 10);
+            rig.accept(&large).await.unwrap();
+        }
+        let small = message(&rig, "only", "a.example", 1 << 10);
+        rig.accept(&small).await.unwrap();
+        let delivery = manager(&rig, &sink).await;
+        let _rooms = hoard_by(&rig, "only", 20 << 10);
+        tokio::select! {
+            () = visit(&delivery) => {}
+            () = until(|| sink.mails() == 1) => {}
+        }
+        let totals = rig.context.queue.totals().0;
+        assert_eq!((sink.mails(), totals.deferred), (1, 0), "{larger}");
+    }
+}
+
+#[tokio::test]
 async fn one_tenant_alone_waits_for_its_room_and_keeps_its_order() {
     let sink = Sink::start(|_, _| Answer::Yes).await;
     let rig = Rig::new(MEMORY);
