@@ -20,7 +20,7 @@ pub struct Trace<'a> {
     pub peer_ip: IpAddr,
     /// Our name.
     pub hostname: &'a str,
-    /// The keyword of RFC 3848 §3 or RFC 6531 §4.3: `SMTP`, `ESMTP`, `ESMTPS`, `UTF8SMTPSA`, ...
+    /// The keyword of RFC 3848 §1 or RFC 6531 §4.3: `SMTP`, `ESMTP`, `ESMTPS`, `UTF8SMTPSA`, ...
     pub protocol: &'a str,
     /// Our id of the message.
     pub id: &'a str,

@@ -271,7 +271,7 @@ pub fn no_such_domain(domain: &str) -> Verdict {
     Verdict::Never(Reply::new(550, EnhancedStatus::new(5, 1, 2), text))
 }
 
-/// RFC 7505 §4.2.
+/// RFC 7505 §4.1.
 fn null_mx(domain: &str) -> Verdict {
     let text = format!("the domain {domain} takes no mail (null MX)");
     Verdict::Never(Reply::new(556, EnhancedStatus::new(5, 1, 10), text))

@@ -85,7 +85,7 @@ pub fn wants_failed(envelope: &Envelope, recipient: &Recipient) -> bool {
     !envelope.sender.is_empty() && notify(recipient).is_none_or(Notify::failure)
 }
 
-/// Whether a report is owed that the message was passed on (RFC 3461 §5.2.2, RFC 2852 §4).
+/// Whether a report is owed that the message was passed on (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
 #[must_use]
 pub fn wants_relayed(envelope: &Envelope, recipient: &Recipient, hop: NextHop) -> bool {
     let notify = notify(recipient);

@@ -188,7 +188,7 @@ pub fn late(
 }
 
 /// When a message has waited for as long as it may, in milliseconds since the epoch. From then on what is put off has failed.
-/// Where DELIVERBY demands the message back, that deadline may come first (RFC 2852 §4).
+/// Where DELIVERBY demands the message back, that deadline may come first (RFC 2852 §4.1.3).
 pub fn give_up_ms(message: &Message, lifetime: Duration) -> u64 {
     let by_lifetime = clock::after(waiting_since_ms(message), lifetime);
     by_lifetime.min(return_by_ms(message).unwrap_or(u64::MAX))

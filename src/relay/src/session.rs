@@ -305,7 +305,7 @@ impl Driver<'_> {
         let asks = sender.hold.is_some() || sender.parameters.priority > Priority::default();
         match asks && self.relaying(&self.context.live()) != Ok(Relaying::Allowed) {
             false => Verdict::Accept,
-            // RFC 4865 §3, RFC 6710 §4.1: only for those who have been let in.
+            // RFC 4865 §6, RFC 6710 §4.1: only for those who have been let in.
             true if sender.hold.is_some() => Verdict::Refuse(Refusal::HoldDenied.reply()),
             true => Verdict::Reprioritized(Priority::default()),
         }

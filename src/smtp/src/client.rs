@@ -41,7 +41,7 @@
 //!   where it has to be with 5.6.7, one with DELIVERBY that is to be returned with 5.3.3, and nothing of it is sent.
 //!   Mail from the null reverse-path goes without REQUIRETLS instead (RFC 8689 §5).
 //!   The other parameters are left out, and [`TransactionOutcome::dropped`] says so: DSN and DELIVERBY then make
-//!   a "relayed" report due (RFC 3461 §5.2.2, RFC 2852 §4).
+//!   a "relayed" report due (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
 //! - **LIMITS** (RFC 9422): recipients beyond a limit are deferred with 452 4.5.3 without being sent. The connection closes behind the last
 //!   message that is allowed, and before one none of whose recipients may be named any more: [`End::Unasked`].
 //! - **421** before the answer to the content says that the server wants no mail now: [`End::Held`]. As the answer

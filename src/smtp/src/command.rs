@@ -161,7 +161,7 @@ fn bare<'a>(rest: &str, usage: &'static str, command: Command<'a>) -> Result<Com
 }
 
 /// Any one printable word: hosts with underscores and the like must not lose their mail over a name
-/// that nothing depends on (RFC 5321 §4.1.4 forbids to refuse it for what it says).
+/// that nothing depends on (RFC 5321 §4.1.4: mail is not refused because of it).
 fn greeting(rest: &str) -> Result<&str, Error> {
     let printable = rest.bytes().all(|octet| octet.is_ascii_graphic());
     match rest.len() {

@@ -119,7 +119,7 @@ pub struct DeliverBy {
     pub trace: bool,
 }
 
-/// What happens at the deadline of DELIVERBY (RFC 2852 §4).
+/// What happens at the deadline of DELIVERBY (RFC 2852 §4.1.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ByMode {
     /// It is returned.

@@ -59,7 +59,7 @@ fn content(message: &Message<'_>, peer: &Peer) -> Option<Reply> {
         _ if body != BodyKind::Binary && !is_canonical(content) => {
             Some(local(554, 5, 6, 0, "The message holds a bare CR or LF"))
         }
-        // RFC 5321 §4.5.2 has servers cut or change such content in ways of their own.
+        // RFC 5321 §4.5.2 allows it, RFC 5322 §4 for old mail only: servers cut or change such content in ways of their own.
         _ if body != BodyKind::Binary && has_nul(content) => {
             Some(local(554, 5, 6, 0, "The message holds NUL"))
         }
@@ -114,7 +114,7 @@ fn require_tls(
     }
 }
 
-/// RFC 2852 §4: a message that is to be returned in time may only go where that is promised.
+/// RFC 2852 §4.1.4.1: a message that is to be returned in time may only go where that is promised.
 fn deliver_by(parameters: &MailParameters, peer: &Peer) -> Option<Reply> {
     let by = parameters.deliver_by?;
     let promised = peer.offers(Extension::DeliverBy);

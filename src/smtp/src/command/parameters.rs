@@ -11,7 +11,7 @@ use crate::envelope::{
 };
 use crate::{Extension, Extensions};
 
-/// Most digits of SIZE (RFC 1870 §4).
+/// Most digits of SIZE (RFC 1870 §3).
 const SIZE_DIGITS_MAX: usize = 20;
 
 /// What MAIL says behind the path.

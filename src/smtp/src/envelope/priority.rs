@@ -1,4 +1,4 @@
-//! MT-PRIORITY (RFC 6710 §4).
+//! MT-PRIORITY (RFC 6710 §3, §7).
 
 use std::fmt;
 

@@ -5,7 +5,7 @@ use std::mem;
 use super::body::Body;
 use super::{AuthOffer, Pending, Request, Sender, Session, State, Step, Verdict, replies};
 use crate::command::MailArguments;
-use crate::{BodyKind, Extension, OnExpiry, Recipient, Reply, ReversePath};
+use crate::{BodyKind, DeliverBy, Extension, Hold, OnExpiry, Recipient, Reply, ReversePath};
 
 /// What has been accepted so far.
 #[derive(Debug)]
@@ -185,8 +185,19 @@ impl Session {
         match (arguments.hold, self.config.future_release) {
             (None, _) => None,
             (Some(_), None) => Some(replies::parameter_not_offered()),
-            (Some(hold), Some(bounds)) if bounds.allows(hold) => None,
-            (Some(_), Some(_)) => Some(replies::hold_too_long()),
+            (Some(hold), Some(bounds)) if !bounds.allows(hold) => Some(replies::hold_too_long()),
+            (Some(hold), Some(_)) if is_held_too_long(hold, parameters.deliver_by) => {
+                Some(replies::held_past_delivery())
+            }
+            (Some(_), Some(_)) => None,
         }
+    }
+}
+
+/// Whether a message is held for longer than it may take (RFC 4865 §5.2.2). Of HOLDUNTIL only who has a clock can tell.
+fn is_held_too_long(hold: Hold, deliver_by: Option<DeliverBy>) -> bool {
+    match (hold, deliver_by) {
+        (Hold::For(seconds), Some(by)) => i64::from(seconds) > by.seconds(),
+        (Hold::Until(_), Some(_)) | (_, None) => false,
     }
 }

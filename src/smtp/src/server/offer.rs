@@ -139,7 +139,7 @@ fn parameters(config: &ServerConfig, extension: Extension) -> Option<String> {
         Extension::DeliverBy if config.deliver_by_min > 0 => {
             Some(config.deliver_by_min.to_string())
         }
-        // RFC 6710 §3: the profile that counts where none is named.
+        // RFC 6710 §9.2: the policy that counts where none is named.
         Extension::MtPriority => Some("MIXER".to_owned()),
         Extension::Pipelining
         | Extension::EightBitMime

@@ -80,6 +80,15 @@ pub(super) fn hold_too_long() -> Reply {
     )
 }
 
+pub(super) fn held_past_delivery() -> Reply {
+    permanent(
+        501,
+        5,
+        4,
+        "The message cannot be held past the time by which it is to be delivered",
+    )
+}
+
 pub(super) fn deliver_by_too_soon(seconds: u32) -> Reply {
     let text = format!("Delivery is not promised within less than {seconds} seconds");
     permanent(550, 4, 7, &text)
@@ -190,7 +199,7 @@ pub(super) fn line_too_long(authenticating: bool) -> Reply {
     }
 }
 
-/// Commands that RFC 3207 §4 wants refused before TLS where it is required.
+/// What is refused before TLS where it is required. RFC 3207 §4 would have HELO, RSET and HELP refused too: they tell nothing.
 pub(super) fn needs_tls(command: &Command<'_>) -> bool {
     match command {
         Command::Mail(..)
