@@ -141,9 +141,9 @@ impl Ledger {
         self.all.allows_one(standing, self.owners.of(&owner))
     }
 
-    /// How many an owner has.
-    pub(super) fn held(&self, owner: Turn) -> u32 {
-        self.owners.of(&owner).iter().sum()
+    /// How many an owner has to domains of this standing.
+    pub(super) fn held(&self, standing: Standing, owner: Turn) -> u32 {
+        self.owners.of(&owner)[standing as usize]
     }
 
     /// So many, whosever they are, have another standing.

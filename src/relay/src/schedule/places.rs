@@ -133,17 +133,16 @@ impl Places {
         }
     }
 
-    /// In whose line a domain stands. It changes lines only for one that is less than half as long, so that it does not lose its place again and
-    /// again.
+    /// In whose line a domain stands: in the shortest of those who may have a connection to it. It changes lines among these only for one that is
+    /// less than half as long, so that it does not lose its place again and again.
     fn line(&self, lanes: &Lanes, destination: &Destination) -> Option<Turn> {
         let standing = destination.site.standing;
         let lines = &self.lines[standing as usize];
         let demand = |turn: Turn| {
-            let demand = lines.count(turn) + self.ledger.held(turn);
-            match destination.queued == Queued::Line(standing, turn) {
-                true => demand / 2,
-                false => demand,
-            }
+            let demand = lines.count(turn) + self.ledger.held(standing, turn);
+            let is_here = destination.queued == Queued::Line(standing, turn);
+            let must_wait = !self.ledger.allows(standing, turn);
+            (must_wait, if is_here { demand / 2 } else { demand })
         };
         let mut turns = lanes.turns(&destination.ready).take(LINES_COMPARED);
         let first = turns.next()?;

@@ -235,6 +235,24 @@ fn the_same_for_what_was_found_at_a_start_and_for_a_domain_to_which_both_send() 
 }
 
 #[test]
+fn a_domain_does_not_stand_in_the_line_of_who_may_have_no_connection_to_it() {
+    let mail = Mail::new();
+    let mut schedule = greedy(&mail, 750);
+    assert_eq!(open_all(&mut schedule, 1).len(), 750);
+    // The other one has more connections, to domains that work.
+    for number in 0..800 {
+        let domain = format!("works{number}.example");
+        schedule.insert(&mail.from("modest", &domain), 1);
+        let (place, _) = schedule.open_domain(1).unwrap();
+        schedule.answered(place, 1);
+    }
+    for login in ["greedy", "modest"] {
+        schedule.insert(&mail.from(login, "both.example"), 1);
+    }
+    assert_eq!(open_all(&mut schedule, 1).len(), 1);
+}
+
+#[test]
 fn a_tenant_may_have_no_more_of_what_works_either() {
     let mail = Mail::new();
     let mut schedule = greedy(&mail, 3_000);
