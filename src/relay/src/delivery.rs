@@ -22,6 +22,7 @@ mod expiry;
 mod holds;
 mod hop;
 mod look;
+mod plan;
 mod returns;
 mod senders;
 mod transmit;
@@ -192,7 +193,9 @@ impl Delivery {
             true => Wake::All,
             false => Wake::Flushed,
         };
-        if *before != *table {
+        if delivery.retry.sender_hold().is_zero() {
+            self.upstreams.lock().clear_senders();
+        } else if *before != *table {
             // It may be a flush: whoever writes one wants to know.
             self.upstreams.lock().try_senders();
         }

@@ -194,6 +194,19 @@ pub fn give_up_ms(message: &Message, lifetime: Duration) -> u64 {
     by_lifetime.min(return_by_ms(message).unwrap_or(u64::MAX))
 }
 
+/// When there is next something to be done about a message although nothing is tried, in milliseconds since the epoch: it is given up then, or
+/// its sender is told that it is late.
+pub fn next_ms(message: &Message, rules: Rules, now_ms: u64) -> u64 {
+    let (envelope, waiting_ms) = (&message.envelope, waiting_since_ms(message));
+    let recipients = envelope.recipients.iter();
+    let late = recipients.filter_map(|recipient| {
+        notify::delay_due_ms(envelope, recipient, rules.delay_notices, waiting_ms)
+    });
+    let late = late.filter(|late_ms| *late_ms > now_ms).min();
+    let give_up_ms = give_up_ms(message, rules.lifetime);
+    late.map_or(give_up_ms, |late_ms| late_ms.min(give_up_ms))
+}
+
 /// When a message has waited for as long as it may because its sender is rejected, in milliseconds since the epoch.
 pub fn sender_hold_ends_ms(message: &Message, hold: Duration) -> u64 {
     clock::after(waiting_since_ms(message), hold)

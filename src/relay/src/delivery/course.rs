@@ -98,6 +98,11 @@ impl<'a> Course<'a> {
         self.progress.charge = Charge::Until(until_ms);
     }
 
+    /// What the schedule knew of the piece at the beginning.
+    pub(super) fn entry(&self) -> &Entry {
+        &self.progress.entry
+    }
+
     /// The message.
     pub(super) fn message(&self) -> &'a Message {
         self.message

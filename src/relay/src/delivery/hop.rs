@@ -13,9 +13,10 @@ use super::{SharedUpstreams, announce};
 use crate::clock::{self, Moment};
 use crate::context::{Context, Phase};
 use crate::live::LiveUpstream;
+use crate::room::Account;
 use crate::route::Key;
 use crate::schedule::{Place, Standing, Verdict};
-use crate::upstreams::{Backlog, Change, FailedStage, News, Pass};
+use crate::upstreams::{Backlog, Change, FailedStage, Intent, News, Pass};
 
 /// Where a connection leads.
 pub(super) enum Hop {
@@ -180,6 +181,14 @@ impl Hop {
         }
     }
 
+    /// Whether any sender is rejected there, so that whose a message is may decide about it.
+    pub(super) fn rejects_senders(&self) -> bool {
+        self.upstream().is_some_and(|upstream| {
+            let upstreams = upstream.upstreams.lock();
+            upstreams.rejects_senders(upstream.name())
+        })
+    }
+
     /// It failed, for a reason that is not one message's.
     pub(super) fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
         match self {
@@ -255,18 +264,25 @@ impl UpstreamHop {
         }
     }
 
-    /// Whether mail of this sender may be tried now.
-    pub(super) fn pass(&self, sender: &str) -> Pass {
-        let now_ms = clock::now_ms();
-        self.upstreams.lock().pass(self.name(), sender, now_ms)
+    /// Whether mail of this sender may be tried now; as [`Upstreams::pass`](crate::upstreams::Upstreams::pass).
+    pub(super) fn pass(&self, sender: &str, intent: Intent) -> Pass {
+        let mut upstreams = self.upstreams.lock();
+        upstreams.pass(self.name(), sender, intent, clock::now_ms())
     }
 
-    /// It rejects this sender. Says until when its mail waits.
-    pub(super) fn report_rejected(&self, sender: &str, reply: &Reply) -> u64 {
+    /// A trial of this sender that may last until this time is over.
+    pub(super) fn report_tried(&self, sender: &str, until_ms: u64) {
+        let mut upstreams = self.upstreams.lock();
+        upstreams.sender_tried(self.name(), sender, until_ms, clock::now_ms());
+    }
+
+    /// It rejects this sender, as mail of this account has shown. Says until when its mail waits.
+    pub(super) fn report_rejected(&self, account: Account, sender: &str, reply: &Reply) -> u64 {
         let (at, fingerprint) = (Moment::now(), &self.upstream.fingerprint);
         let mut upstreams = self.upstreams.lock();
+        let whose = (account, sender);
         let (until_ms, news) =
-            upstreams.sender_rejected(self.name(), fingerprint, sender, reply, at);
+            upstreams.sender_rejected(self.name(), fingerprint, whose, reply, at);
         drop(upstreams);
         self.context.metrics.sender_rejections.inc();
         if news == News::New {
@@ -277,13 +293,17 @@ impl UpstreamHop {
         until_ms
     }
 
-    /// It accepts this sender.
+    /// It does not reject this sender, or not any more.
     pub(super) fn report_accepted(&self, sender: &str) {
         let mut upstreams = self.upstreams.lock();
         let news = upstreams.sender_accepted(self.name(), &self.upstream.fingerprint, sender);
         drop(upstreams);
         if news == News::New {
-            tracing::info!(upstream = self.name(), sender, "upstream accepts a sender");
+            tracing::info!(
+                upstream = self.name(),
+                sender,
+                "upstream does not reject a sender any more"
+            );
         }
     }
 

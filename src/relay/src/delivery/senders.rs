@@ -1,72 +1,122 @@
 //! What becomes of mail whose sender an upstream rejects.
 //!
 //! It is a matter between the upstream and us, and somebody can mend it: the mail waits for as long as `retry.senderHoldSeconds` says, then the
-//! upstream is asked once more, and what it rejects is returned with its reply. What was tried is charged with an attempt. What is put off because another message of
-//! the sender was tried is not, and otherwise treated in the same way: with its outcome go delay notices, DELIVERBY and the lifetime.
+//! upstream is asked once more, and what it rejects is returned with its reply. What was tried is charged with an attempt. What waits because another message of
+//! the sender was tried, or is being tried, is not; its sender is told of the delay as of any other, and its lifetime goes on.
+//!
+//! Nothing waits where nobody is to be told (the null sender), where a client waits that hears the reply itself, and beyond half of what its tenant
+//! may have queued: a sender is anybody's invention, and what waits for it is in the way of the tenant's other mail.
 //!
 //! The hop that said so decides: mail is not sent around a provider's verdict by way of the next one.
 
-use postroad_smtp::client::{RecipientOutcome, SenderVerdict};
+use std::time::Duration;
+
+use postroad_smtp::client::{End, RecipientOutcome, SenderVerdict, TransactionOutcome};
 use postroad_spool::Message;
 
-use super::course::Course;
-use super::transmit::Rest;
+use super::course;
+use super::hop::UpstreamHop;
+use super::plan::Waits;
 use super::worker::Worker;
 use crate::clock;
 use crate::outcome;
-use crate::upstreams::Pass;
+use crate::room::Account;
+use crate::upstreams::{Intent, Pass};
+
+/// What waits for the same moment is spread over a part of the wait behind it, this at most: the first of it shows what becomes of the rest.
+const SPREAD_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The part of the wait.
+const SPREAD_PART: u64 = 4;
+
+/// One message of a rejected sender that is tried, until dropped.
+pub(super) struct Trial<'a> {
+    upstream: &'a UpstreamHop,
+    sender: String,
+    until_ms: u64,
+}
 
 impl Worker {
-    /// The piece, if its sender is not known to be rejected; else what becomes of it.
-    pub(super) fn admit<'a>(&self, mut course: Course<'a>) -> Result<Course<'a>, Rest> {
-        let message = course.message();
+    /// Whether a message may be tried as far as its sender goes, by its envelope.
+    pub(super) fn admit(
+        &self,
+        message: &Message,
+        intent: Intent,
+    ) -> Result<Option<Trial<'_>>, Waits> {
         let Some((upstream, ends_ms)) = self.hop.upstream().zip(self.hold_ends_ms(message)) else {
-            return Ok(course);
+            return Ok(None);
         };
-        match upstream.pass(&message.envelope.sender) {
-            Pass::Go => Ok(course),
-            Pass::Meanwhile(until_ms) => {
-                self.hop.give_back();
-                course.release_at(until_ms);
-                Err(Rest::Nothing)
-            }
+        let sender = &message.envelope.sender;
+        match upstream.pass(sender, intent) {
+            Pass::Go => Ok(None),
+            Pass::Try(until_ms) => Ok(Some(Trial {
+                upstream,
+                sender: sender.clone(),
+                until_ms,
+            })),
             // Before it is returned the upstream is asked: its last word may be hours old.
-            Pass::Rejected(..) if ends_ms <= clock::now_ms() => Ok(course),
-            Pass::Rejected(until_ms, reply) => {
-                self.hop.give_back();
-                course.put_off(until_by(message, until_ms.min(ends_ms)));
-                Err(self.judge_all(course, &RecipientOutcome::Deferred(reply)))
-            }
+            Pass::Wait(..) if ends_ms <= clock::now_ms() => Ok(None),
+            Pass::Wait(until_ms, why) => Err(Waits {
+                until_ms: spread(until_ms, clock::now_ms(), clock::random_unit()).min(ends_ms),
+                why,
+            }),
         }
     }
 
     /// Notes what an upstream says of the sender. If its mail waits because of that: until when, in milliseconds since the epoch.
-    pub(super) fn judge_sender(&self, message: &Message, verdict: &SenderVerdict) -> Option<u64> {
+    pub(super) fn judge_sender(
+        &self,
+        message: &Message,
+        outcome: &TransactionOutcome,
+    ) -> Option<u64> {
         let upstream = self.hop.upstream()?;
-        let sender = &message.envelope.sender;
-        match verdict {
-            SenderVerdict::Unknown => None,
-            SenderVerdict::Accepted => {
-                upstream.report_accepted(sender);
+        let envelope = &message.envelope;
+        match &outcome.sender {
+            SenderVerdict::Unknown if !is_put_off(outcome) => None,
+            // Put off by MAIL: each message has its own attempts from now on.
+            SenderVerdict::Unknown | SenderVerdict::Accepted => {
+                upstream.report_accepted(&envelope.sender);
                 None
             }
             SenderVerdict::Rejected(reply) => {
                 let ends_ms = self.hold_ends_ms(message)?;
-                let until_ms = upstream.report_rejected(sender, reply);
-                let waits = ends_ms > clock::now_ms();
-                waits.then(|| until_by(message, until_ms.min(ends_ms)))
+                let account = Account::from(&*envelope.credential);
+                let until_ms = upstream.report_rejected(account, &envelope.sender, reply);
+                let now_ms = clock::now_ms();
+                let rules = course::rules(&self.context, &self.context.live());
+                let until_ms = until_ms.min(outcome::next_ms(message, rules, now_ms));
+                (ends_ms > now_ms).then(|| until_ms.min(ends_ms))
             }
         }
     }
 
-    /// Until when a message may wait because of its sender; `None` if none does.
+    /// Until when a message may wait because of its sender; `None` if it may not.
     fn hold_ends_ms(&self, message: &Message) -> Option<u64> {
         let hold = self.context.live().config.delivery.retry.sender_hold();
-        (!hold.is_zero()).then(|| outcome::sender_hold_ends_ms(message, hold))
+        let (queue, envelope) = (&self.context.queue, &message.envelope);
+        let may_wait = !hold.is_zero()
+            && !envelope.sender.is_empty()
+            && !queue.is_passing(message.id)
+            && queue.may_double(&Account::from(&*envelope.credential));
+        may_wait.then(|| outcome::sender_hold_ends_ms(message, hold))
     }
 }
 
-/// Not past the time by which the sender wants it back.
-fn until_by(message: &Message, until_ms: u64) -> u64 {
-    until_ms.min(outcome::return_by_ms(message).unwrap_or(u64::MAX))
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        self.upstream.report_tried(&self.sender, self.until_ms);
+    }
+}
+
+/// Whether MAIL was answered with 4yz that is not about the server, if nothing is known of the sender by that.
+fn is_put_off(outcome: &TransactionOutcome) -> bool {
+    let mut recipients = outcome.recipients.iter();
+    outcome.end == End::Answered
+        && recipients.any(|one| matches!(one, RecipientOutcome::Deferred(_)))
+}
+
+/// Somewhat later than this, by chance. `random` is uniform in 0..1.
+fn spread(until_ms: u64, now_ms: u64, random: f64) -> u64 {
+    let most = Duration::from_millis(until_ms.saturating_sub(now_ms) / SPREAD_PART);
+    clock::after(until_ms, most.min(SPREAD_MAX).mul_f64(random))
 }

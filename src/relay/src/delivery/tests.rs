@@ -1,6 +1,7 @@
 mod answers;
 mod busy;
 mod direct;
+mod plan;
 mod routes;
 mod senders;
 mod tenants;

@@ -5,12 +5,14 @@ use postroad_smtp::client::{
 };
 use postroad_smtp::{EnhancedStatus, Extension, ForwardPath, Reply};
 use postroad_spool::{Message, MessageId};
+use tokio::time::Instant;
 
 use super::connect::{Connection, Rank, Sent, Usage, describe};
 use super::content::{self, Takes, Unready};
 use super::course::{Course, Progress};
 use super::holds::Blame;
-use super::worker::{NO_ROOM_PAUSE_MS, Then, Worker};
+use super::plan::Waits;
+use super::worker::{Then, Worker};
 use crate::adapt::Adapted;
 use crate::clock;
 use crate::context::Phase;
@@ -76,6 +78,7 @@ impl Worker {
         let message = course.message();
         let (mut paths, outcomes) = parse_recipients(&course);
         let takes = Takes::of(connection.peer());
+        let begun = Instant::now();
         let (content, _room) = match content::prepare(&self.context, message, takes).await {
             Ok(content) => content,
             Err(Unready::Unfit(reply)) => {
@@ -83,12 +86,17 @@ impl Worker {
                 return (self.judge_all(course, &outcome), Then::GoOn);
             }
             Err(Unready::NoRoom(reply)) => {
-                return (self.put_off(course, reply, NO_ROOM_PAUSE_MS), Then::Again);
+                self.hop.give_back();
+                return (self.put_off(course, Waits::for_room(reply)), Then::Again);
             }
             Err(Unready::Stopping) => {
                 return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
             }
         };
+        if !self.is_fit_since(begun, connection).await {
+            self.hop.give_back();
+            return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
+        }
         let mut judged = self.judge(outcomes, Some(connection));
         let mut course = course;
         for transactions in 0_u32.. {
@@ -179,7 +187,7 @@ impl Worker {
                 (Afterwards::Closing, _) | (_, End::Held(_)) => Then::Stop,
                 (Afterwards::Reusable, _) => Then::GoOn,
             },
-            sender_rejected_ms: self.judge_sender(message, &outcome.sender),
+            sender_rejected_ms: self.judge_sender(message, &outcome),
         };
         if blame == Blame::Upstream {
             return done;

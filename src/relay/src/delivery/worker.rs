@@ -1,25 +1,26 @@
 //! Serves one connection: takes due pieces, sends them, records what came of it.
 //!
 //! A connection to an upstream is opened for whatever comes. One to a domain is opened for the message that is taken first, because a
-//! message may demand more of it than the next ([`TlsDemand`]).
+//! message may demand more of it than the next ([`TlsDemand`]). What is decided before a message is read is in [`plan`](super::plan).
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use postroad_smtp::Reply;
 use postroad_smtp::client::RecipientOutcome;
-use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::{Message, TlsDemand};
+use tokio::time::Instant;
 
 use super::SharedUpstreams;
 use super::connect::Connection;
 use super::course::{Course, Progress};
 use super::direct::DirectFailure;
 use super::hop::Hop;
-use super::transmit::{Judged, Rest, unsendable};
+use super::plan::{NO_ROOM_PAUSE, Plan, Waits};
+use super::transmit::{Judged, Rest};
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::envelope;
-use crate::outcome;
 use crate::queue::{Door, LoadedRoom, Queue, ReclaimOnPanic, Time};
 use crate::schedule::Taken;
 use crate::unreadable;
@@ -28,11 +29,8 @@ use crate::upstreams::FailedStage;
 /// How long an idle connection is kept for the next message. Postfix keeps one for 2 seconds too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long a piece is put off that finds no room in memory, in milliseconds.
-pub(super) const NO_ROOM_PAUSE_MS: u64 = 5_000;
-
-/// For how long a piece is put off whose hosts have as many connections as we allow ourselves, in milliseconds. Idle ones are closed by then.
-const BUSY_PAUSE_MS: u64 = 2_000;
+/// A connection that has been left alone for so long is looked at before it is used. The shortest time-outs of servers are some seconds.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Serves one connection.
 pub(super) struct Worker {
@@ -59,7 +57,7 @@ enum Pause {
 }
 
 /// Why there is no connection.
-enum Closed {
+pub(super) enum Closed {
     /// It is known and reported.
     Failed,
     /// None of these recipients will ever be reached.
@@ -75,6 +73,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let connection = match self.hop {
             Hop::Domain(_) => None,
+            Hop::Upstream { .. } if !self.has_mail().await => return,
             Hop::Upstream { .. } => match self.open(TlsDemand::Default).await {
                 Ok(connection) => Some(connection),
                 Err(_) => return,
@@ -213,13 +212,31 @@ impl Worker {
         taken: Taken,
         reclaim: ReclaimOnPanic,
     ) -> (Option<Unfinished>, Then) {
-        let id = taken.ticket.id;
+        let plan = self.plan(connection, &taken).await;
+        if !matches!(plan, Plan::Send(_)) {
+            self.hop.give_back();
+        }
+        self.carry_out(plan, connection, taken, reclaim).await
+    }
+
+    /// Does what was decided about a piece.
+    pub(super) async fn carry_out(
+        &self,
+        plan: Plan<'_>,
+        connection: &mut Option<Connection>,
+        taken: Taken,
+        reclaim: ReclaimOnPanic,
+    ) -> (Option<Unfinished>, Then) {
+        if let Plan::Done(then) = plan {
+            return (None, then);
+        }
+        let (id, begun) = (taken.ticket.id, Instant::now());
         let time = self.time(taken.entry.arrival_ms);
         let others = self.door.others_are_ready(&taken, time);
         let (message, room) = match self.context.queue.load_unless(&taken, others).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
-                self.give_way(&taken);
+                self.give_way(&plan, &taken);
                 return (None, Then::Again);
             }
             Err(error) => {
@@ -228,7 +245,12 @@ impl Worker {
             }
         };
         let course = Course::new(&self.context, &message, taken).under(&room);
-        let (rest, then) = self.attempt(connection, course).await;
+        let (rest, then) = match plan {
+            Plan::Send(_trial) => self.attempt(connection, course, begun).await,
+            Plan::PutOff(waits) => (self.put_off(course, waits), Then::Again),
+            Plan::Settle(outcome) => (self.judge_all(course, &outcome), Then::Again),
+            Plan::Done(then) => (Rest::Nothing, then),
+        };
         let unfinished = match rest {
             Rest::Nothing => {
                 self.upstreams.lock_holds().forget(id);
@@ -247,14 +269,16 @@ impl Worker {
 
     /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and others have mail for the connection, and
     /// room for it.
-    fn give_way(&self, taken: &Taken) {
-        self.hop.give_back();
-        let due_ms = clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS);
+    fn give_way(&self, plan: &Plan<'_>, taken: &Taken) {
+        if let Plan::Send(_) = plan {
+            self.hop.give_back();
+        }
+        let due_ms = clock::after(clock::now_ms(), NO_ROOM_PAUSE);
         self.context.queue.release(taken.ticket, due_ms);
     }
 
     /// Records what the last transaction of a piece came to, and gives back what is left of it.
-    async fn finish(&self, unfinished: Unfinished) {
+    pub(super) async fn finish(&self, unfinished: Unfinished) {
         let Unfinished {
             message,
             _room,
@@ -273,49 +297,65 @@ impl Worker {
         &self,
         connection: &mut Option<Connection>,
         course: Course<'_>,
+        begun: Instant,
     ) -> (Rest, Then) {
         let message = course.message();
-        if let Some(outcome) = self.objection(message) {
+        if let Some(outcome) = self.objection(message, course.entry()) {
+            self.hop.give_back();
             return (self.judge_all(course, &outcome), Then::Again);
         }
-        let course = match self.admit(course) {
-            Ok(course) => course,
-            Err(rest) => return (rest, Then::Again),
-        };
-        let demand = envelope::demand(&message.envelope);
-        if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
-            unfit.quit().await;
-        }
-        if connection.is_none() {
-            match self.open(demand).await {
-                Ok(opened) => *connection = Some(opened),
-                Err(Closed::Failed | Closed::Stopping) => {}
-                Err(Closed::Busy) => {
-                    return (self.put_off(course, busy(), BUSY_PAUSE_MS), Then::Stop);
-                }
-                Err(Closed::Never(reply)) => {
-                    let outcome = RecipientOutcome::Failed(reply);
-                    return (self.judge_all(course, &outcome), Then::GoOn);
-                }
+        if let Some(open) = connection
+            && !self.is_fit_since(begun, open).await
+        {
+            if !self.hop.is_current() {
+                self.hop.give_back();
+                return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
             }
+            // What has waited for its room does not give that back for another wait.
+            *connection = None;
         }
-        match connection {
-            Some(open) => self.transmit(open, course).await,
-            None => (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop),
+        let demand = envelope::demand(&message.envelope);
+        match self.connect(connection, demand).await {
+            Ok(open) => self.transmit(open, course).await,
+            Err(closed) => {
+                self.hop.give_back();
+                self.give_up_connecting(course, closed)
+            }
         }
     }
 
-    /// Puts a piece off for a reason that is neither its own nor the server's. One that is too old by now is charged with an attempt instead, with
-    /// which it expires.
-    pub(super) fn put_off(&self, course: Course<'_>, why: Reply, pause_ms: u64) -> Rest {
-        self.hop.give_back();
-        let now_ms = clock::now_ms();
-        let lifetime = self.context.live().config.delivery.retry.lifetime();
-        if outcome::give_up_ms(course.message(), lifetime) <= now_ms {
-            return self.judge_all(course, &RecipientOutcome::Deferred(why));
+    fn give_up_connecting(&self, course: Course<'_>, closed: Closed) -> (Rest, Then) {
+        match closed {
+            Closed::Failed | Closed::Stopping => {
+                (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop)
+            }
+            Closed::Busy => (self.put_off(course, Waits::busy()), Then::Stop),
+            Closed::Never(reply) => {
+                let outcome = RecipientOutcome::Failed(reply);
+                (self.judge_all(course, &outcome), Then::GoOn)
+            }
         }
-        course.release_at(now_ms.saturating_add(pause_ms));
-        Rest::Nothing
+    }
+
+    /// The connection, opened if there is none over which a message with this demand may go.
+    pub(super) async fn connect<'a>(
+        &self,
+        connection: &'a mut Option<Connection>,
+        demand: TlsDemand,
+    ) -> Result<&'a mut Connection, Closed> {
+        if let Some(unfit) = connection.take_if(|open| !self.hop.suits(open, demand)) {
+            unfit.quit().await;
+        }
+        match connection {
+            Some(open) => Ok(open),
+            none => Ok(none.insert(self.open(demand).await?)),
+        }
+    }
+
+    /// Whether a connection may still be used that has been left alone since then, while there was no room in memory perhaps: servers say goodbye to who is
+    /// idle, and that would be taken for the answer to what is sent next.
+    pub(super) async fn is_fit_since(&self, begun: Instant, connection: &mut Connection) -> bool {
+        begun.elapsed() < REST_MAX || (self.hop.is_current() && !connection.is_stale().await)
     }
 
     fn time(&self, arrival_ms: u64) -> Time {
@@ -325,33 +365,10 @@ impl Worker {
             false => Time::Left,
         }
     }
-
-    /// Why a message need not even be tried.
-    fn objection(&self, message: &Message) -> Option<RecipientOutcome> {
-        let bytes = message.headers.len() + message.body.len();
-        if u64::try_from(bytes).unwrap_or(u64::MAX) > self.hop.bytes_max() {
-            let status = EnhancedStatus::new(5, 3, 4);
-            let text = "larger than the next server takes";
-            let refusal = Reply::new(552, status, text);
-            return Some(unsendable(self.hop.rank(None), refusal));
-        }
-        let is_late = outcome::return_by_ms(message).is_some_and(|by| by <= clock::now_ms());
-        is_late.then(|| {
-            let status = EnhancedStatus::new(4, 4, 7);
-            // The last answer, as far as the report is concerned: there was none.
-            RecipientOutcome::Deferred(Reply::new(451, status, "not tried any more"))
-        })
-    }
-}
-
-fn busy() -> Reply {
-    let status = EnhancedStatus::new(4, 4, 5);
-    let text = "too many connections are open to the hosts of the domain";
-    Reply::new(451, status, text)
 }
 
 /// A piece after its last transaction, with all that it holds until that is recorded.
-struct Unfinished {
+pub(super) struct Unfinished {
     message: Message,
     _room: LoadedRoom,
     _reclaim: ReclaimOnPanic,

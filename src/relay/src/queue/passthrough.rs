@@ -138,6 +138,14 @@ impl Queue {
         self.state().schedule.is_taken(ticket)
     }
 
+    /// Whether the client of a message waits for what becomes of it: it is not stored, nor about to be.
+    #[must_use]
+    pub fn is_passing(&self, id: MessageId) -> bool {
+        let state = self.state();
+        let transit = state.transits.get(&id);
+        transit.is_some_and(|transit| transit.is(Stage::Passing))
+    }
+
     /// The message, if it is not stored yet.
     pub(super) fn load_passing(&self, id: MessageId) -> Option<(Message, Passing)> {
         let state = self.state();
@@ -325,13 +333,8 @@ struct Withdraw<'a> {
 
 impl Drop for Withdraw<'_> {
     fn drop(&mut self) {
-        let is_passing = {
-            let state = self.queue.state();
-            let transit = state.transits.get(&self.id);
-            transit.is_some_and(|transit| transit.is(Stage::Passing))
-        };
         // Nobody else would begin to store it.
-        if is_passing {
+        if self.queue.is_passing(self.id) {
             self.queue.end(self.id);
         }
     }

@@ -115,6 +115,16 @@ impl Queue {
         self.check_disk(&state, account, one)
     }
 
+    /// Whether an account might have as much again as it has, of the queue and of the disk. Past that, what waits although it could be given
+    /// back would take the room of what is to be sent.
+    #[must_use]
+    pub fn may_double(&self, account: &Account) -> bool {
+        let state = self.state();
+        let held = self.held(&state, account);
+        self.check_queue(&state, account, held).is_ok()
+            && self.check_disk(&state, account, held).is_ok()
+    }
+
     /// How much of the bound is used up, from 0 to 1; more only if a start found more than the bound.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share for people to look at")]

@@ -3,9 +3,12 @@
 //! Providers take mail only from senders that are known to them, and say so at MAIL. That is a mistake in somebody's configuration: the mail
 //! of that sender waits, and everybody else's goes on. So that a thousand such messages are not a thousand refusals, which
 //! providers count, one message is tried per pause; the pauses grow while it is rejected. When it is accepted, all of that sender's may go.
+//! A *trial* that ends without a word about the sender is followed by another soon.
 //!
-//! Senders are told apart as they are written. All of this is forgotten with the process, and costs one refusal to learn again.
+//! Senders are told apart as they are written. All of this is forgotten with the process, and costs one refusal to learn again. So many are
+//! remembered; of more, the account that has most of them there loses one, so that nobody's inventions push out what others need.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use postroad_smtp::Reply;
 
 use crate::backoff::Backoff;
 use crate::clock::{self, Moment};
+use crate::room::Account;
 
 /// After a quarter of an hour somebody may have verified the sender; after four hours nobody is at work on it.
 const PAUSES: Backoff = Backoff {
@@ -21,17 +25,24 @@ const PAUSES: Backoff = Backoff {
     maximum: Duration::from_secs(4 * 3600),
 };
 
-/// Senders per upstream. About a kilobyte each with the reply, which is cut. The one whose turn comes first is forgotten first.
+/// No pause is longer, jitter included. What lies further ahead was reckoned before the clock was set back.
+const PAUSE_MAX: Duration = Duration::from_secs(5 * 3600);
+
+/// Senders per upstream, about a kilobyte each with the reply, which is cut. As many more at most as trials are under way: those are kept.
 const SENDERS_MAX: usize = 1024;
+
+/// So many the log names: whoever may send without a login may think of any number.
+const NAMED_MAX: usize = 20;
 
 /// Octets of a reply that are kept; most are one line.
 const REPLY_MAX: usize = 500;
 
-/// For how long whoever tries has not come to MAIL yet, or to its reply. Then another may.
+/// For so long others wait for the verdict of a trial; then another may begin. Most come within seconds. A server that hangs may take minutes to
+/// let us in, and what MAIL was answered is known when the content is through.
 const TRIAL_MS: u64 = 60_000;
 
-/// For how long others wait meanwhile. Each is read from the disk before that is known, so that it is no shorter.
-const MEANWHILE_MS: u64 = 5_000;
+/// Pause after a trial without a verdict: it has cost the upstream no refusal.
+const AGAIN_MS: u64 = 5_000;
 
 /// Nobody has come to try for so long: no mail of that sender waits any more.
 const FORGOTTEN_AFTER_MS: u64 = 10 * 60_000;
@@ -45,6 +56,8 @@ pub(super) struct Senders {
 /// One of them.
 #[derive(Debug)]
 struct Rejected {
+    /// Whose mail showed it.
+    account: Account,
     since_ms: u64,
     /// Rejections in a row, as far as they were a pause apart.
     times: u32,
@@ -62,15 +75,25 @@ enum Trial {
     UnderWay,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Intent {
+    /// To know.
+    Look,
+    /// To try, if it may be.
+    Try,
+}
+
 /// Whether mail of a sender may be tried.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Pass {
     /// Yes.
     Go,
-    /// Not before this time, in milliseconds since the epoch: the sender was rejected with this reply.
-    Rejected(u64, Reply),
-    /// Somebody else is trying: this is known soon after this time, in milliseconds since the epoch.
-    Meanwhile(u64),
+    /// Yes, and nobody else's until this time, in milliseconds since the epoch.
+    Try(u64),
+    /// Not before this time, in milliseconds since the epoch: the sender was rejected with this reply. Or somebody else tries, which may take
+    /// as long.
+    Wait(u64, Reply),
 }
 
 /// Whether a report says something that was not known.
@@ -78,29 +101,49 @@ pub enum Pass {
 pub enum News {
     /// It begins a pause, or ends them.
     New,
-    /// As before.
+    /// As before; or there are too many to name each.
     Old,
 }
 
 impl Senders {
-    pub(super) fn pass(&mut self, sender: &str, now_ms: u64) -> Pass {
+    pub(super) fn is_empty(&self) -> bool {
+        self.rejected.is_empty()
+    }
+
+    pub(super) fn pass(&mut self, sender: &str, intent: Intent, now_ms: u64) -> Pass {
         let Some(known) = self.rejected.get_mut(sender) else {
             return Pass::Go;
         };
-        if known.until_ms <= now_ms {
-            known.trial = Trial::UnderWay;
-            known.until_ms = now_ms.saturating_add(TRIAL_MS);
-            known.expected_ms = known.expected_ms.max(known.until_ms);
+        if known.until_ms > now_ms && known.until_ms <= clock::after(now_ms, PAUSE_MAX) {
+            return Pass::Wait(known.until_ms, known.reply.clone());
+        }
+        if intent == Intent::Look {
             return Pass::Go;
         }
-        match known.trial {
-            Trial::Waits => Pass::Rejected(known.until_ms, known.reply.clone()),
-            Trial::UnderWay => Pass::Meanwhile(now_ms.saturating_add(MEANWHILE_MS)),
+        known.trial = Trial::UnderWay;
+        known.until_ms = now_ms.saturating_add(TRIAL_MS);
+        known.expected_ms = known.expected_ms.max(known.until_ms);
+        Pass::Try(known.until_ms)
+    }
+
+    /// Ends the trial that lasts until this time, if nothing came of it.
+    pub(super) fn tried(&mut self, sender: &str, until_ms: u64, now_ms: u64) {
+        if let Some(known) = self.rejected.get_mut(sender)
+            && (known.trial, known.until_ms) == (Trial::UnderWay, until_ms)
+        {
+            known.trial = Trial::Waits;
+            known.until_ms = now_ms.saturating_add(AGAIN_MS);
         }
     }
 
     /// Several messages of a sender may be under way when it is rejected: that is one rejection.
-    pub(super) fn rejected(&mut self, sender: &str, reply: &Reply, at: Moment) -> (u64, News) {
+    pub(super) fn rejected(
+        &mut self,
+        account: Account,
+        sender: &str,
+        reply: &Reply,
+        at: Moment,
+    ) -> (u64, News) {
         let reply = cut(reply);
         if let Some(known) = self.rejected.get_mut(sender)
             && known.trial == Trial::Waits
@@ -114,6 +157,7 @@ impl Senders {
         }
         let known = self.rejected.entry(sender.to_owned());
         let known = known.or_insert_with(|| Rejected {
+            account,
             since_ms: at.now_ms,
             times: 0,
             until_ms: 0,
@@ -127,20 +171,23 @@ impl Senders {
         known.until_ms = clock::after(at.now_ms, pause);
         known.expected_ms = known.until_ms;
         (known.trial, known.reply) = (Trial::Waits, reply);
-        (known.until_ms, News::New)
+        (known.until_ms, self.news())
     }
 
     pub(super) fn accepted(&mut self, sender: &str) -> News {
+        let news = self.news();
         match self.rejected.remove(sender) {
-            Some(_) => News::New,
+            Some(_) => news,
             None => News::Old,
         }
     }
 
+    /// Whoever wants to see a trial makes no pause longer by it.
     pub(super) fn try_all(&mut self) {
         for known in self.rejected.values_mut() {
-            if known.trial == Trial::Waits {
+            if known.trial == Trial::Waits && known.until_ms > 0 {
                 known.until_ms = 0;
+                known.times = known.times.saturating_sub(1);
             }
         }
     }
@@ -150,10 +197,14 @@ impl Senders {
             .retain(|_, known| known.expected_ms.saturating_add(FORGOTTEN_AFTER_MS) > now_ms);
     }
 
-    /// The one that has been rejected for the longest time, and how many there are.
+    /// The one that has been rejected for the longest time, of a login if there is any, and how many there are. What the network names is
+    /// anybody's invention.
     pub(super) fn status(&self) -> Option<SenderRejected> {
         let all = self.rejected.iter();
-        let (sender, known) = all.min_by(|(a, x), (b, y)| (x.since_ms, a).cmp(&(y.since_ms, b)))?;
+        let (sender, known) = all.min_by_key(|(sender, known)| {
+            let is_networks = known.account == Account::Network;
+            (is_networks, known.since_ms, *sender)
+        })?;
         Some(SenderRejected {
             sender: sender.clone(),
             reply: known.reply.to_string(),
@@ -161,10 +212,26 @@ impl Senders {
         })
     }
 
+    fn news(&self) -> News {
+        match self.rejected.len() <= NAMED_MAX {
+            true => News::New,
+            false => News::Old,
+        }
+    }
+
+    /// Of the account that has most: the one that was rejected least often, whose pause ends first.
     fn drop_one(&mut self) {
+        let mut counts: HashMap<&Account, usize> = HashMap::new();
+        for known in self.rejected.values() {
+            *counts.entry(&known.account).or_default() += 1;
+        }
         let all = self.rejected.iter();
-        let first = all.min_by_key(|(_, known)| known.until_ms);
-        if let Some(sender) = first.map(|(sender, _)| sender.clone()) {
+        let waiting = all.filter(|(_, known)| known.trial == Trial::Waits);
+        let least = waiting.max_by_key(|(_, known)| {
+            let count = counts.get(&known.account);
+            (count, Reverse((known.times, known.until_ms)))
+        });
+        if let Some(sender) = least.map(|(sender, _)| sender.clone()) {
             self.rejected.remove(&sender);
         }
     }

@@ -207,18 +207,24 @@ fn is_about_account(reply: &Reply) -> bool {
     matches!(reply.code(), 432 | 454)
 }
 
-/// Whether a refusal of MAIL is about who sends, and not about the message: not about its size (552, 5.2.3, 5.3.4), its parameters (555, and
-/// 501 or 504 that say nothing of the address), its content and characters (5.6.z) or the protection that it asks for (5.7.10, 5.7.30).
+/// Whether a refusal of MAIL is about who sends, and not about the message: not about its size (552, 5.2.3, 5.3.4), its parameters (555, 5.5.z, and
+/// 501 or 504 that say nothing of the address; 500 and 502 where their length or number is too much for the server), its priority (5.7.15, 5.7.16,
+/// RFC 6710 §7), its content and characters (5.6.z) or the protection that it asks for (5.7.10, 5.7.30). No message brings about 503, whatever its
+/// status says: the server wants something else of us first.
 fn is_about_sender(reply: &Reply) -> bool {
     let status = reply.status();
     let place = status.map(|status| (status.subject, status.detail));
     let is_of_message = matches!(
         (reply.code(), place),
         (552 | 555, _)
-            | (501 | 504, None | Some((5, _)))
-            | (_, Some((2, 3) | (3, 4) | (6, _) | (7, 10 | 30)))
+            | (500 | 502, _)
+            | (501 | 504, None)
+            | (
+                _,
+                Some((2, 3) | (3, 4) | (5, _) | (6, _) | (7, 10 | 15 | 16 | 30))
+            )
     );
-    reply.is_permanent() && !is_of_message
+    reply.is_permanent() && (reply.code() == 503 || !is_of_message)
 }
 
 /// What a 4yz or 5yz means for those whom it is about.

@@ -3,12 +3,14 @@
 use std::sync::atomic::AtomicBool;
 
 use postroad_config::Retry;
-use postroad_spool::{ByMode, DeliverBy, Message};
+use postroad_config::status::SenderRejected;
+use postroad_spool::{ByMode, DeliverBy, Message, TlsDemand};
 
 use super::direct::{Domains, Script};
 use super::*;
+use crate::queue::Passed;
 use crate::rig::LIFETIME_SECONDS;
-use crate::schedule::Wake;
+use crate::schedule::{self, SiteLimits, Wake};
 
 /// What Amazon SES says.
 const UNVERIFIED: &str = "554 Message rejected: Email address is not verified.";
@@ -18,20 +20,23 @@ struct Provider {
     rig: Rig,
     delivery: Delivery,
     sink: Sink,
-    knows: Arc<AtomicBool>,
+    /// To its MAIL.
+    answer: Arc<Mutex<Answer>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Provider {
     async fn new(change: impl FnOnce(&mut Retry)) -> Self {
-        let knows = Arc::new(AtomicBool::new(false));
-        let known = Arc::clone(&knows);
-        let sink = Sink::start(move |line, _| {
-            let is_stranger = line.starts_with("MAIL FROM:<s@example.com>");
-            match line {
-                _ if line.starts_with("EHLO") => Answer::Say("250-sink\r\n250 DELIVERBY"),
-                _ if is_stranger && !known.load(Ordering::SeqCst) => Answer::Say(UNVERIFIED),
-                _ => Answer::Yes,
+        let answer = Arc::new(Mutex::new(Answer::Say(UNVERIFIED)));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (says, counts) = (Arc::clone(&answer), Arc::clone(&connections));
+        let sink = Sink::start(move |line, _| match line {
+            _ if line.starts_with("EHLO") => {
+                counts.fetch_add(1, Ordering::SeqCst);
+                Answer::Say("250-sink\r\n250 DELIVERBY")
             }
+            _ if line.starts_with("MAIL FROM:<s@example.com>") => *says.lock().unwrap(),
+            _ => Answer::Yes,
         })
         .await;
         let rig = Rig::new(MEMORY);
@@ -41,8 +46,35 @@ impl Provider {
             rig,
             delivery,
             sink,
-            knows,
+            answer,
+            connections,
         }
+    }
+
+    /// What it says to MAIL of the sender from now on.
+    fn says(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Connections so far, and MAIL so far.
+    fn heard(&self) -> (usize, usize) {
+        let connections = self.connections.load(Ordering::SeqCst);
+        (connections, self.sink.mails())
+    }
+
+    /// One message of the sender may be tried at once, and all mail is due.
+    async fn flush(&self) {
+        self.delivery.upstreams.lock().try_senders();
+        self.review().await;
+    }
+
+    fn rejected(&self) -> Option<SenderRejected> {
+        let status = self.delivery.upstreams.status().remove(0);
+        status.sender_rejected
+    }
+
+    fn pauses_ms(&self) -> Vec<u64> {
+        self.rig.context.queue.pauses_ms()
     }
 
     /// Accepts a message that arrived so many seconds ago.
@@ -97,8 +129,7 @@ async fn a_rejected_senders_mail_waits_and_nobody_elses_and_goes_when_it_is_acce
     provider.visit().await;
     assert_eq!(provider.sink.mails(), 2, "the second of them is not tried");
     assert_eq!(provider.counts(), (2, 0, 0));
-    let queue = &provider.rig.context.queue;
-    let pauses = queue.pauses_ms();
+    let pauses = provider.pauses_ms();
     assert_eq!(pauses.len(), 2);
     assert!(
         pauses[0] > 14 * 60_000,
@@ -118,13 +149,11 @@ async fn a_rejected_senders_mail_waits_and_nobody_elses_and_goes_when_it_is_acce
     assert_eq!(provider.attempts().await, [0, 1]);
     provider.visit().await;
     assert_eq!(provider.sink.mails(), 2, "not before the pause is over");
-    provider.knows.store(true, Ordering::SeqCst);
-    provider.delivery.upstreams.lock().try_senders();
-    provider.review().await;
+    provider.says(Answer::Yes);
+    provider.flush().await;
     provider.visit().await;
     assert_eq!((provider.sink.mails(), provider.counts()), (4, (0, 0, 0)));
-    let status = provider.delivery.upstreams.status().remove(0);
-    assert_eq!(status.sender_rejected, None);
+    assert_eq!(provider.rejected(), None);
 }
 
 #[tokio::test]
@@ -134,8 +163,7 @@ async fn one_message_shows_that_a_sender_is_still_rejected() {
         provider.accept(0).await;
     }
     provider.visit().await;
-    provider.delivery.upstreams.lock().try_senders();
-    provider.review().await;
+    provider.flush().await;
     provider.visit().await;
     assert_eq!(provider.sink.mails(), 2);
     assert_eq!(provider.attempts().await.iter().sum::<u32>(), 2);
@@ -146,7 +174,7 @@ async fn a_changed_upstream_is_asked_anew() {
     let provider = Provider::new(|_| {}).await;
     provider.accept(0).await;
     provider.visit().await;
-    provider.knows.store(true, Ordering::SeqCst);
+    provider.says(Answer::Yes);
     provider
         .rig
         .change_upstream(|upstream| upstream.host = "localhost".into());
@@ -154,8 +182,7 @@ async fn a_changed_upstream_is_asked_anew() {
         .delivery
         .configure(&provider.rig.context.live())
         .await;
-    let status = provider.delivery.upstreams.status().remove(0);
-    assert_eq!(status.sender_rejected, None);
+    assert_eq!(provider.rejected(), None);
     provider.visit().await;
     assert_eq!(provider.counts(), (0, 0, 0));
 }
@@ -184,8 +211,7 @@ async fn without_a_hold_mail_is_returned_at_once_and_each_message_is_tried() {
     provider.accept(0).await;
     provider.visit().await;
     assert_eq!((provider.sink.mails(), provider.counts()), (4, (0, 2, 2)));
-    let status = provider.delivery.upstreams.status().remove(0);
-    assert_eq!(status.sender_rejected, None);
+    assert_eq!(provider.rejected(), None);
 }
 
 #[tokio::test]
@@ -213,13 +239,144 @@ async fn what_the_sender_wants_back_by_some_time_does_not_wait_longer() {
     }
     provider.visit().await;
     assert_eq!(provider.sink.mails(), 1);
-    let queue = &provider.rig.context.queue;
-    let pauses = queue.pauses_ms();
+    let pauses = provider.pauses_ms();
     assert_eq!(pauses.len(), 2);
     assert!(
         pauses[0] <= 5 * 60_000 && pauses[1] <= 6 * 60_000,
         "{pauses:?}"
     );
+}
+
+#[tokio::test]
+async fn what_waits_because_of_its_sender_brings_no_connection_and_is_not_charged() {
+    let provider = Provider::new(|_| {}).await;
+    provider.accept(0).await;
+    provider.visit().await;
+    assert_eq!(provider.heard(), (1, 1));
+    for _ in 0..20 {
+        provider.accept(0).await;
+        provider.visit().await;
+    }
+    assert_eq!(provider.heard(), (1, 1));
+    let pauses = provider.pauses_ms();
+    let (first, last) = (pauses[0], pauses[20]);
+    assert!(
+        last - first > 30_000 && last < 23 * 60_000,
+        "spread over a quarter of the wait: {pauses:?}"
+    );
+    assert_eq!(provider.rig.context.metrics.deferred.get(), 1);
+    provider.flush().await;
+    provider.visit().await;
+    assert_eq!(provider.heard(), (2, 2), "one connection for one trial");
+    assert_eq!(provider.attempts().await.iter().sum::<u32>(), 2);
+}
+
+#[tokio::test]
+async fn an_upstream_that_puts_mail_off_rejects_nobody() {
+    let provider = Provider::new(|_| {}).await;
+    for _ in 0..3 {
+        provider.accept(0).await;
+    }
+    provider.visit().await;
+    provider.says(Answer::Say("451 4.1.8 no answer from the DNS"));
+    provider.flush().await;
+    provider.visit().await;
+    assert_eq!(provider.rejected(), None);
+    assert_eq!(provider.sink.mails(), 1 + 3);
+    assert_eq!(provider.attempts().await, [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_trial_that_never_comes_to_mail_is_followed_by_another_at_once() {
+    let provider = Provider::new(|_| {}).await;
+    provider.accept(0).await;
+    provider.visit().await;
+    let mut unsendable = provider.rig.message(1, 0);
+    unsendable.envelope.tls = TlsDemand::Required;
+    unsendable.envelope.priority = 9;
+    provider.send(&unsendable).await;
+    provider.flush().await;
+    provider.visit().await;
+    assert_eq!(provider.rig.context.metrics.failed.get(), 1);
+    let pauses = provider.pauses_ms();
+    assert!(pauses[0] <= 7_000, "{pauses:?}");
+}
+
+#[tokio::test]
+async fn the_sender_hears_of_the_delay_when_it_is_due_and_not_at_the_end_of_the_pause() {
+    let provider = Provider::new(|retry| retry.delay_warning_seconds = Some(300)).await;
+    provider.accept(0).await;
+    provider.accept(0).await;
+    provider.visit().await;
+    let pauses = provider.pauses_ms();
+    assert_eq!(pauses.len(), 2);
+    assert!(pauses[1] <= 300_000, "{pauses:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_that_has_half_of_its_share_gets_its_mail_back() {
+    let provider = Provider::new(|_| {}).await;
+    for _ in 0..50 {
+        provider.accept(0).await;
+    }
+    provider.visit().await;
+    assert_eq!(provider.counts(), (50, 0, 0));
+    let queue = &provider.rig.context.queue;
+    let bound = |messages| {
+        let bytes = messages * schedule::bytes(Weight::of(1, 1));
+        let _ = queue.configure(queue.table(), SiteLimits::default(), bytes);
+    };
+    bound(80);
+    provider.accept(0).await;
+    provider.visit().await;
+    assert_eq!(provider.counts(), (50, 1, 1));
+    bound(200);
+    provider.accept(0).await;
+    provider.visit().await;
+    assert_eq!(provider.counts(), (51, 1, 1), "now it has less");
+}
+
+#[tokio::test]
+async fn who_waits_for_the_answer_or_could_not_be_told_is_not_made_to_wait() {
+    let sink = Sink::start(|line, _| match line.starts_with("MAIL") {
+        true => Answer::Say(UNVERIFIED),
+        false => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    let delivery = manager(&rig, &sink).await;
+    let queue = &rig.context.queue;
+    let room = queue.memory().try_reserve(0).unwrap();
+    let never = std::future::pending();
+    let client = queue.pass(rig.message(1, 0), room, PATIENCE, never, |_, _| None);
+    let filed = async {
+        until(|| queue.totals().0.messages == 1).await;
+        visit(&delivery).await;
+    };
+    let (passed, ()) = tokio::join!(client, filed);
+    let Passed::Refused(reply) = passed.unwrap() else {
+        panic!("its client waits")
+    };
+    assert_eq!(reply.code(), 554);
+    let mut report = rig.message(1, 0);
+    report.envelope.sender.clear();
+    rig.accept(&report).await.unwrap();
+    visit(&delivery).await;
+    assert_eq!(queue.totals().0.messages, 0);
+    let status = delivery.upstreams.status().remove(0);
+    assert_eq!(status.sender_rejected, None);
+}
+
+#[tokio::test]
+async fn nobody_is_rejected_any_more_where_nothing_is_to_wait() {
+    let provider = Provider::new(|_| {}).await;
+    provider.accept(0).await;
+    provider.visit().await;
+    assert!(provider.rejected().is_some());
+    let rig = &provider.rig;
+    rig.change_delivery(|delivery| delivery.retry.sender_hold_seconds = Some(0));
+    provider.delivery.configure(&rig.context.live()).await;
+    assert_eq!(provider.rejected(), None);
 }
 
 #[tokio::test]

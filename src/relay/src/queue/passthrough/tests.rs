@@ -22,7 +22,7 @@ const STATUS: EnhancedStatus = EnhancedStatus::new(5, 1, 1);
 type Passes = JoinHandle<Result<Passed, AcceptError>>;
 
 impl Queue {
-    fn is_passing(&self) -> bool {
+    fn has_passing(&self) -> bool {
         !self.state().transits.is_empty()
     }
 }
@@ -144,7 +144,7 @@ async fn what_the_next_server_takes_is_never_written() {
         say(&rig, &piece, &[Delivered]).await,
         Heard::Noted(Left::Open)
     );
-    assert!(rig.context.queue.is_passing());
+    assert!(rig.context.queue.has_passing());
     let last = (taken_of(&piece, 1), piece.1.clone());
     assert_eq!(
         say(&rig, &last, &[Delivered]).await,
@@ -152,7 +152,7 @@ async fn what_the_next_server_takes_is_never_written() {
     );
     assert_eq!(client.await.unwrap().unwrap(), Passed::On);
     assert_eq!((commits(&rig), queued(&rig)), (0, 0));
-    assert!(!rig.context.queue.is_passing());
+    assert!(!rig.context.queue.has_passing());
     drop((piece, last));
     assert_eq!(rig.context.queue.memory().held(), 0);
 }
@@ -278,7 +278,7 @@ async fn a_message_whose_client_has_gone_is_forgotten_with_all_that_comes_of_it(
     let queue = &rig.context.queue;
     let error = queue.load(&piece.0).await.unwrap_err();
     unreadable::settle(&rig.context, piece.0, error).await;
-    assert!(queue.take().is_none() && !queue.is_passing());
+    assert!(queue.take().is_none() && !queue.has_passing());
     assert!(queue.memory().held() > 0, "a worker has it in hand");
     drop(piece.1);
     assert_eq!(queue.memory().held(), 0);
