@@ -209,7 +209,7 @@ fn is_about_account(reply: &Reply) -> bool {
 
 /// Whether a refusal of MAIL is about who sends, and not about the message: not about its size (552, 5.2.3, 5.3.4), its parameters (555, 5.5.z, and
 /// 501 or 504 that say nothing of the address; 500 and 502 where their length or number is too much for the server), its priority (5.7.15, 5.7.16,
-/// RFC 6710 §7), its content and characters (5.6.z) or the protection that it asks for (5.7.10, 5.7.30). No message brings about 503, whatever its
+/// RFC 6710 §10), its content and characters (5.6.z) or the protection that it asks for (5.7.10, 5.7.30). No message brings about 503, whatever its
 /// status says: the server wants something else of us first.
 fn is_about_sender(reply: &Reply) -> bool {
     let status = reply.status();
