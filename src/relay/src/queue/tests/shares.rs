@@ -79,6 +79,25 @@ async fn who_is_alone_gets_everything() {
     assert!(queue.fill() > 0.97);
 }
 
+/// What another message of 16 KiB gets on so many KiB of disk, of a and of b, if a has 15 messages of 20 KiB there: 2 KiB more for the report on each
+/// and something for its envelope, so that a part of 15 of all of it is 23 KiB.
+const AFTER_15_OF_A: [(usize, Result<(), NoRoom>, Result<(), NoRoom>); 3] = [
+    (200, Ok(()), Ok(())),
+    (64, Err(NoRoom::Share(Resource::Disk)), Ok(())),
+    (40, Err(NoRoom::Disk), Err(NoRoom::Disk)),
+];
+
+fn leave_free(rig: &Rig, kib: usize) {
+    rig.disk.set_free(3 * SEGMENT_BYTES + (kib * KIB) as u64);
+    rig.context.queue.spool().measure();
+}
+
+fn ask(rig: &Rig, login: &str) -> Result<(), NoRoom> {
+    let message = mail(rig, login, 1, 16 * KIB);
+    let room = rig.context.queue.reserve_for(&message, NeedsDisk::Yes);
+    room.map(drop)
+}
+
 #[tokio::test]
 async fn the_disk_is_shared_too() {
     let rig = Rig::new(ENOUGH);
@@ -87,23 +106,34 @@ async fn the_disk_is_shared_too() {
     for _ in 0..15 {
         accept(queue, mail(&rig, "a", 1, 20 * KIB)).await.unwrap();
     }
-    // 15 messages of 20 KiB, and 2 KiB for the report on each and something for its envelope: a part of 15 of that is 23 KiB.
-    for (free_kib, a, b) in [
-        (200, Ok(()), Ok(())),
-        (64, Err(NoRoom::Share(Resource::Disk)), Ok(())),
-        (40, Err(NoRoom::Disk), Err(NoRoom::Disk)),
-    ] {
-        rig.disk
-            .set_free(3 * SEGMENT_BYTES + (free_kib * KIB) as u64);
-        queue.spool().measure();
+    for (free_kib, a, b) in AFTER_15_OF_A {
+        leave_free(&rig, free_kib);
         for (login, expected) in [("a", a), ("b", b)] {
-            let message = mail(&rig, login, 1, 16 * KIB);
-            let room = queue.reserve_for(&message, NeedsDisk::Yes);
-            assert_eq!(room.map(drop), expected, "{login} with {free_kib} KiB");
+            assert_eq!(ask(&rig, login), expected, "{login} with {free_kib} KiB");
         }
         let handed_on = queue.reserve_for(&mail(&rig, "a", 1, 16 * KIB), NeedsDisk::Perhaps);
         assert_eq!(handed_on.map(drop), Ok(()), "it may never be there");
     }
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_to_the_disk_counts_as_if_it_were_there() {
+    let rig = Rig::new(ENOUGH);
+    let queue = &rig.context.queue;
+    queue.share(Sharing::Many);
+    let on_its_way = |_| {
+        let message = mail(&rig, "a", 1, 20 * KIB);
+        queue.reserve_for(&message, NeedsDisk::Yes).unwrap()
+    };
+    let rooms: Vec<_> = (0..15).map(on_its_way).collect();
+    for (free_kib, a, b) in AFTER_15_OF_A {
+        leave_free(&rig, free_kib);
+        for (login, expected) in [("a", a), ("b", b)] {
+            assert_eq!(ask(&rig, login), expected, "{login} with {free_kib} KiB");
+        }
+    }
+    drop(rooms);
+    assert_eq!(ask(&rig, "a"), Ok(()), "what is given up takes nothing");
 }
 
 #[tokio::test]
