@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postroad_config::{
     Credential, Credentials, Delivery as DeliveryConfig, Direct, DirectLimits, DirectTls, Match,
@@ -19,7 +19,7 @@ use postroad_relay::route::Table;
 use postroad_relay::tls;
 use postroad_spool::{Config, Mode, Recovery, Spool, Writer};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
@@ -47,11 +47,8 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// How often a machine starts a process that could not begin, as a kubelet would but sooner.
 const START_PAUSE: Duration = Duration::from_millis(500);
 
-/// The writer looks after its disk so often when nobody wants anything of it.
-const TENDING_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Steps of the writer between two looks at the clock. A disk that fails gives it work without end.
-const STEPS_MAX: usize = 8;
+/// Turns of the writer between two looks at the clock. A disk that fails gives it work without end.
+const TURNS_MAX: usize = 8;
 
 /// For an orderly end of the sessions, and then of the deliveries.
 const GRACE: Duration = Duration::from_secs(5);
@@ -65,6 +62,8 @@ pub(crate) struct Machine {
     live: Arc<Live>,
     segment_bytes: u64,
     storage: Storage,
+    linger: Duration,
+    hears_hurry: Cell<bool>,
     /// When the last process ended, unless one has begun since.
     down_since: Cell<Option<Duration>>,
     /// Of the process that runs.
@@ -90,11 +89,18 @@ impl Machine {
             live: Arc::new(live(plan)),
             segment_bytes: plan.segment_bytes,
             storage: plan.storage,
+            linger: plan.linger,
+            hears_hurry: Cell::new(true),
             down_since: Cell::default(),
             queue: RefCell::default(),
             terminate: RefCell::default(),
             corrupt: Cell::new(0),
         }
+    }
+
+    /// Whether the spool's writer hears that somebody is held up by what waits for mail.
+    pub(crate) fn hears_hurry(&self, hears: bool) {
+        self.hears_hurry.set(hears);
     }
 
     /// SIGTERM.
@@ -145,7 +151,8 @@ impl Machine {
                 },
             },
         };
-        let opened = Spool::open_on(Arc::new(self.disk.clone()), config)?;
+        let mut opened = Spool::open_on(Arc::new(self.disk.clone()), config)?;
+        opened.2.simulate(now, self.linger);
         self.corrupt.set(self.corrupt.get().max(opened.1.corrupt));
         Ok(opened)
     }
@@ -197,12 +204,8 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
     let delivery = Delivery::new(context, SharedUpstreams::default(), abort.clone());
     let mut delivery = tokio::spawn(delivery.run());
     let close = CancellationToken::new();
-    let flushes = Flushes {
-        storage: machine.storage,
-        since: None,
-    };
-    let dice = machine.dice.clone();
-    let writer = tokio::task::spawn_local(write(spool, writer, flushes, close.clone(), dice));
+    let writer = write(spool, writer, close.clone(), Rc::clone(&machine));
+    let writer = tokio::task::spawn_local(writer);
 
     terminate.cancelled().await;
     phase.send_replace(Phase::Draining);
@@ -218,57 +221,34 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
     Ok(())
 }
 
-/// The spool's writer, which has a thread of its own otherwise.
-async fn write(
-    spool: Spool,
-    mut writer: Writer,
-    mut flushes: Flushes,
-    close: CancellationToken,
-    dice: Dice,
-) {
-    let mut tended = Instant::now();
+/// The spool's writer, which has a thread of its own otherwise. Each of its looks takes a while, as a disk does.
+async fn write(spool: Spool, mut writer: Writer, close: CancellationToken, machine: Rc<Machine>) {
+    let (mut idle, mut since) = (Duration::ZERO, now());
     while !close.is_cancelled() {
-        for _ in 0..STEPS_MAX {
-            if !writer.step() {
+        for _ in 0..TURNS_MAX {
+            if !machine.hears_hurry.get() {
+                writer.ignore_hurry();
+            }
+            let patience = writer.sleep(idle);
+            if patience.is_some_and(|patience| now() - since < patience) {
                 break;
             }
+            idle = writer.turn(idle);
+            since = now();
         }
-        flushes.look(&spool, &mut writer);
-        if tended.elapsed() >= TENDING_INTERVAL {
-            writer.tend();
-            tended = Instant::now();
-        }
-        sleep(Duration::from_millis(dice.between(1, 40))).await;
+        sleep(Duration::from_millis(machine.dice.between(1, 40))).await;
     }
     spool.close();
     // Ends at once: nothing more can come.
     writer.run();
 }
 
-/// When a relaxed spool flushes, by the clock of the simulation; the writer's thread goes by that of the system.
-struct Flushes {
-    storage: Storage,
-    /// Since when something waits for it.
-    since: Option<Instant>,
-}
-
-impl Flushes {
-    fn look(&mut self, spool: &Spool, writer: &mut Writer) {
-        let Storage::Relaxed { sync } = self.storage else {
-            return;
-        };
-        let health = spool.health();
-        if health.unsynced.is_none() {
-            self.since = None;
-            return;
-        }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        // A disk that fails is tried in its own time.
-        if health.failure.is_none() && since.elapsed() >= sync {
-            writer.flush();
-            self.since = None;
-        }
+/// Time as the spool measures it, by the clock of the simulation.
+fn now() -> Instant {
+    thread_local! {
+        static BEGIN: Instant = Instant::now();
     }
+    BEGIN.with(|begin| *begin) + turmoil::sim_elapsed().unwrap_or_default()
 }
 
 fn live(plan: &Plan) -> Live {

@@ -2,9 +2,10 @@
 //! packets are lost and late. In the end all is mended; then every recipient that was answered with 250 must have been delivered, or bounced, or
 //! be in the queue still, and nothing may have been delivered twice without a reason. A seed also says what a 250 promises
 //! ([`plan::Storage`]) and how mail leaves ([`plan::Routing`]): a relaxed spool may lose to a power cut what came shortly before, and
-//! nothing else ever; what is passed on while its client waits must have been there before the 250.
+//! nothing else ever; what is passed on while its client waits must have been there before the 250. Nothing may have come to anybody else, or
+//! otherwise, than it was sent, and reports must have come to who asked for them, and to nobody else.
 //!
-//! Real are the sessions, the queue, the spool and the delivery manager. The network is turmoil's, and a table stands for the name
+//! Real are the sessions, the queue, the spool with the turns of its writer, and the delivery manager. The network is turmoil's, and a table stands for the name
 //! servers ([`zone`]). The disk is the spool's own simulated one, not turmoil's: that goes by paths, so that a file which is renamed while it is
 //! open, as a segment is when its file is used again, loses what is flushed between the renaming and the flush of the directory; and no
 //! flush of it fails.
@@ -158,15 +159,29 @@ fn mail_that_a_next_hop_forgets_is_missed_stored_before_or_not() {
     }
 }
 
+#[test]
+fn ends_that_wait_for_too_long_are_found_out_and_lose_nothing() {
+    let promises = |storage| DURABLE(storage) || PASSTHROUGH(storage);
+    let runs = seeds(promises).map(|seed| run(seed, Lie::Ends));
+    let errors: Vec<String> = runs.flat_map(|run| run.errors).collect();
+    assert!(!errors.is_empty(), "nobody has found out that they wait");
+    for error in errors {
+        assert!(error.ends_with("for no reason"), "{error}");
+    }
+}
+
 /// Runs seeds of a kind until one misses mail because of a lie.
 fn find_out(promises: Promises, lie: Lie) {
-    let fits = |seed: &u64| promises(Plan::new(&Dice::new(*seed)).storage);
-    let error = (0..)
-        .filter(fits)
-        .take(SEEDS_WITH_LIES)
+    let error = seeds(promises)
         .filter_map(|seed| run(seed, lie).verdict().err())
         .find(|error| error.contains("is lost"));
     assert!(error.is_some(), "nobody has found out a lie: {lie:?}");
+}
+
+/// The first seeds of a kind.
+fn seeds(promises: Promises) -> impl Iterator<Item = u64> {
+    let fits = move |seed: &u64| promises(Plan::new(&Dice::new(*seed)).storage);
+    (0..).filter(fits).take(SEEDS_WITH_LIES)
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -26,6 +26,10 @@ pub(crate) const SENDERS: u64 = 3;
 /// For how long mail waits whose sender is rejected, in seconds. In some runs not at all.
 const SENDER_HOLDS: [u64; 4] = [0, 3, 8, 15];
 
+/// For how long the ends of messages wait for mail, in milliseconds: as in the product, and long enough for the grain of time and for what happens
+/// meanwhile; well below what is left between a delivery and the next one that counts as a duplicate without a reason.
+const LINGERS_MS: [u64; 3] = [2, 100, 300];
+
 /// Whose mail for [`TURNED_DOMAIN`] does not go where that of the others goes.
 pub(crate) const TURNED_LOGIN: &str = "shop";
 pub(crate) const TURNED_DOMAIN: &str = "c.example";
@@ -149,6 +153,8 @@ pub(crate) struct Plan {
     pub(crate) lifetime: Duration,
     /// For how long mail waits whose sender is rejected.
     pub(crate) sender_hold: Duration,
+    /// For how long the ends of messages wait for mail.
+    pub(crate) linger: Duration,
     /// By which login each client sends.
     pub(crate) logins: Vec<Option<&'static str>>,
     /// Longest way of a packet.
@@ -185,6 +191,7 @@ impl Plan {
             routing,
             events,
             sender_hold: Duration::from_secs(SENDER_HOLDS[dice.index(SENDER_HOLDS.len())]),
+            linger: Duration::from_millis(LINGERS_MS[dice.index(LINGERS_MS.len())]),
             logins: (0..dice.between(1, 4)).map(|_| login(dice)).collect(),
             messages_per_client: dice.between(3, 12),
             patience: Duration::from_secs(patience),

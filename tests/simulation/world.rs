@@ -52,6 +52,8 @@ pub(crate) enum Lie {
     Flushes,
     /// Next hops, about some of the messages.
     NextHops,
+    /// The writer, about ends of messages that wait for mail, as long as things go wrong: for ever, whoever is held up by them.
+    Ends,
 }
 
 /// Runs a seed.
@@ -142,7 +144,11 @@ impl World {
     fn new(seed: u64, lie: Lie) -> Self {
         simulation::seed(seed);
         let dice = Dice::new(seed);
-        let plan = Plan::new(&dice);
+        let mut plan = Plan::new(&dice);
+        if lie == Lie::Ends {
+            // Once all is mended, only who hurries ends it in time.
+            plan.linger = 2 * DRAINED_WITHIN;
+        }
         let ledger = Ledger::default();
         let disk = match dice.permille(500) {
             true => SimDisk::preallocating(),
@@ -153,6 +159,7 @@ impl World {
         }
         let disk = Disk::new(disk);
         let machine = Rc::new(Machine::new(disk, &plan, ledger.clone(), dice.split()));
+        machine.hears_hurry(lie != Lie::Ends);
         let sim = Builder::new()
             .rng_seed(dice.next())
             .epoch(UNIX_EPOCH + Duration::from_secs(1_800_000_000))
@@ -199,7 +206,7 @@ impl World {
                 dice: self.dice.split(),
                 word: match lie {
                     Lie::NextHops => Word::Broken,
-                    Lie::None | Lie::Flushes => Word::Kept,
+                    Lie::None | Lie::Flushes | Lie::Ends => Word::Kept,
                 },
                 rudeness: Rc::clone(&self.rudeness),
             };
@@ -377,6 +384,7 @@ impl World {
         self.end_troubles(Duration::MAX);
         self.machine.disk.keep_power();
         self.rudeness.set(0);
+        self.machine.hears_hurry(true);
         self.ledger.trouble(now, now);
         self.zone.mend();
         for hop in HOPS.into_iter().take(self.plan.routing.hops()) {

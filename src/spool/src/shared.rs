@@ -160,6 +160,17 @@ impl Shared {
         !(waiting.is_empty() && waiting.is_closed())
     }
 
+    /// As long as [`Self::wait`] would sleep.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn sleep(&self, idle: Duration, linger: Duration) -> Option<Duration> {
+        self.waiting().sleep(idle, linger)
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn ignore_hurry(&self) {
+        self.waiting().ignore_hurry();
+    }
+
     /// Wakes the writer if that sleeps and should not.
     fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let wakes = waiting.wake();

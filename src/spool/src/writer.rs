@@ -1,7 +1,7 @@
 //! The one writer: takes all that waits, writes it in one go, flushes once, answers everyone.
 //!
 //! While one flush runs, the next batch gathers by itself; only the ends of messages wait on purpose, for mail ([`crate::waiting`]).
-//! [`Writer::step`] does one batch without waiting for more, so that a simulation can drive it without threads.
+//! [`Writer::run`] is a loop of [`Writer::turn`] and sleep, so that a simulation can do the same without threads and by a clock of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -60,6 +60,9 @@ pub struct Writer {
     pub(crate) linger: Duration,
     /// When a message was stored last that had been received.
     last_mail: Option<Instant>,
+    /// When the disk was measured last.
+    measured: Instant,
+    clock: fn() -> Instant,
 }
 
 impl Writer {
@@ -88,6 +91,8 @@ impl Writer {
             compaction: Compaction::Idle,
             linger,
             last_mail: None,
+            measured: Instant::now(),
+            clock: Instant::now,
         };
         writer.tick();
         writer
@@ -96,25 +101,53 @@ impl Writer {
     /// Works until the spool is closed and nothing waits. Blocking: for a thread of its own.
     pub fn run(mut self) {
         self.reclaim();
-        let mut measured = Instant::now();
         let mut idle = Duration::ZERO;
         while self.shared.wait(idle, self.linger_left()) {
-            // What else fills the volume, or makes it larger, says nothing.
-            if measured.elapsed() >= MEASURE_INTERVAL {
-                self.tick();
-                measured = Instant::now();
-            }
-            if !idle.is_zero() && self.is_failing() {
-                self.probe();
-            }
-            let worked = self.step();
-            let due = self.flush_if_due();
-            idle = match worked {
-                true => Duration::ZERO,
-                false => due.map_or(self.patience(), |due| due.min(self.patience())),
-            };
+            idle = self.turn(idle);
         }
         self.finish();
+    }
+
+    /// What is done between two sleeps, of which the one before was to be no longer than `idle`, and the next may be as long as is returned.
+    pub fn turn(&mut self, idle: Duration) -> Duration {
+        // What else fills the volume, or makes it larger, says nothing.
+        if self.since(self.measured) >= MEASURE_INTERVAL {
+            self.tick();
+            self.measured = (self.clock)();
+        }
+        if !idle.is_zero() && self.is_failing() {
+            self.probe();
+        }
+        let worked = self.step();
+        let due = self.flush_if_due();
+        match worked {
+            true => Duration::ZERO,
+            false => due.map_or(self.patience(), |due| due.min(self.patience())),
+        }
+    }
+
+    /// For how long [`Self::run`] would sleep now, if nothing comes and a turn has said that it may for so long; `None` if there is work.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn sleep(&self, idle: Duration) -> Option<Duration> {
+        self.shared.sleep(idle, self.linger_left())
+    }
+
+    /// Nobody is held up by what waits: so it is seen what comes of a writer that does not hear of it.
+    #[cfg(feature = "simulation")]
+    pub fn ignore_hurry(&self) {
+        self.shared.ignore_hurry();
+    }
+
+    /// Goes by another clock, and lets ends wait for mail for so long: a simulation's time is not the system's, and has no grain as
+    /// fine as [`LINGER`]. Nothing waits in the relaxed mode.
+    #[cfg(feature = "simulation")]
+    pub fn simulate(&mut self, clock: fn() -> Instant, linger: Duration) {
+        self.clock = clock;
+        self.measured = clock();
+        if self.shared.mode == Mode::Durable {
+            self.linger = linger;
+        }
     }
 
     /// How long nothing has to be done if nothing waits.
@@ -127,17 +160,12 @@ impl Writer {
 
     /// For how long ends wait for mail, from now on.
     fn linger_left(&self) -> Duration {
-        let since = self.last_mail.map(|at| at.elapsed());
+        let since = self.last_mail.map(|at| self.since(at));
         since.map_or(Duration::ZERO, |since| self.linger.saturating_sub(since))
     }
 
-    /// What [`Self::run`] does once a second, for those who call [`Self::step`] themselves: measures the disk, and tries one that
-    /// has failed.
-    pub fn tend(&mut self) {
-        self.tick();
-        if self.is_failing() {
-            self.probe();
-        }
+    fn since(&self, at: Instant) -> Duration {
+        (self.clock)().saturating_duration_since(at)
     }
 
     /// Commits one batch of what waits, and moves a little of what keeps old segments if nothing waits or if much of the
@@ -165,7 +193,7 @@ impl Writer {
         if groups.is_empty() || self.commit(groups) {
             self.compaction = moved.unwrap_or(self.compaction);
             if is_mail {
-                self.last_mail = Some(Instant::now());
+                self.last_mail = Some((self.clock)());
             }
         }
         self.reclaim();

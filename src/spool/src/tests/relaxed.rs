@@ -232,12 +232,12 @@ fn a_disk_that_fails_for_long_is_not_filled_and_works_again_when_it_is_mended() 
     for _ in 0..70 {
         // The header of the fresh segment goes through, the content does not.
         disk.fail_in(4);
-        rig.writer.tend();
+        rig.writer.turn(Duration::from_secs(1));
     }
     let after = disk.files().len();
     disk.mend();
     for _ in 0..5 {
-        rig.writer.tend();
+        rig.writer.turn(Duration::from_secs(1));
         rig.writer.flush();
     }
     let health = rig.spool.health();

@@ -10,7 +10,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Writer;
 use super::segment::{begin_holding, remove};
@@ -44,7 +44,7 @@ impl Writer {
     pub(super) fn promise(&mut self, batch: &[Group], places: &[(u64, Vec<Encoded>)]) {
         self.window.promise(batch, places);
         let mut counts = self.shared.counts();
-        counts.unsynced.get_or_insert_with(Instant::now);
+        counts.unsynced.get_or_insert_with(self.clock);
     }
 
     /// Makes all that was written to the active segment durable.
@@ -85,9 +85,8 @@ impl Writer {
         self.window.clear();
     }
 
-    /// Flushes what was answered and is not flushed ([`Mode::Relaxed`]); if that fails, writes it anew. [`Writer::run`] does it in time; those
-    /// who call [`Writer::step`] themselves keep the time themselves.
-    pub fn flush(&mut self) {
+    /// Flushes what was answered and is not flushed ([`Mode::Relaxed`]); if that fails, writes it anew.
+    pub(crate) fn flush(&mut self) {
         if !self.window.is_promised() {
             return;
         }
@@ -162,7 +161,7 @@ impl Writer {
             // The disk fails, and is tried in its own time.
             return None;
         }
-        let left = sync_interval.saturating_sub(since.elapsed());
+        let left = sync_interval.saturating_sub(self.since(since));
         if left.is_zero() || self.window.bytes.len() > UNSYNCED_BYTES_MAX {
             self.flush();
             return None;
