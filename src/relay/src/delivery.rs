@@ -223,12 +223,13 @@ impl Delivery {
         let queue = &self.context.queue;
         let live = self.context.live();
         if let Some((opener, config)) = &*self.direct() {
-            for (door, domain) in queue.open_domains() {
+            for (door, domain, owner) in queue.open_domains() {
                 let hop = Hop::Domain(DomainHop {
                     context: self.context.clone(),
                     domain,
                     place: door.place(),
                     opener: Arc::clone(opener),
+                    owner,
                     limits: config.limits.clone(),
                 });
                 self.spawn(self.worker(hop, door).run());

@@ -11,6 +11,7 @@ mod socket;
 mod tests;
 mod upstream;
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,6 @@ use postroad_smtp::client::{
 };
 use postroad_spool::TlsDemand;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::net::TcpStream;
@@ -50,7 +50,7 @@ pub(crate) struct Connection {
     protection: Protection,
     rank: Rank,
     /// What the connection is counted by, if it is.
-    counted: Option<OwnedSemaphorePermit>,
+    counted: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// Who is at the other end of a socket, and how to speak there.
@@ -224,8 +224,8 @@ impl Connection {
     }
 
     /// Keeps this until the connection is closed.
-    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        self.counted = Some(permit);
+    pub(crate) fn hold(&mut self, place: impl Send + Sync + 'static) {
+        self.counted = Some(Box::new(place));
     }
 
     /// The server's name: as the configuration or an MX record calls it.

@@ -17,7 +17,7 @@
 //!
 //! # What an attempt is kept from
 //! Anybody can have any address in the DNS. Private ones are dialled only where the configuration allows it ([`mx::reach`]), and one
-//! address has a bounded number of connections, whoever leads there ([`dials`]).
+//! address has a bounded number of connections, whoever leads there, which those share whose mail it is ([`dials`]).
 //!
 //! # What each failure means
 //! [`DirectFailure::Hold`] is a statement about the domain's servers, or the name servers: its mail waits. [`DirectFailure::Final`]
@@ -51,8 +51,10 @@ use crate::tls;
 use crate::upstreams::failure;
 
 use dials::Dials;
+pub(crate) use dials::Owner;
 use own::Own;
 use tally::Lack;
+use targets::Attempt;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -177,13 +179,14 @@ impl Opener {
         }
     }
 
-    /// Opens a connection over which a message with this demand may go to a domain: a name, or an address literal.
+    /// Opens a connection for somebody's mail over which a message with this demand may go to a domain: a name, or an address literal.
     ///
     /// # Errors
     /// [`DirectFailure`] as the module says.
     pub(crate) async fn open(
         &self,
         domain: &str,
+        owner: &Owner,
         demand: TlsDemand,
     ) -> Result<Connection, DirectFailure> {
         let means = self.means.as_ref().map_err(|failed| {
@@ -198,7 +201,15 @@ impl Opener {
         if demand == TlsDemand::Required && found.source == Source::Exchange {
             return Err(DirectFailure::Final(tally::lacking(&Lack::Authenticity)));
         }
-        self.try_all(means, domain, &found, demand, deadline).await
+        let attempt = Attempt {
+            opener: self,
+            means,
+            domain,
+            owner,
+            demand,
+            deadline,
+        };
+        attempt.try_all(&found).await
     }
 
     /// Whether connections are opened as this configuration has it.

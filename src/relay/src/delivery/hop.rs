@@ -8,7 +8,7 @@ use postroad_smtp::Reply;
 use postroad_spool::TlsDemand;
 
 use super::connect::{Connection, Rank};
-use super::direct::{DirectFailure, Opener};
+use super::direct::{DirectFailure, Opener, Owner};
 use super::{SharedUpstreams, announce};
 use crate::clock::{self, Moment};
 use crate::context::{Context, Phase};
@@ -42,6 +42,8 @@ pub(super) struct DomainHop {
     pub(super) domain: Arc<str>,
     pub(super) place: Place,
     pub(super) opener: Arc<Opener>,
+    /// For whose mail the connection is opened.
+    pub(super) owner: Owner,
     pub(super) limits: DirectLimits,
 }
 
@@ -361,7 +363,7 @@ impl DomainHop {
     }
 
     async fn open(&self, demand: TlsDemand) -> Result<Connection, DirectFailure> {
-        let connection = self.opener.open(&self.domain, demand).await?;
+        let connection = self.opener.open(&self.domain, &self.owner, demand).await?;
         // That may have taken minutes.
         if self.is_current() {
             return Ok(connection);

@@ -7,6 +7,7 @@ use postroad_config::status::{DirectStatus, UpstreamFailure};
 
 use super::{Door, Queue};
 use crate::clock::{self, Moment};
+use crate::room::Account;
 use crate::route::{Key, Table};
 use crate::schedule::{
     Destination, OverdueLimits, Place, SiteLimits, Standing, Swept, Ticket, Totals, Verdict, Wake,
@@ -55,14 +56,16 @@ impl Queue {
         })
     }
 
-    /// Opens a door for each domain to which a connection is to be opened now.
-    pub fn open_domains(&self) -> impl Iterator<Item = (Door, Arc<str>)> + '_ {
+    /// Opens a door for each domain to which a connection is to be opened now. Says too for whose mail; `None` for reports.
+    pub fn open_domains(&self) -> impl Iterator<Item = (Door, Arc<str>, Option<Account>)> + '_ {
         std::iter::from_fn(|| {
-            let opened = self.state().schedule.open_domain(clock::now_ms());
-            let (place, Key::Domain(domain)) = opened? else {
+            let mut state = self.state();
+            let (place, Key::Domain(domain)) = state.schedule.open_domain(clock::now_ms())? else {
                 return None;
             };
-            Some((self.door(place), domain))
+            let owner = state.schedule.owner(place);
+            drop(state);
+            Some((self.door(place), domain, owner))
         })
     }
 

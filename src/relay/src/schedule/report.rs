@@ -5,9 +5,11 @@ use std::sync::Arc;
 use postroad_config::status::{DirectStatus, UpstreamFailure};
 
 use super::destination::Kind;
+use super::lanes::Turn;
 use super::site::{SiteLimits, Standing, Verdict};
 use super::{Connections, Place, Schedule};
 use crate::clock::Moment;
+use crate::room::Account;
 use crate::route::Key;
 use crate::slab::NONE;
 
@@ -44,6 +46,16 @@ impl Schedule {
     pub fn open_domain(&mut self, now_ms: u64) -> Option<(Place, Key)> {
         let place = self.places.choose(&mut self.names, &self.lanes, now_ms)?;
         Some((Place(place), self.places.key(&self.names, place)))
+    }
+
+    /// For whose mail the last connection to a domain was opened; `None` for reports.
+    #[must_use]
+    pub fn owner(&self, Place(place): Place) -> Option<Account> {
+        match *self.places.all.get(place)?.owners.last()? {
+            Turn::Login(name) => Some(Account::Login(Arc::clone(self.names.text(name)))),
+            Turn::Network => Some(Account::Network),
+            Turn::Reports => None,
+        }
     }
 
     /// The destinations that are no domains and that want a connection.

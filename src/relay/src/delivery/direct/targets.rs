@@ -5,7 +5,7 @@ use postroad_smtp::Extension;
 use postroad_spool::TlsDemand;
 use tokio::time::Instant;
 
-use super::dials::{Closed, Dial};
+use super::dials::{Closed, Dial, Owner};
 use super::find::Found;
 use super::tally::{Lack, Tally};
 use super::{DirectFailure, Means, Opener, Setback, is_tls};
@@ -13,96 +13,80 @@ use crate::delivery::connect::{Connection, Unopened};
 use crate::mx::Target;
 use crate::upstreams::failure;
 
-impl Opener {
+/// An attempt to reach a domain.
+pub(super) struct Attempt<'a> {
+    pub(super) opener: &'a Opener,
+    pub(super) means: &'a Means,
+    pub(super) domain: &'a str,
+    pub(super) owner: &'a Owner,
+    pub(super) demand: TlsDemand,
+    /// When it is over.
+    pub(super) deadline: Instant,
+}
+
+impl Attempt<'_> {
     /// The first target that lets us in.
-    pub(super) async fn try_all(
-        &self,
-        means: &Means,
-        domain: &str,
-        found: &Found,
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, DirectFailure> {
+    pub(super) async fn try_all(&self, found: &Found) -> Result<Connection, DirectFailure> {
         let mut tally = Tally::default();
         let mut busy = None;
-        let connected = |target: &Target, mut connection: Connection| {
-            if found.best.is_some_and(|best| target.preference > best) {
-                connection.substitute();
-            }
-            connected(domain, target, connection)
-        };
         for target in &found.targets {
             if !tally.is_worth_a_try(target) {
                 continue;
             }
-            match self.enter_one(means, target, demand, deadline).await {
-                Ok(connection) => return Ok(connected(target, connection)),
+            match self.try_one(target, self.enter(target)).await {
+                Ok(connection) => return Ok(self.connected(found, target, connection)),
                 Err(Setback::Busy) if busy.is_none() => busy = Some(target),
                 Err(setback) => tally.note(target, setback),
             }
         }
         if let Some(target) = busy.filter(|target| tally.is_worth_a_try(target)) {
-            match self.wait_for_one(means, target, demand, deadline).await {
-                Ok(connection) => return Ok(connected(target, connection)),
+            match self.try_one(target, self.wait(target).await).await {
+                Ok(connection) => return Ok(self.connected(found, target, connection)),
                 Err(setback) => tally.note(target, setback),
             }
         }
-        Err(tally.verdict(domain))
+        Err(tally.verdict(self.domain))
     }
 
-    /// Tries a target if its address is free and not known to be dead.
-    async fn enter_one(
-        &self,
-        means: &Means,
-        target: &Target,
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, Setback> {
+    /// A place at a target's address if one is free and it is not known to be dead.
+    fn enter(&self, target: &Target) -> Result<Dial, Setback> {
         let Target { host, address, .. } = target;
-        let failed = |reason, why| failure(reason, format!("{host} ({address}): {why}"));
-        if Instant::now() + self.patience.least > deadline {
+        let failed = |reason, why| {
+            let failure = failure(reason, format!("{host} ({address}): {why}"));
+            Err(Setback::Failed(failure))
+        };
+        let (dials, now) = (&self.opener.dials, Instant::now());
+        if now + self.opener.patience.least > self.deadline {
             let why = "no time was left for it";
-            return Err(Setback::Failed(failed(
-                FailureReason::ConnectionTimedOut,
-                why,
-            )));
+            return failed(FailureReason::ConnectionTimedOut, why);
         }
-        match self.dials.enter(target.address, Instant::now()) {
-            Ok(dial) => self.try_one(means, target, dial, demand, deadline).await,
-            Err(Closed::Dead(reason)) => {
-                Err(Setback::Failed(failed(reason, "it did not answer lately")))
-            }
+        match dials.enter(*address, self.owner, now) {
+            Ok(dial) => Ok(dial),
+            Err(Closed::Dead(reason)) => failed(reason, "it did not answer lately"),
             Err(Closed::Busy) => Err(Setback::Busy),
         }
     }
 
-    async fn wait_for_one(
-        &self,
-        means: &Means,
-        target: &Target,
-        demand: TlsDemand,
-        deadline: Instant,
-    ) -> Result<Connection, Setback> {
-        let now = Instant::now();
-        let latest = deadline.checked_sub(self.patience.least).unwrap_or(now);
-        let patience = latest.min(now + self.patience.busy);
-        match self.dials.wait(target.address, patience).await {
-            Some(dial) => self.try_one(means, target, dial, demand, deadline).await,
-            None => Err(Setback::Busy),
-        }
+    /// A place at a target's address as soon as one is free.
+    async fn wait(&self, target: &Target) -> Result<Dial, Setback> {
+        let (patience, now) = (self.opener.patience, Instant::now());
+        let latest = self.deadline.checked_sub(patience.least).unwrap_or(now);
+        let until = latest.min(now + patience.busy);
+        let dial = self.opener.dials.wait(target.address, self.owner, until);
+        dial.await.ok_or(Setback::Busy)
     }
 
     async fn try_one(
         &self,
-        means: &Means,
         target: &Target,
-        dial: Dial,
-        demand: TlsDemand,
-        deadline: Instant,
+        dial: Result<Dial, Setback>,
     ) -> Result<Connection, Setback> {
-        let strict = demand == TlsDemand::Required;
-        let reached = self.reach(means, target, demand, deadline).await;
-        let mut connection = reached.map_err(|unopened| match unopened {
+        let dial = dial?;
+        let strict = self.demand == TlsDemand::Required;
+        let reached = self
+            .opener
+            .reach(self.means, target, self.demand, self.deadline);
+        let mut connection = reached.await.map_err(|unopened| match unopened {
             Unopened::Failed(failed) if strict && is_tls(&failed) => {
                 Setback::Lacking(Lack::Tls(failed.message))
             }
@@ -110,7 +94,8 @@ impl Opener {
         })?;
         connection.hold(dial);
         let peer = connection.peer();
-        let setback = if peer.name().is_some_and(|name| self.own.is_named(name)) {
+        let is_own = |name: &str| self.opener.own.is_named(name);
+        let setback = if peer.name().is_some_and(is_own) {
             Setback::Own
         } else if strict && !peer.offers(Extension::RequireTls) {
             Setback::Lacking(Lack::RequireTls(target.host.clone()))
@@ -120,10 +105,13 @@ impl Opener {
         connection.quit().await;
         Err(setback)
     }
-}
 
-fn connected(domain: &str, target: &Target, connection: Connection) -> Connection {
-    tracing::debug!(domain, host = connection.remote(), address = %target.address,
-        protection = ?connection.protection(), "connected");
-    connection
+    fn connected(&self, found: &Found, target: &Target, mut connection: Connection) -> Connection {
+        if found.best.is_some_and(|best| target.preference > best) {
+            connection.substitute();
+        }
+        tracing::debug!(domain = self.domain, host = connection.remote(), address = %target.address,
+            protection = ?connection.protection(), "connected");
+        connection
+    }
 }

@@ -137,7 +137,7 @@ async fn attempt(
     opener: &Opener,
     demand: TlsDemand,
 ) -> Result<(String, Protection), DirectFailure> {
-    let connection = sendable(opener.open("example.org", demand)).await?;
+    let connection = sendable(opener.open("example.org", &None, demand)).await?;
     let result = (connection.remote().to_owned(), connection.protection());
     connection.quit().await;
     Ok(result)
@@ -182,7 +182,7 @@ async fn a_host_that_stands_in_for_a_better_one_is_known_to_do_so() {
         (two().address("first.example.net", "127.0.0.3"), Rank::First),
     ] {
         let opener = opener(zone, port);
-        let opened = opener.open("example.org", TlsDemand::Default).await;
+        let opened = opener.open("example.org", &None, TlsDemand::Default).await;
         let connection = opened.unwrap_or_else(|failure| panic!("{failure:?}"));
         let best = connection.remote() == "first.example.net";
         assert_eq!((connection.rank(), best), (rank, rank == Rank::First));
@@ -215,7 +215,7 @@ async fn a_host_stands_in_for_one_whose_address_is_not_known_now_and_not_for_one
     ] {
         let described = format!("{zone:?}");
         let opened = opener(zone, port)
-            .open("example.org", TlsDemand::Default)
+            .open("example.org", &None, TlsDemand::Default)
             .await;
         let connection = opened.unwrap_or_else(|failure| panic!("{failure:?}"));
         assert_eq!(connection.rank(), rank, "{described}");
@@ -318,7 +318,7 @@ async fn a_host_with_nothing_but_an_ipv6_address_is_reached() {
     let result = attempt(&opener(zone(), port), TlsDemand::Default).await;
     assert_eq!(result.unwrap().0, "six.example.net");
     let opened = opener(Zone::default(), port)
-        .open("[IPv6:::1]", TlsDemand::Default)
+        .open("[IPv6:::1]", &None, TlsDemand::Default)
         .await;
     let remote = opened.map(|connection| connection.remote().to_owned());
     assert_eq!(remote, Ok("[IPv6:::1]".into()));

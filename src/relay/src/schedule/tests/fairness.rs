@@ -141,6 +141,25 @@ fn destinations_have_their_turns_for_a_connection() {
 }
 
 #[test]
+fn a_connection_is_opened_for_somebodys_mail() {
+    use crate::room::Account;
+    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
+    schedule.insert(&mail.from("shop", "a.example"), 1);
+    schedule.insert(&mail.from("", "b.example"), 1);
+    let mut report = mail.from("shop", "c.example");
+    report.author = Author::Relay;
+    schedule.insert(&report, 1);
+    for (domain, expected) in [
+        ("a.example", Some(Account::Login("shop".into()))),
+        ("b.example", Some(Account::Network)),
+        ("c.example", None),
+    ] {
+        let (place, key) = schedule.open_domain(1).unwrap();
+        assert_eq!((key.label(), schedule.owner(place)), (domain, expected));
+    }
+}
+
+#[test]
 fn a_destination_that_works_gets_more_connections_than_one_as_it_bears_them() {
     let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
     schedule.set_limits(SiteLimits {

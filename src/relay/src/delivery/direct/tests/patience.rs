@@ -29,7 +29,8 @@ async fn a_host_that_does_not_answer_is_left_alone_by_other_domains() {
     let mut opener = opener(zone, port);
     opener.patience.target = Duration::from_millis(100);
     for domain in ["example.org", "other.example.org"] {
-        let Err(DirectFailure::Hold(failed)) = opener.open(domain, TlsDemand::Default).await else {
+        let Err(DirectFailure::Hold(failed)) = opener.open(domain, &None, TlsDemand::Default).await
+        else {
             panic!("let in")
         };
         assert_eq!(failed.reason, FailureReason::ConnectionTimedOut);
@@ -49,9 +50,11 @@ async fn one_domain_with_little_time_left_does_not_make_an_address_dead_for_anot
     opener.patience.target = Duration::from_millis(400);
     opener.patience.attempt = Duration::from_millis(420);
     opener.patience.least = Duration::ZERO;
-    let opened = opener.open("example.org", TlsDemand::Default).await;
+    let opened = opener.open("example.org", &None, TlsDemand::Default).await;
     assert!(opened.is_err());
-    let opened = opener.open("victim.example", TlsDemand::Default).await;
+    let opened = opener
+        .open("victim.example", &None, TlsDemand::Default)
+        .await;
     if let Err(failed) = opened {
         panic!("{failed:?}");
     }
@@ -78,9 +81,11 @@ async fn what_is_said_of_a_dead_address_names_nobody_elses_host() {
         .address("mx.victim.example", "127.0.0.2");
     let mut opener = opener(zone, port);
     opener.patience.target = Duration::from_millis(50);
-    let opened = opener.open("example.org", TlsDemand::Default).await;
+    let opened = opener.open("example.org", &None, TlsDemand::Default).await;
     assert!(opened.is_err());
-    let opened = opener.open("victim.example", TlsDemand::Default).await;
+    let opened = opener
+        .open("victim.example", &None, TlsDemand::Default)
+        .await;
     let Err(DirectFailure::Hold(failed)) = opened else {
         panic!("let in")
     };
@@ -106,7 +111,7 @@ async fn a_hundred_domains_at_one_address_have_twenty_connections() {
         .collect();
     let attempts = domains
         .iter()
-        .map(|domain| opener.open(domain, TlsDemand::Default));
+        .map(|domain| opener.open(domain, &None, TlsDemand::Default));
     let all_dialled = async {
         while exchanger.dialogues().len() < dials::DIALS_MAX {
             tokio::task::yield_now().await;

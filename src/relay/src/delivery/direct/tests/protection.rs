@@ -63,7 +63,7 @@ async fn requiretls_needs_a_host_that_has_proved_its_name_and_offers_it() {
         let zone = Zone::default().address(NAME, "127.0.0.2");
         let mut opener = opener(zone, port);
         opener.means.as_mut().unwrap().proven = pki.verifying();
-        let opened = opener.open(NAME, TlsDemand::Required).await;
+        let opened = opener.open(NAME, &None, TlsDemand::Required).await;
         match (opened, expected) {
             (Ok(connection), None) => {
                 assert_eq!(connection.protection(), Protection::Verified);
