@@ -189,9 +189,6 @@ impl Worker {
             },
             sender_rejected_ms: self.judge_sender(message, &outcome),
         };
-        if blame == Blame::Upstream {
-            return done;
-        }
         let rank = self.hop.rank(Some(connection));
         let is_held = done.sender_rejected_ms.is_some();
         let judged = paths.into_iter().zip(outcome.recipients);
@@ -205,18 +202,22 @@ impl Worker {
             judged => (index, path, judged),
         });
         done.sort(judged.collect(), &outcome.end);
+        if blame == Blame::Upstream {
+            done.outcomes.retain(|(_, outcome)| is_final(outcome));
+        }
         done
     }
 
-    /// Reports what a transaction says about the server. What it says of the message counts only if the message answers for it.
+    /// Reports what a transaction says about the server. Whoever has no last word is charged only if the message answers for it.
     fn report(&self, id: MessageId, end: &End, has_verdict: bool, usage: Usage) -> Blame {
         match end {
-            End::Held(failure) if !has_verdict => return self.blame(id, failure, usage),
-            End::Held(ConnectFailure { kind, .. }) => {
+            End::Held(failure) if has_verdict && is_goodbye(failure) => {
                 // It has had enough of this message's recipients, or of the connection: it takes other mail.
                 self.upstreams.lock_holds().forget(id);
+                let kind = failure.kind;
                 tracing::info!(%id, upstream = self.hop.label(), ?kind, "judged in part");
             }
+            End::Held(failure) => return self.blame(id, failure, usage),
             End::Answered => {
                 self.upstreams.lock_holds().forget(id);
                 self.hop.report_answered();
@@ -292,6 +293,12 @@ pub(super) fn unsendable(rank: Rank, refusal: Reply) -> RecipientOutcome {
             RecipientOutcome::Deferred(Reply::new(451, status, text))
         }
     }
+}
+
+/// Whether the server has only ended the connection: with 421, or without a word.
+fn is_goodbye(failure: &ConnectFailure) -> bool {
+    let reply = failure.reply.as_ref();
+    reply.is_none_or(|reply| reply.code() == 421)
 }
 
 /// Whether the server has said its last word: what it took or refused stands, whatever else it demands.

@@ -91,8 +91,29 @@ async fn what_the_server_was_not_asked_is_no_word_of_it() {
     let delivery = manager(&rig, &sink).await;
     rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
     visit(&delivery).await;
-    let (totals, _) = rig.context.queue.totals();
-    assert_eq!((totals.messages, totals.deferred), (1, 0));
+    let (metrics, (totals, _)) = (&rig.context.metrics, rig.context.queue.totals());
+    assert_eq!((metrics.failed.get(), metrics.deferred.get()), (1, 0));
+    assert_eq!((totals.messages, totals.deferred), (2, 0), "and the report");
+    let status = delivery.upstreams.status();
+    assert_eq!(status[0].state, UpstreamState::Failing);
+}
+
+#[tokio::test]
+async fn a_word_about_the_server_charges_nobody_who_is_left_of_a_message() {
+    let sink = Sink::start(|line, _| match line {
+        "RCPT TO:<r1@example.org>" => Answer::Say("550 5.1.1 nobody"),
+        "DATA" => Answer::Say("530 5.7.0 log in"),
+        _ => Answer::Yes,
+    })
+    .await;
+    let rig = Rig::new(MEMORY);
+    rig.accept(&rig.message(2, 0)).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
+    visit(&delivery).await;
+    let metrics = &rig.context.metrics;
+    assert_eq!((metrics.failed.get(), metrics.deferred.get()), (1, 0));
+    assert_eq!(rig.context.queue.totals().0.deferred, 0);
     let status = delivery.upstreams.status();
     assert_eq!(status[0].state, UpstreamState::Failing);
 }
