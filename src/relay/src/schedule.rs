@@ -37,7 +37,8 @@ use postroad_spool::{MessageId, Queued};
 
 use crate::memory;
 use crate::names::{self, Name, Names};
-use crate::room::{Load, Weight};
+use crate::room::Weight;
+use crate::room::load::{Load, Sender};
 use crate::route::Table;
 use crate::share::Holdings;
 use crate::slab::{Link, List, NONE, Slab};
@@ -281,7 +282,7 @@ impl Schedule {
         totals.bytes -= u64::from(message.bytes);
         totals.deferred -= u64::from(message.marks.deferred);
         totals.unreadable -= u64::from(message.marks.unreadable);
-        let load = message.load(self.nobody);
+        let load = message.load();
         self.uncharge(message.account, load);
         self.forget_names(&message);
     }
@@ -367,6 +368,7 @@ impl Schedule {
                 delay_notified: queued.delay_notified,
                 unreadable: false,
                 author: queued.author,
+                sender: Sender::of(queued.reportable),
             },
         }
     }

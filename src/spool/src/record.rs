@@ -138,6 +138,15 @@ impl Envelope {
         }
     }
 
+    /// Whether the sender may have to be told of any recipient: not if there is no sender, or with NOTIFY=NEVER for all of them (RFC 3461
+    /// §4.1).
+    #[must_use]
+    pub fn is_reportable(&self) -> bool {
+        let is_never = |notify: &String| notify.eq_ignore_ascii_case("NEVER");
+        let mut all = self.recipients.iter();
+        !self.sender.is_empty() && !all.all(|one| one.notify.as_ref().is_some_and(is_never))
+    }
+
     /// The domain of the sender in lower case; empty for the null one.
     #[must_use]
     pub fn sender_domain(&self) -> Cow<'_, str> {
@@ -223,6 +232,27 @@ pub enum Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_may_have_to_be_told_unless_it_does_not_want_to_hear_of_any_recipient() {
+        for (sender, notify, expected) in [
+            ("s@example.com", [None, None], true),
+            ("postmaster", [Some("NEVER"), Some("FAILURE,DELAY")], true),
+            ("s@example.com", [Some("NEVER"), Some("never")], false),
+            ("", [None, Some("FAILURE")], false),
+        ] {
+            let recipient = |notify: Option<&str>| Recipient {
+                notify: notify.map(str::to_owned),
+                ..Recipient::default()
+            };
+            let envelope = Envelope {
+                sender: sender.into(),
+                recipients: notify.into_iter().map(recipient).collect(),
+                ..Envelope::default()
+            };
+            assert_eq!(envelope.is_reportable(), expected, "{sender:?} {notify:?}");
+        }
+    }
 
     #[test]
     fn neighbours_at_one_domain_are_one_run() {

@@ -54,6 +54,7 @@ fn queued(ids: &IdGenerator, index: usize, due_ms: u64) -> Queued<'static> {
         arrival_ms: NOW_MS,
         bytes: 4096,
         recipients: 1,
+        reportable: true,
         next_attempt_ms: due_ms,
         attempts: 0,
         delay_notified: false,

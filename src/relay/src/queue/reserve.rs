@@ -237,10 +237,7 @@ fn load(message: &Message) -> Load {
     let recipients = message.envelope.recipients.len();
     let bytes = memory::footprint(size(message), recipients);
     let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
-    let sender = match message.envelope.sender.is_empty() {
-        true => Sender::Nobody,
-        false => Sender::Somebody,
-    };
+    let sender = Sender::of(message.envelope.is_reportable());
     Load::of(bytes, recipients, recipients, sender)
 }
 

@@ -38,13 +38,24 @@ pub struct Load {
     pub owed: u64,
 }
 
-/// Whether anybody would be told of a message.
+/// Whether anybody may have to be told of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sender {
     /// It has a reverse-path.
     Somebody,
-    /// It has the null one: nobody is told.
+    /// It has the null one, or does not want to hear of any recipient.
     Nobody,
+}
+
+impl Sender {
+    /// From what the spool says of a message.
+    #[must_use]
+    pub fn of(reportable: bool) -> Self {
+        match reportable {
+            true => Self::Somebody,
+            false => Self::Nobody,
+        }
+    }
 }
 
 impl Load {

@@ -15,7 +15,7 @@ impl Schedule {
     /// Counts a message that has been filed, or of which something has been settled.
     pub(super) fn charge(&mut self, index: u32) {
         let message = &self.messages[index];
-        let (account, load) = (message.account, message.load(self.nobody));
+        let (account, load) = (message.account, message.load());
         self.totals.weight += load.weight;
         self.totals.owed += load.owed;
         self.held.change(account, |held| *held += load);

@@ -58,7 +58,7 @@ pub(super) struct Message {
 }
 
 /// What happened to a message.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Marks {
     /// An attempt failed.
     pub(super) deferred: bool,
@@ -68,6 +68,8 @@ pub(super) struct Marks {
     pub(super) unreadable: bool,
     /// Who has written it.
     pub(super) author: Author,
+    /// Whether anybody may have to be told of it.
+    pub(super) sender: Sender,
 }
 
 /// What few messages have.
@@ -163,12 +165,9 @@ impl Message {
     }
 
     /// What it takes of what its tenant may have.
-    pub(super) fn load(&self, nobody: Name) -> Load {
-        let sender = match self.sender == nobody {
-            true => Sender::Nobody,
-            false => Sender::Somebody,
-        };
-        Load::of(u64::from(self.bytes), self.recipients, self.open(), sender)
+    pub(super) fn load(&self) -> Load {
+        let bytes = u64::from(self.bytes);
+        Load::of(bytes, self.recipients, self.open(), self.marks.sender)
     }
 
     /// The name of the login that submitted it.

@@ -79,6 +79,7 @@ impl Mail {
             arrival_ms,
             bytes: 10,
             recipients: domains.iter().map(|(_, recipients)| recipients).sum(),
+            reportable: true,
             next_attempt_ms: arrival_ms,
             attempts: 0,
             delay_notified: false,

@@ -101,7 +101,7 @@ impl Schedule {
         if settled.is_empty() {
             return Left::Open;
         }
-        let (account, before) = (message.account, message.load(self.nobody));
+        let (account, before) = (message.account, message.load());
         let more = message.more.get_or_insert_with(Box::<More>::default);
         more.settled.extend_from_slice(settled);
         more.settled.sort_unstable();

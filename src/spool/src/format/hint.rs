@@ -1,14 +1,14 @@
 //! The bytes of a hint: what recovery would find in a segment, without the content.
 //! ```text
 //! header   8  magic "POSTHINT"
-//!          4  version (2)
+//!          4  version (3)
 //!          8  sequence of the segment
 //!          8  mark of the segment
 //!          8  up to where it is told of the segment
 //! entry*   1  kind, as the type of a record
 //!             message: id, arrival, offset (4), length (4), bytes of the content (4), priority (1), not before, optional deadline,
-//!             domain of the sender, credential, whether the relay has written it (1), number of runs (4), and per run domain and
-//!             recipients (4)
+//!             domain of the sender, credential, whether the relay has written it (1), whether its sender may have to be told of
+//!             it (1), number of runs (4), and per run domain and recipients (4)
 //!             attempt, done: as in a record
 //! end      4  CRC-32 of all before
 //! ```
@@ -23,7 +23,7 @@ use crate::record::{Author, DomainRun, Queued};
 use crate::scan::Found;
 
 const MAGIC: &[u8; 8] = b"POSTHINT";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Length of the header.
 const HEADER: usize = 36;
@@ -125,6 +125,7 @@ fn encode_message(queued: &Queued<'_>, place: Place, out: &mut Vec<u8>) {
     text(&queued.sender_domain, out);
     text(&queued.credential, out);
     out.push(u8::from(queued.author == Author::Relay));
+    out.push(u8::from(queued.reportable));
     out.extend_from_slice(&number(queued.domains.len()).to_le_bytes());
     for run in &queued.domains {
         text(&run.domain, out);
@@ -144,6 +145,7 @@ fn message<'a>(reader: &mut Reader<'a>, segment: u64) -> Option<Found<'a>> {
     let deliver_by_ms = reader.optional(Reader::u64)?;
     let (sender_domain, credential) = (reader.str()?, reader.str()?);
     let author = author(reader.bit()?);
+    let reportable = reader.bit()?;
     let mut domains = Vec::with_capacity(1);
     for _ in 0..reader.u32()? {
         domains.push(DomainRun {
@@ -156,6 +158,7 @@ fn message<'a>(reader: &mut Reader<'a>, segment: u64) -> Option<Found<'a>> {
         arrival_ms,
         bytes,
         recipients: domains.iter().map(|run| run.recipients).sum(),
+        reportable,
         next_attempt_ms: not_before_ms.max(arrival_ms),
         attempts: 0,
         delay_notified: false,

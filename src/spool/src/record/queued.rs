@@ -34,6 +34,8 @@ pub struct Queued<'a> {
     pub bytes: u64,
     /// How many recipients the envelope names.
     pub recipients: u32,
+    /// Whether the sender may have to be told of any of them.
+    pub reportable: bool,
     /// When to try next; if it never was, its arrival or [`Self::not_before_ms`], whichever is later.
     pub next_attempt_ms: u64,
     /// Failed attempts so far.
@@ -94,6 +96,7 @@ struct Entry {
     terms: Name,
     delay_notified: bool,
     author: Author,
+    reportable: bool,
 }
 
 impl Message {
@@ -112,6 +115,7 @@ impl Message {
             arrival_ms: *arrival_ms,
             bytes: wide(headers.len() + body.len()),
             recipients: u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX),
+            reportable: envelope.is_reportable(),
             next_attempt_ms: envelope.not_before_ms.max(*arrival_ms),
             attempts: 0,
             delay_notified: false,
@@ -181,6 +185,7 @@ impl Queue {
             next_attempt_ms: queued.next_attempt_ms,
             // What can be stored is smaller than what four bytes tell.
             bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
+            reportable: queued.reportable,
             attempts: queued.attempts,
             sender_domain: name(&mut self.names, &queued.sender_domain),
             credential: name(&mut self.names, &queued.credential),
@@ -236,6 +241,7 @@ impl Queue {
             arrival_ms: entry.arrival_ms,
             bytes: entry.bytes.into(),
             recipients: runs.iter().map(|run| run.recipients).sum(),
+            reportable: entry.reportable,
             next_attempt_ms: entry.next_attempt_ms,
             attempts: entry.attempts,
             delay_notified: entry.delay_notified,

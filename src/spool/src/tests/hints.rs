@@ -7,6 +7,9 @@ fn hinted(disk: &SimDisk) -> Vec<PathBuf> {
     let mut rig = Rig::filled(disk, 1..=8);
     let mut report = everything(9);
     report.envelope.author = Author::Relay;
+    for recipient in &mut report.envelope.recipients {
+        recipient.notify = Some("NEVER".into());
+    }
     assert!(rig.store(vec![Record::Message(report), put(10)]));
     assert!(rig.store(vec![Record::Attempt(Attempt {
         delay_notified: true,

@@ -226,6 +226,24 @@ async fn a_report_counts_for_who_caused_it_and_is_not_treated_as_its_mail() {
 }
 
 #[tokio::test]
+async fn no_room_is_kept_for_reports_that_nobody_wants() {
+    for (notify, owes) in [(None, true), (Some("NEVER"), false)] {
+        let rig = Rig::new(ENOUGH);
+        let queue = &rig.context.queue;
+        let mut message = mail(&rig, "a", 100, 10);
+        for recipient in &mut message.envelope.recipients {
+            recipient.notify = notify.map(str::to_owned);
+        }
+        let found = [&message].into_iter().collect();
+        accept(queue, message.clone()).await.unwrap();
+        assert_eq!(queue.totals().0.owed > 0, owes, "{notify:?}");
+        let again = queue.spool().clone();
+        let again = Queue::new(again, ENOUGH, found, queue.bytes_max(), Arc::default());
+        assert_eq!(again.totals().0.owed > 0, owes, "{notify:?} after a start");
+    }
+}
+
+#[tokio::test]
 async fn what_is_handed_on_needs_its_share_of_the_disk_when_it_is_stored() {
     let rig = Rig::new(ENOUGH);
     let queue = &rig.context.queue;
