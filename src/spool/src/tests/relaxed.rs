@@ -219,6 +219,32 @@ fn the_end_of_the_process_takes_nothing_at_any_step_of_writing_anew() {
     assert!(lost.is_empty(), "{lost:?}");
 }
 
+/// Where a flush fails and nothing more fits, what was answered goes to the room that was set aside for outcomes, before them.
+#[test]
+fn the_end_of_the_process_takes_nothing_at_any_step_of_writing_anew_on_a_full_disk() {
+    let mut found = Vec::new();
+    for at in 0..14 {
+        let (disk, mut rig) = one_flushed_one_answered();
+        disk.fill();
+        disk.fail(Fault::Sync, 1);
+        rig.writer.flush();
+        assert_eq!(rig.spool.health().failure, Some(Failure::DiskFull));
+        disk.fail_in(at);
+        let is_done = rig.store(vec![Record::Done(id(1))]);
+        disk.mend();
+        disk.unbound();
+        found.push((is_done, rig.restart().queued()));
+    }
+    // What was refused may be there all the same.
+    let is_kept = |(is_done, queued): &(bool, Vec<u128>)| match is_done {
+        true => queued == &[2],
+        false => queued == &[1, 2] || queued == &[2],
+    };
+    assert!(found.iter().all(is_kept), "{found:?}");
+    let is_refused = |(is_done, _): &(bool, Vec<u128>)| !is_done;
+    assert!(is_refused(&found[0]) && !is_refused(&found[13]));
+}
+
 #[test]
 fn a_disk_that_fails_for_long_is_not_filled_and_works_again_when_it_is_mended() {
     let disk = SimDisk::preallocating();
