@@ -148,9 +148,14 @@ pub fn decide(
         .map(|(index, outcome)| (index, judge.judge(index, outcome, &mut decision)))
         .collect();
     let mut attempts = entry.attempts;
-    if charge == Charge::None && decision.deferred > 0 {
-        attempts = attempts.saturating_add(1);
-        let until_ms = clock::after(now_ms, rules.backoff.pause(attempts, random));
+    if decision.deferred > 0 {
+        let until_ms = match charge {
+            Charge::Until(until_ms) => until_ms,
+            Charge::None => {
+                attempts = attempts.saturating_add(1);
+                clock::after(now_ms, rules.backoff.pause(attempts, random))
+            }
+        };
         decision.charge = Charge::Until(until_ms.max(tried.not_before_ms));
     }
     decision.record = Recorded {

@@ -200,6 +200,13 @@ fn the_transactions_of_one_delivery_are_charged_once() {
         assert_eq!((record.attempts, record.due_ms), (1, 65_000));
         assert_eq!(decision.charge, charge);
     }
+    let third = Tried {
+        not_before_ms: 100_000,
+        ..tried(vec![(2, later())])
+    };
+    let decision = decide(&message, &entry, decision.charge, third, RULES, 9_000, 0.5);
+    let record = decision.record;
+    assert_eq!((record.attempts, record.due_ms), (1, 100_000));
 }
 
 /// What is told of a lone recipient: index, kind, status and text.
