@@ -3,7 +3,8 @@
 //! A connection to an upstream is opened for whatever comes. One to a domain is opened for the message that is taken first, because a
 //! message may demand more of it than the next ([`TlsDemand`]). What is decided before a message is read is in [`plan`](super::plan).
 
-use std::pin::{Pin, pin};
+mod last;
+
 use std::time::Duration;
 
 use postroad_smtp::Reply;
@@ -21,10 +22,12 @@ use super::transmit::{Judged, Rest};
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::envelope;
-use crate::queue::{Door, LoadedRoom, Queue, ReclaimOnPanic, Time};
+use crate::queue::{Door, LoadedRoom, ReclaimOnPanic, Time};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
+
+use last::Last;
 
 /// How long an idle connection is kept for the next message. Postfix keeps one for 2 seconds too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -114,7 +117,7 @@ impl Worker {
         {
             last.finish(&self.context.queue).await;
             last = unfinished.map_or_else(Last::default, |unfinished| {
-                Last(Some(Box::pin(self.finish(unfinished))))
+                Last::new(self.finish(unfinished))
             });
             match then {
                 Then::GoOn => sent += 1,
@@ -374,32 +377,4 @@ pub(super) struct Unfinished {
     _reclaim: ReclaimOnPanic,
     progress: Box<Progress>,
     judged: Judged,
-}
-
-/// What the last piece came to, on its way to the disk.
-#[derive(Default)]
-struct Last<'a>(Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>);
-
-impl Last<'_> {
-    /// Goes on with it while something else is done.
-    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        if let Some(last) = &mut self.0 {
-            tokio::select! {
-                biased;
-                () = last => {}
-                result = &mut work => return result,
-            }
-            self.0 = None;
-        }
-        work.await
-    }
-
-    /// Until it is there. Nothing else is to be done meanwhile.
-    async fn finish(&mut self, queue: &Queue) {
-        if let Some(last) = self.0.take() {
-            queue.spool().hurry();
-            last.await;
-        }
-    }
 }
