@@ -18,7 +18,7 @@ use postroad_relay::queue::Queue;
 use postroad_relay::route::Table;
 use postroad_relay::tls;
 use postroad_spool::{Config, Mode, Recovery, Spool, Writer};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -197,6 +197,7 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
         queue,
         metrics: Arc::new(Metrics::default()),
         guesses: Arc::default(),
+        conversion: Arc::new(Semaphore::new(1)),
     };
     let abort = CancellationToken::new();
     let mut listeners = Listeners::new(context.clone(), &abort);

@@ -18,7 +18,7 @@ use postroad_spool::{Mode, SEGMENT_BYTES, Spool};
 use postroad_telemetry::http;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -118,6 +118,7 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
         queue,
         metrics: Arc::new(Metrics::default()),
         guesses: Arc::default(),
+        conversion: Arc::new(Semaphore::new(1)),
     };
     let upstreams = SharedUpstreams::default();
     let admin = Admin {

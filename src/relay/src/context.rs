@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postroad_config::SpoolMode;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::guesses::Guesses;
 use crate::live::Live;
@@ -37,6 +37,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The failed logins.
     pub guesses: Arc<Guesses>,
+    /// Whose turn it is to convert a message for its next hop.
+    pub conversion: Arc<Semaphore>,
 }
 
 impl Context {

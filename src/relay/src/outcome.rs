@@ -224,7 +224,7 @@ pub fn return_by_ms(message: &Message) -> Option<u64> {
 }
 
 /// Since when it could have been delivered: mail that was not to be delivered before some time (RFC 4865) has not waited until then.
-fn waiting_since_ms(message: &Message) -> u64 {
+pub fn waiting_since_ms(message: &Message) -> u64 {
     message.arrival_ms.max(message.envelope.not_before_ms)
 }
 

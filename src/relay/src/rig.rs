@@ -14,7 +14,7 @@ use postroad_spool::{
     Space, Spool,
 };
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock;
 use crate::context::{Context, Phase};
@@ -62,6 +62,7 @@ impl Rig {
             ),
             metrics: Arc::new(Metrics::default()),
             guesses: Arc::default(),
+            conversion: Arc::new(Semaphore::new(1)),
         };
         Self {
             context,
@@ -188,6 +189,8 @@ fn open(disk: &Disk, directory: &Path) -> (Spool, JoinHandle<()>) {
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     readable_max: Arc<AtomicUsize>,
+    /// Bytes that were asked for.
+    read: Arc<AtomicUsize>,
     free: Arc<AtomicU64>,
     /// Whether nothing becomes durable.
     held: Arc<(Mutex<bool>, Condvar)>,
@@ -197,6 +200,7 @@ impl Default for Disk {
     fn default() -> Self {
         Self {
             readable_max: Arc::new(AtomicUsize::new(usize::MAX)),
+            read: Arc::default(),
             free: Arc::new(AtomicU64::new(u64::MAX)),
             held: Arc::default(),
         }
@@ -207,6 +211,11 @@ impl Disk {
     /// Reads of more bytes at once than these fail.
     pub(crate) fn fail_reads_beyond(&self, bytes: usize) {
         self.readable_max.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How much has been read, in bytes.
+    pub(crate) fn read_bytes(&self) -> usize {
+        self.read.load(Ordering::SeqCst)
     }
 
     /// From now on syncs wait, or do so no longer.
@@ -288,6 +297,7 @@ impl File for DiskFile {
         if buffer.len() > self.disk.readable_max.load(Ordering::SeqCst) {
             return Err(io::Error::other("simulated failure"));
         }
+        self.disk.read.fetch_add(buffer.len(), Ordering::SeqCst);
         self.file.read_at(buffer, offset)
     }
 

@@ -1,16 +1,15 @@
 //! The content of a message as a next hop takes it, within the memory budget.
 //!
 //! A conversion has the message a second time while it works, and what it makes of it until that is sent: both have room in the
-//! budget before it begins. One of a tenant may wait for that while it holds the room of the message itself; so that those of several
-//! tenants do not wait for each other for ever, the wait is bounded. Whoever may not wait, or waited in vain, puts its message off, which
-//! is not charged with an attempt for that.
+//! budget before it begins. If that is much, one of a tenant may wait for it while it holds the room of the message itself, and other large mail
+//! of the tenant is not even read until then; so that those of several tenants do not wait for each other for ever, the wait is bounded. Whoever
+//! may not wait, or waited in vain, puts its message off ([`pause_ms`]), which is not charged with an attempt for that.
 
 use std::time::Duration;
 
 use postroad_smtp::client::Peer;
 use postroad_smtp::{BodyKind, EnhancedStatus, Reply};
 use postroad_spool::Message;
-use tokio::sync::Semaphore;
 
 use crate::adapt::{Adapted, adapt, is_fit};
 use crate::blocking;
@@ -20,14 +19,15 @@ use crate::memory::{self, Reservation};
 /// Content that is larger is converted on a thread of its own, in bytes: some milliseconds. One such at a time.
 const CONVERSION_BYTES_MAX: usize = 256 << 10;
 
-/// How long a conversion waits for its turn and for room. In that time others end theirs, or find that they wait in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a conversion waits for its turn and for room. In that time what goes out slowly has gone, and what hangs keeps others waiting no longer.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The pauses of a message that found no room to be converted, in milliseconds: another is through after the one, and after the other what hung.
+const PAUSE_MIN_MS: u64 = 5_000;
+const PAUSE_MAX_MS: u64 = 600_000;
 
 /// Most that the headers of parts add to what is converted, in bytes.
 const PART_HEADERS_MAX: u64 = 1 << 20;
-
-/// Whose turn it is to convert what is large.
-static TURN: Semaphore = Semaphore::const_new(1);
 
 /// Why there is no content.
 #[derive(Debug, PartialEq)]
@@ -95,9 +95,10 @@ async fn convert(
     let tenant = message.envelope.credential.as_str().into();
     let room = memory.reserve_beside(&tenant, held, needed(bytes)).await;
     let mut room = room.ok_or_else(|| Unready::NoRoom(no_room()))?;
+    let turn = &context.conversion;
     // Not before there is room: who waits for that keeps nobody else waiting.
     let _turn = match is_large {
-        true => Some(TURN.acquire().await.map_err(|_| Unready::Stopping)?),
+        true => Some(turn.acquire().await.map_err(|_| Unready::Stopping)?),
         false => None,
     };
     let whole = message.clone();
@@ -110,6 +111,12 @@ async fn convert(
     let kept: usize = adapted.content.iter().map(bytes::Bytes::len).sum();
     memory.shrink(&mut room, u64::try_from(kept).unwrap_or(u64::MAX));
     Ok((adapted, Some(room)))
+}
+
+/// For how long a message is put off that has waited for so long and finds no room to be converted: each try reads all of it, so that there are
+/// fewer and fewer.
+pub(super) fn pause_ms(waited_ms: u64) -> u64 {
+    (waited_ms / 4).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS)
 }
 
 /// The message again, half as much again of it, and the headers of parts.

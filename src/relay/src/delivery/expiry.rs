@@ -25,8 +25,9 @@ use crate::unreadable;
 /// Messages returned per look, and tenants waited for: bounds the burst of bounces.
 const BATCH: usize = 100;
 
-/// Steps of one look, each past as many messages as one passes by: the rest is for the next.
-const STEPS_MAX: usize = 1_000;
+/// Steps of one look, each past as many messages as the schedule passes by, or past one of a tenant that is: some tenths of a second. The rest is
+/// for the next.
+const STEPS_MAX: usize = 10_000;
 
 /// One look. Takes one message at a time, and none once its destination works again.
 pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
@@ -35,20 +36,22 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
     for _ in 0..STEPS_MAX {
         upstreams.note_failures(&context.queue);
         match context.queue.take_overdue(limits(&context)) {
+            // The next look comes to it again.
+            Swept::Taken(taken, _) if crowded.contains(&taken.entry.tenant) => {
+                context.queue.release(taken.ticket, clock::now_ms());
+                tokio::task::yield_now().await;
+            }
             Swept::Taken(taken, failure) => {
                 let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
                 // Nothing more is to be learned about it.
                 upstreams.lock_holds().forget(taken.ticket.id);
                 let tenant = Arc::clone(&taken.entry.tenant);
-                let patience = match crowded.contains(&tenant) {
-                    true => Duration::ZERO,
-                    false => look::PATIENCE,
-                };
-                returned += match look_at(&context, taken, &failure, patience).await {
-                    Look::Done => 1,
-                    Look::NoRoom => usize::from(crowded.insert(tenant)),
+                match look_at(&context, taken, &failure).await {
+                    Look::Done => {}
+                    Look::NoRoom => drop(crowded.insert(tenant)),
                     Look::Stopping => return,
-                };
+                }
+                returned += 1;
             }
             Swept::More => tokio::task::yield_now().await,
             Swept::End => return,
@@ -82,12 +85,7 @@ fn limits(context: &Context) -> OverdueLimits {
     }
 }
 
-async fn look_at(
-    context: &Context,
-    taken: Taken,
-    failure: &UpstreamFailure,
-    patience: Duration,
-) -> Look {
+async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> Look {
     let (queue, ticket) = (&context.queue, taken.ticket);
     let cause = cause(failure);
     let need = |message: &Message| {
@@ -98,7 +96,7 @@ async fn look_at(
         Need::Nothing | Need::GiveUp(Telling::Nobody) => false,
         Need::GiveUp(Telling::Sender) | Need::TellOfDelay => true,
     };
-    match look::load(context, &taken, patience, needs_content).await {
+    match look::load(context, &taken, needs_content).await {
         Ok(loaded) => {
             let need = need(loaded.message());
             let course = Course::of(context, &loaded, taken);

@@ -2,7 +2,7 @@
 //!
 //! Whether anybody is to be told follows from the envelope, which is read alone. Only for a report, which returns some of the content, the
 //! whole message is loaded; that waits for room in memory, so that one who looks after many messages passes by those that
-//! find none for so long as it has patience ([`PATIENCE`]).
+//! find none for so long ([`PATIENCE`]).
 
 use std::time::Duration;
 
@@ -102,20 +102,18 @@ pub(super) fn telling(message: &Message, open: &[u32]) -> Telling {
 pub(super) async fn load(
     context: &Context,
     taken: &Taken,
-    patience: Duration,
     needs_content: impl FnOnce(&Message) -> bool,
 ) -> Result<Loaded, NotLoaded> {
     tokio::select! {
         biased;
         () = context.reached(Phase::Stopping) => Err(NotLoaded::Stopping),
-        loaded = load_slowly(context, taken, patience, needs_content) => loaded,
+        loaded = load_slowly(context, taken, needs_content) => loaded,
     }
 }
 
 async fn load_slowly(
     context: &Context,
     taken: &Taken,
-    patience: Duration,
     needs_content: impl FnOnce(&Message) -> bool,
 ) -> Result<Loaded, NotLoaded> {
     let queue = &context.queue;
@@ -125,7 +123,7 @@ async fn load_slowly(
     {
         return Ok(Loaded::Envelope(envelope));
     }
-    let enough = tokio::time::sleep(patience);
+    let enough = tokio::time::sleep(PATIENCE);
     match queue.load_unless(taken, enough).await {
         Ok(Some((message, room))) => Ok(Loaded::Whole(message, room)),
         Ok(None) => Err(NotLoaded::NoRoom),

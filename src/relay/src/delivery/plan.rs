@@ -14,6 +14,7 @@ use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::Message;
 
 use super::connect::Connection;
+use super::content;
 use super::course::{self, Course};
 use super::look::{self, Need};
 use super::senders::Trial;
@@ -179,9 +180,11 @@ impl Worker {
 }
 
 impl Waits {
-    /// Because there is no room in memory, as this says.
-    pub(super) fn for_room(why: Reply) -> Self {
-        let until_ms = clock::after(clock::now_ms(), NO_ROOM_PAUSE);
+    /// Because there is no room in memory to convert a message, as this says.
+    pub(super) fn for_room(message: &Message, why: Reply) -> Self {
+        let now_ms = clock::now_ms();
+        let waited_ms = now_ms.saturating_sub(outcome::waiting_since_ms(message));
+        let until_ms = now_ms.saturating_add(content::pause_ms(waited_ms));
         Self { until_ms, why }
     }
 

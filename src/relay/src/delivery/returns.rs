@@ -1,5 +1,9 @@
 //! Returns to its sender what an override says must go back.
+//!
+//! A report needs room in memory. It is waited for once for a tenant that has too much there; what else is that tenant's is passed by for a
+//! while.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use postroad_smtp::client::RecipientOutcome;
@@ -18,12 +22,14 @@ use crate::unreadable;
 /// RFC 3463 §3.8: other or undefined security or policy status.
 const STATUS: EnhancedStatus = EnhancedStatus::new(5, 7, 0);
 
-/// For how long a piece is put off that finds no room in memory, in milliseconds: others have their turn meanwhile.
+/// For how long a tenant is passed by whose mail finds no room in memory, in milliseconds: others have their turn meanwhile.
 const NO_ROOM_PAUSE_MS: u64 = 5_000;
 
 /// Returns what is ready behind a door, for the reason of the override of this name, until nothing is left or the override is gone.
 pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) {
     door.connected();
+    // Until when, in milliseconds since the epoch.
+    let mut passed_by: HashMap<Arc<str>, u64> = HashMap::new();
     while context.phase() < Phase::Stopping {
         let Some(taken) = door.take() else {
             return;
@@ -33,15 +39,28 @@ pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) 
         let Some(reason) = table.reason(&name) else {
             return context.queue.release(taken.ticket, clock::now_ms());
         };
-        let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
-        return_one(&context, taken, reason).await;
+        let tenant = Arc::clone(&taken.entry.tenant);
+        match passed_by.get(&tenant) {
+            Some(&until_ms) if until_ms > clock::now_ms() => {
+                context.queue.release(taken.ticket, until_ms);
+                // There may be a hundred thousand of them.
+                tokio::task::yield_now().await;
+            }
+            _ => {
+                let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
+                if let Some(until_ms) = return_one(&context, taken, reason).await {
+                    passed_by.insert(tenant, until_ms);
+                }
+            }
+        }
     }
 }
 
-async fn return_one(context: &Context, taken: Taken, reason: &str) {
+/// Says until when its tenant is to be passed by, if there is no room.
+async fn return_one(context: &Context, taken: Taken, reason: &str) -> Option<u64> {
     let (queue, ticket) = (&context.queue, taken.ticket);
     let is_heard = |message: &Message| look::telling(message, &taken.entry.open) == Telling::Sender;
-    match look::load(context, &taken, look::PATIENCE, is_heard).await {
+    match look::load(context, &taken, is_heard).await {
         Ok(loaded) => {
             let course = Course::of(context, &loaded, taken);
             let reply = Reply::new(554, STATUS, reason);
@@ -55,8 +74,11 @@ async fn return_one(context: &Context, taken: Taken, reason: &str) {
         }
         Err(NotLoaded::Stopping) => queue.release(ticket, clock::now_ms()),
         Err(NotLoaded::NoRoom) => {
-            queue.release(ticket, clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS));
+            let until_ms = clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS);
+            queue.release(ticket, until_ms);
+            return Some(until_ms);
         }
         Err(NotLoaded::Failed(error)) => unreadable::settle(context, taken, error).await,
     }
+    None
 }

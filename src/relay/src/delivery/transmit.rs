@@ -87,7 +87,10 @@ impl Worker {
             }
             Err(Unready::NoRoom(reply)) => {
                 self.hop.give_back();
-                return (self.put_off(course, Waits::for_room(reply)), Then::Again);
+                return (
+                    self.put_off(course, Waits::for_room(message, reply)),
+                    Then::Again,
+                );
             }
             Err(Unready::Stopping) => {
                 return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);

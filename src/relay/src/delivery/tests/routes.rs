@@ -15,7 +15,7 @@ fn to(recipient: &str) -> Match {
     }
 }
 
-fn overriding(recipient: &str, action: Action) -> Vec<Override> {
+pub(super) fn overriding(recipient: &str, action: Action) -> Vec<Override> {
     vec![Override {
         name: "one".into(),
         matches: to(recipient),

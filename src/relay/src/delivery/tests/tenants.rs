@@ -4,6 +4,7 @@ use futures::FutureExt as _;
 use postroad_spool::{Author, Message};
 
 use super::direct::{Domains, Script, yes};
+use super::routes::overriding;
 use super::*;
 use crate::memory::{Holder, Reservation};
 use crate::rig::LIFETIME_SECONDS;
@@ -302,22 +303,103 @@ async fn what_waits_for_clients_does_not_give_way() {
 }
 
 #[tokio::test]
-async fn a_conversion_that_may_not_wait_is_put_off_and_not_charged() {
+async fn a_conversion_that_may_not_wait_is_put_off_for_longer_and_longer_and_not_charged() {
+    for (age, seconds) in [(0, 5), (2000, 500), (3500, 90)] {
+        let sink = Sink::start(|_, _| Answer::Yes).await;
+        let rig = Rig::new(MEMORY);
+        let mut eight_bit = message(&rig, "a", "a.example", 1 << 10);
+        eight_bit.arrival_ms -= age * 1000;
+        eight_bit.envelope.body = postroad_spool::BodyType::EightBitMime;
+        eight_bit.body = "gr\u{fc}n\r\n".repeat(300).into();
+        rig.accept(&eight_bit).await.unwrap();
+        let delivery = manager(&rig, &sink).await;
+        let queue = &rig.context.queue;
+        queue.share(Sharing::Many);
+        let _rooms = (hoard(&rig, "b"), hoard(&rig, "c"));
+        let tenant = "a".into();
+        let mut other = Box::pin(queue.memory().reserve_beside(&tenant, 1 << 10, 150 << 10));
+        assert!((&mut other).now_or_never().is_none());
+        visit(&delivery).await;
+        let totals = queue.totals().0;
+        assert_eq!((totals.messages, totals.deferred, sink.mails()), (1, 0, 0));
+        assert_eq!(rig.context.metrics.deferred.get(), 0);
+        let pauses = queue.pauses_ms();
+        let pause = seconds * 1000;
+        assert!(
+            pauses
+                .iter()
+                .all(|ms| (pause - 3000..=pause + 12_000).contains(ms)),
+            "{age}: {pauses:?}"
+        );
+    }
+}
+
+/// A message that no server without 8BITMIME takes as it is, of 60 KiB.
+fn eight_bit(rig: &Rig, tenant: &str) -> Message {
+    let mut message = message(rig, tenant, "a.example", 0);
+    message.envelope.body = postroad_spool::BodyType::EightBitMime;
+    message.body = "gr\u{fc}n, 0123\r\n".repeat(4 << 10).into();
+    message
+}
+
+#[tokio::test]
+async fn conversions_that_wait_for_each_other_do_not_read_the_disk_again_and_again() {
+    const MESSAGES: usize = 6;
     let sink = Sink::start(|_, _| Answer::Yes).await;
     let rig = Rig::new(MEMORY);
-    let mut eight_bit = message(&rig, "a", "a.example", 1 << 10);
-    eight_bit.envelope.body = postroad_spool::BodyType::EightBitMime;
-    eight_bit.body = "gr\u{fc}n\r\n".repeat(300).into();
-    rig.accept(&eight_bit).await.unwrap();
+    for _ in 0..MESSAGES {
+        rig.accept(&eight_bit(&rig, "a")).await.unwrap();
+    }
+    let size = eight_bit(&rig, "a").body.len();
     let delivery = manager(&rig, &sink).await;
+    rig.change_upstream(|upstream| upstream.limits.connections = 6);
+    // There is room for three of them, and not for what becomes of one.
+    let mut rooms = hoard_by(&rig, "other", 20 << 10);
+    rooms.truncate(rooms.len() - 9);
+    let (queue, read) = (&rig.context.queue, rig.disk.read_bytes());
+    let all = async {
+        until(|| queue.memory().has_waiting()).await;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            queue.wake_all().await;
+        }
+        assert_eq!(queue.totals().0.messages, MESSAGES as u64);
+        drop(rooms);
+        while queue.totals().0.messages > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            queue.wake_all().await;
+        }
+    };
+    tokio::select! {
+        () = delivery.run() => panic!("nothing stops it"),
+        () = all => {}
+    }
+    let read = rig.disk.read_bytes() - read;
+    assert!(read <= 2 * MESSAGES * (size + 1000), "{read} of {size}");
+    assert_eq!(sink.mails(), MESSAGES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_without_room_for_its_reports_is_waited_for_once() {
+    let rig = Rig::new(MEMORY);
+    let reason = "sent by mistake".to_owned();
+    let action = postroad_config::Action::Bounce { reason };
+    rig.change_delivery(|delivery| delivery.overrides = overriding("a.example", action));
+    for tenant in ["greedy", "greedy", "greedy", "modest", "greedy"] {
+        let message = message(&rig, tenant, "a.example", 1 << 10);
+        rig.accept(&message).await.unwrap();
+    }
+    let upstreams = SharedUpstreams::default();
+    let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
+    delivery.configure(&rig.context.live()).await;
     let queue = &rig.context.queue;
     queue.share(Sharing::Many);
-    let _rooms = (hoard(&rig, "b"), hoard(&rig, "c"));
-    let tenant = "a".into();
-    let mut other = Box::pin(queue.memory().reserve_beside(&tenant, 1 << 10, 150 << 10));
-    assert!((&mut other).now_or_never().is_none());
-    visit(&delivery).await;
-    let totals = queue.totals().0;
-    assert_eq!((totals.messages, totals.deferred, sink.mails()), (1, 0, 0));
-    assert_eq!(rig.context.metrics.deferred.get(), 0);
+    let _rooms = hoard(&rig, "greedy");
+    let (place, _) = queue.wanting().pop().unwrap();
+    let door = queue.open_alone(place).unwrap();
+    let begin = Instant::now();
+    returns::give_back(rig.context.clone(), "one".into(), door).await;
+    assert!(begin.elapsed() < 2 * look::PATIENCE);
+    assert_eq!(rig.context.metrics.bounced.get(), 1);
+    assert_eq!(queue.totals().0.messages, 5, "the report instead of one");
 }
