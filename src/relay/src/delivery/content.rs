@@ -2,7 +2,7 @@
 //!
 //! A conversion has the message a second time while it works, and what it makes of it until that is sent: both have room in the
 //! budget before it begins. If that is much, one of a tenant may wait for it while it holds the room of the message itself, and other large mail
-//! of the tenant is not even read until then; so that those of several tenants do not wait for each other for ever, the wait is bounded. Whoever
+//! of the tenant is not even read until then. So that those of several tenants do not wait for each other for ever, the wait is bounded. Whoever
 //! may not wait, or waited in vain, puts its message off ([`pause_ms`]), which is not charged with an attempt for that.
 
 use std::time::Duration;

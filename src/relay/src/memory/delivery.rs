@@ -167,8 +167,9 @@ impl Memory {
         self.lend(self.lending.ask(tenant, bytes, 0)).await
     }
 
-    /// Room for so many bytes more, for a delivery that already holds room for a message of `held` bytes; waits for it. Never for more than
-    /// there can be beside that. `None` if another delivery of the tenant waits for much so, or the process is ending.
+    /// Room for so many bytes more, for a delivery that already holds room for a message of `held` bytes; waits for it if it is much. Never for
+    /// more than there can be beside that. `None` if there is not even room for a little, if another delivery of the tenant waits so, or if the
+    /// process is ending.
     ///
     /// Whoever waits keeps what it holds, and others may wait for that: put a bound on the time.
     pub async fn reserve_beside(
@@ -178,11 +179,12 @@ impl Memory {
         bytes: u64,
     ) -> Option<Reservation> {
         let want = self.lending.ask(tenant, bytes, of_message(held));
-        // Each would keep its room for nothing.
-        if want.line.kind == Kind::More && !self.lending.lines.is_open(&want.line) {
-            return None;
+        match want.line.kind {
+            Kind::Small => self.try_lend(&want.line, want.units),
+            // Each would keep its room for nothing.
+            _ if !self.lending.lines.is_open(&want.line) => None,
+            _ => self.lend(want).await,
         }
-        self.lend(want).await
     }
 
     /// Whether a message of so many bytes of a tenant would get its room now.

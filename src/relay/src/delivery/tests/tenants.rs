@@ -50,11 +50,11 @@ fn hoard_by(rig: &Rig, tenant: &str, bytes: u64) -> Vec<Reservation> {
     rooms.collect()
 }
 
-#[tokio::test]
-async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() {
+/// Large mail of one that is sent to servers that hang, and small mail of one that comes later.
+async fn leaves_room_for(later: &str, net: u8) {
     let mut scripts = vec![hang as Script; 13];
     scripts.push(yes);
-    let domains = Domains::within(MEMORY, 36, &scripts).await;
+    let domains = Domains::within(MEMORY, net, &scripts).await;
     let rig = &domains.rig;
     // From the disk, as after a start.
     for (number, kib) in [180, 180, 90, 90, 45, 45, 22, 22, 11, 11]
@@ -71,16 +71,16 @@ async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() 
         rig.accept(&small).await.unwrap();
     }
     let queue = rig.context.queue.clone();
-    let modest = message(rig, "modest", "d13.example", 3 << 10);
+    let small = message(rig, later, "d13.example", 3 << 10);
     let mut accepting: Option<JoinHandle<()>> = None;
     let rig = domains
         .run_until(|_, rig| {
             if accepting.is_none() && queue.memory().has_waiting() {
-                let holder = Holder::Login("modest".into());
+                let holder = Holder::Login(later.into());
                 let room = queue.memory().try_receive(holder, 64 << 10, 4 << 10);
-                let (queue, modest, room) = (queue.clone(), modest.clone(), room.unwrap());
+                let (queue, small, room) = (queue.clone(), small.clone(), room.unwrap());
                 accepting = Some(tokio::spawn(async move {
-                    queue.accept(modest, room).await.unwrap();
+                    queue.accept(small, room).await.unwrap();
                 }));
             }
             let left = rig.context.queue.totals().0.messages;
@@ -88,6 +88,16 @@ async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() 
         })
         .await;
     assert_eq!(rig.context.queue.totals().0.deferred, 0);
+}
+
+#[tokio::test]
+async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() {
+    leaves_room_for("modest", 36).await;
+}
+
+#[tokio::test]
+async fn large_mail_to_servers_that_hang_leaves_room_for_small_mail_of_its_tenant() {
+    leaves_room_for("greedy", 42).await;
 }
 
 #[tokio::test]

@@ -263,8 +263,11 @@ async fn while_a_conversion_waits_nothing_large_of_its_tenant_gets_room() {
         }
         let second = memory.reserve_beside(&tenant, held, needed).await;
         assert!(second.is_none(), "it need not hold its room for nothing");
-        let small = memory.reserve_beside(&tenant, 1 << 10, 3 << 10).await;
-        assert!(small.is_some());
+        let mut small = Vec::new();
+        while let Some(room) = memory.reserve_beside(&tenant, 1 << 10, 3 << 10).await {
+            small.push(room);
+        }
+        assert!(!small.is_empty(), "and a little is not waited for");
         // Room for the large message, and too little for the conversion.
         hoard.pop();
         assert!(memory.at_once("a", 20).await.is_none());
