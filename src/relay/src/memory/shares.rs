@@ -1,21 +1,19 @@
 //! Who holds how much of some room, so that nobody takes all of it.
 //!
-//! The rule is that of a switch which shares one buffer among its ports: a holder may have as much as is free afterwards, and no
-//! more. One alone gets half; with two that want all they can get each has a third, and a third is free for whoever comes. Nothing has to
-//! be divided beforehand, and no holder has to be known before it comes.
+//! A holder may have as much as is free beside it ([`crate::share`]): one alone gets half; with two that want all they can get each has a
+//! third, and a third is free for whoever comes. Where one message needs more than half, one alone gets that.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::connections::source_of;
+use crate::share::{Holdings, Share};
 
 /// Whose share of the room for what comes in it is.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Holder {
     /// A login, from wherever it is used.
-    Login(String),
+    Login(Arc<str>),
     /// A source without login.
     Source(IpAddr),
 }
@@ -25,21 +23,21 @@ impl Holder {
     #[must_use]
     pub fn new(login: Option<&str>, peer: IpAddr) -> Self {
         match login {
-            Some(login) => Self::Login(login.to_owned()),
+            Some(login) => Self::Login(login.into()),
             None => Self::Source(source_of(peer)),
         }
     }
 }
 
-/// What each holder has. There is an entry for as long as a holder has anything.
+/// What each holder has, in units.
 #[derive(Debug)]
 pub(super) struct Shares<H> {
-    held: Arc<Mutex<HashMap<H, u32>>>,
+    held: Arc<Mutex<Holdings<H, u32>>>,
 }
 
 /// A part of its holder's share; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Claim<H: Clone + Eq + Hash> {
+pub(super) struct Claim<H: Clone + Ord> {
     shares: Shares<H>,
     holder: H,
     /// The largest message that may come, in units.
@@ -64,7 +62,7 @@ impl<H> Default for Shares<H> {
     }
 }
 
-impl<H: Clone + Eq + Hash> Shares<H> {
+impl<H: Clone + Ord> Shares<H> {
     pub(super) fn claim(&self, holder: H, message_units: u32) -> Claim<H> {
         Claim {
             shares: Self {
@@ -77,36 +75,36 @@ impl<H: Clone + Eq + Hash> Shares<H> {
     }
 
     /// Makes looking and taking one step. No claim may be dropped meanwhile.
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<H, u32>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Holdings<H, u32>> {
         // Entries change by one addition at a time: no panic leaves one half done.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a holder has, in units.
     pub(super) fn of(&self, holder: &H) -> u32 {
-        self.lock().get(holder).copied().unwrap_or(0)
+        self.lock().of(holder)
     }
 
     #[cfg(test)]
     pub(super) fn holders(&self) -> usize {
-        self.lock().len()
+        self.lock().count()
     }
 }
 
-impl<H: Clone + Eq + Hash> Claim<H> {
+impl<H: Clone + Ord> Claim<H> {
     /// Whether the holder may have so many units more.
-    pub(super) fn is_fair(&self, held: &HashMap<H, u32>, more: u32, room: Room) -> bool {
+    pub(super) fn is_fair(&self, held: &Holdings<H, u32>, more: u32, room: Room) -> bool {
         let Some(free) = room.free.checked_sub(more) else {
             return false;
         };
-        let after = u64::from(held.get(&self.holder).copied().unwrap_or(0)) + u64::from(more);
+        let after = u64::from(held.of(&self.holder)) + u64::from(more);
         // One alone gets half, or as much as the largest message needs.
         let alone = self.message_units.max(room.total / 2).min(room.total);
-        after * u64::from(room.total - alone) <= u64::from(free) * u64::from(alone)
+        Share::of_all(alone, room.total).fits(after, free.into())
     }
 
-    pub(super) fn add(&mut self, held: &mut HashMap<H, u32>, units: u32) {
-        *held.entry(self.holder.clone()).or_default() += units;
+    pub(super) fn add(&mut self, held: &mut Holdings<H, u32>, units: u32) {
+        held.change(self.holder.clone(), |held| *held += units);
         self.units += units;
     }
 
@@ -118,16 +116,13 @@ impl<H: Clone + Eq + Hash> Claim<H> {
         let mut held = self.shares.lock();
         let units = units.min(self.units);
         self.units -= units;
-        if let Some(all) = held.get_mut(&self.holder) {
-            *all = all.saturating_sub(units);
-            if *all == 0 {
-                held.remove(&self.holder);
-            }
-        }
+        held.change(self.holder.clone(), |held| {
+            *held = held.saturating_sub(units);
+        });
     }
 }
 
-impl<H: Clone + Eq + Hash> Drop for Claim<H> {
+impl<H: Clone + Ord> Drop for Claim<H> {
     fn drop(&mut self) {
         self.give_back(self.units);
     }
@@ -140,7 +135,7 @@ mod tests {
     #[test]
     fn one_holder_gets_half_two_get_a_third_each() {
         let shares = Shares::default();
-        let mut held = HashMap::new();
+        let mut held = Holdings::default();
         let mut taken = 0_u32;
         let peers = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
         for (peer, expected) in peers.into_iter().zip([60, 30, 15]) {
@@ -169,8 +164,8 @@ mod tests {
                 free: 120,
             };
             let most = message_units.clamp(60, 120);
-            assert!(claim.is_fair(&HashMap::new(), most, room));
-            assert!(!claim.is_fair(&HashMap::new(), most + 1, room));
+            assert!(claim.is_fair(&Holdings::default(), most, room));
+            assert!(!claim.is_fair(&Holdings::default(), most + 1, room));
         }
     }
 
