@@ -79,9 +79,11 @@ async fn who_is_alone_gets_everything() {
     assert!(queue.fill() > 0.97);
 }
 
+type Got = Result<(), NoRoom>;
+
 /// What another message of 16 KiB gets on so many KiB of disk, of a and of b, if a has 15 messages of 20 KiB there: 2 KiB more for the report on each
 /// and something for its envelope, so that a part of 15 of all of it is 23 KiB.
-const AFTER_15_OF_A: [(usize, Result<(), NoRoom>, Result<(), NoRoom>); 3] = [
+const AFTER_15_OF_A: [(usize, Got, Got); 3] = [
     (200, Ok(()), Ok(())),
     (64, Err(NoRoom::Share(Resource::Disk)), Ok(())),
     (40, Err(NoRoom::Disk), Err(NoRoom::Disk)),
@@ -92,7 +94,7 @@ fn leave_free(rig: &Rig, kib: usize) {
     rig.context.queue.spool().measure();
 }
 
-fn ask(rig: &Rig, login: &str) -> Result<(), NoRoom> {
+fn ask(rig: &Rig, login: &str) -> Got {
     let message = mail(rig, login, 1, 16 * KIB);
     let room = rig.context.queue.reserve_for(&message, NeedsDisk::Yes);
     room.map(drop)
