@@ -37,8 +37,8 @@ use postroad_spool::{MessageId, Queued};
 
 use crate::memory;
 use crate::names::{self, Name, Names};
-use crate::room::Weight;
 use crate::room::load::{Load, Sender};
+use crate::room::{Account, Weight};
 use crate::route::Table;
 use crate::share::Holdings;
 use crate::slab::{Link, List, NONE, Slab};
@@ -82,8 +82,8 @@ pub struct Entry {
     pub recipients: u32,
     /// Whether the sender has been told that the message is late.
     pub delay_notified: bool,
-    /// Whose mail it is: a login, or empty for the network ([`crate::room::Account`]).
-    pub tenant: Arc<str>,
+    /// Who it counts for.
+    pub account: Account,
     /// Indexes of the recipients of the piece that have no final outcome yet, ascending.
     pub open: Box<[u32]>,
 }

@@ -15,6 +15,7 @@ use crate::adapt::{Adapted, adapt, is_fit};
 use crate::blocking;
 use crate::context::{Context, Phase};
 use crate::memory::{self, Reservation};
+use crate::room::Account;
 
 /// Content that is larger is converted on a thread of its own, in bytes: some milliseconds. One such at a time.
 const CONVERSION_BYTES_MAX: usize = 256 << 10;
@@ -92,8 +93,8 @@ async fn convert(
     let bytes = u64::try_from(length).unwrap_or(u64::MAX);
     let held = memory::footprint(bytes, message.envelope.recipients.len());
     let memory = context.queue.memory();
-    let tenant = message.envelope.credential.as_str().into();
-    let room = memory.reserve_beside(&tenant, held, needed(bytes)).await;
+    let account = Account::from(&*message.envelope.credential);
+    let room = memory.reserve_beside(&account, held, needed(bytes)).await;
     let mut room = room.ok_or_else(|| Unready::NoRoom(no_room()))?;
     let turn = &context.conversion;
     // Not before there is room: who waits for that keeps nobody else waiting.

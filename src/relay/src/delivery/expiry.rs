@@ -5,7 +5,6 @@
 //! tenant that has too much there; what else is that tenant's is passed by until the next look.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::status::UpstreamFailure;
@@ -19,6 +18,7 @@ use super::look::{self, Loaded, Need, NotLoaded, Telling};
 use crate::clock;
 use crate::context::Context;
 use crate::notify::NextHop;
+use crate::room::Account;
 use crate::schedule::{OverdueLimits, Swept, Taken};
 use crate::unreadable;
 
@@ -32,12 +32,12 @@ const STEPS_MAX: usize = 10_000;
 /// One look. Takes one message at a time, and none once its destination works again.
 pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
     let mut returned = 0;
-    let mut crowded: HashSet<Arc<str>> = HashSet::new();
+    let mut crowded: HashSet<Account> = HashSet::new();
     for _ in 0..STEPS_MAX {
         upstreams.note_failures(&context.queue);
         match context.queue.take_overdue(limits(&context)) {
             // The next look comes to it again.
-            Swept::Taken(taken, _) if crowded.contains(&taken.entry.tenant) => {
+            Swept::Taken(taken, _) if crowded.contains(&taken.entry.account) => {
                 context.queue.release(taken.ticket, clock::now_ms());
                 tokio::task::yield_now().await;
             }
@@ -45,10 +45,10 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
                 let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
                 // Nothing more is to be learned about it.
                 upstreams.lock_holds().forget(taken.ticket.id);
-                let tenant = Arc::clone(&taken.entry.tenant);
+                let account = taken.entry.account.clone();
                 match look_at(&context, taken, &failure).await {
                     Look::Done => {}
-                    Look::NoRoom => drop(crowded.insert(tenant)),
+                    Look::NoRoom => drop(crowded.insert(account)),
                     Look::Stopping => return,
                 }
                 returned += 1;

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::context::{Context, Phase};
 use crate::notify::NextHop;
 use crate::queue::Door;
+use crate::room::Account;
 use crate::schedule::Taken;
 use crate::unreadable;
 
@@ -29,7 +30,7 @@ const NO_ROOM_PAUSE_MS: u64 = 5_000;
 pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) {
     door.connected();
     // Until when, in milliseconds since the epoch.
-    let mut passed_by: HashMap<Arc<str>, u64> = HashMap::new();
+    let mut passed_by: HashMap<Account, u64> = HashMap::new();
     while context.phase() < Phase::Stopping {
         let Some(taken) = door.take() else {
             return;
@@ -39,8 +40,8 @@ pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) 
         let Some(reason) = table.reason(&name) else {
             return context.queue.release(taken.ticket, clock::now_ms());
         };
-        let tenant = Arc::clone(&taken.entry.tenant);
-        match passed_by.get(&tenant) {
+        let account = taken.entry.account.clone();
+        match passed_by.get(&account) {
             Some(&until_ms) if until_ms > clock::now_ms() => {
                 context.queue.release(taken.ticket, until_ms);
                 // There may be a hundred thousand of them.
@@ -49,7 +50,7 @@ pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) 
             _ => {
                 let _reclaim = context.queue.reclaim_on_panic(taken.ticket);
                 if let Some(until_ms) = return_one(&context, taken, reason).await {
-                    passed_by.insert(tenant, until_ms);
+                    passed_by.insert(account, until_ms);
                 }
             }
         }

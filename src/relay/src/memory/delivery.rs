@@ -27,10 +27,7 @@ use lines::{Kind, Line, Lines};
 use super::part::Part;
 use super::shares::{Claim, Room, Shares};
 use super::{Memory, Reservation, of_message};
-use crate::room::Sharing;
-
-/// Whose mail it is: a login, or empty for all who have none ([`crate::room::Account`]).
-type Tenant = Arc<str>;
+use crate::room::{Account, Sharing};
 
 /// Pause between two looks of one that waits. What deliveries give back is announced; what clients do, of whom there are many more, is not.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
@@ -46,15 +43,15 @@ const SMALL_MESSAGES: u32 = 4;
 pub(super) struct Lending {
     /// For delivery alone.
     own: Part,
-    own_shares: Shares<Tenant>,
+    own_shares: Shares<Account>,
     /// For what is small.
     small: Part,
-    small_shares: Shares<Tenant>,
+    small_shares: Shares<Account>,
     /// Of what is borrowed of receiving.
-    borrowed_shares: Shares<Tenant>,
+    borrowed_shares: Shares<Account>,
     /// Small mail in memory, wherever.
-    held_small: Shares<Tenant>,
-    held_large: Shares<Tenant>,
+    held_small: Shares<Account>,
+    held_large: Shares<Account>,
     /// Whether there is nobody to leave room for.
     is_alone: AtomicBool,
     lines: Lines,
@@ -66,8 +63,8 @@ pub(super) struct Lending {
 /// What a delivery holds of its tenant's share.
 #[derive(Debug)]
 pub(super) struct Lease {
-    claim: Claim<Tenant>,
-    held: Claim<Tenant>,
+    claim: Claim<Account>,
+    held: Claim<Account>,
     _turn: Option<Turn>,
     released: Released,
 }
@@ -78,7 +75,7 @@ struct Released(Arc<Notify>);
 
 /// Where room is found.
 struct Place<'a> {
-    shares: &'a Shares<Tenant>,
+    shares: &'a Shares<Account>,
     room: Room,
     /// `None`: it is borrowed.
     part: Option<&'a Part>,
@@ -112,9 +109,9 @@ impl Lending {
         }
     }
 
-    fn lease(&self, line: &Line, claim: Claim<Tenant>, turn: Option<Turn>) -> Lease {
+    fn lease(&self, line: &Line, claim: Claim<Account>, turn: Option<Turn>) -> Lease {
         let shares = self.held(line.kind);
-        let mut held = shares.claim(Arc::clone(&line.tenant), 0);
+        let mut held = shares.claim(line.tenant.clone(), 0);
         held.add(&mut shares.lock(), claim.units());
         Lease {
             claim,
@@ -124,14 +121,14 @@ impl Lending {
         }
     }
 
-    fn ask(&self, tenant: &Tenant, bytes: u64, has: u32) -> Want {
+    fn ask(&self, tenant: &Account, bytes: u64, has: u32) -> Want {
         let units = of_message(bytes);
         let kind = match units <= self.small.units / SMALL_MESSAGES {
             true => Kind::Small,
             false if has > 0 => Kind::More,
             false => Kind::Large,
         };
-        let tenant = Arc::clone(tenant);
+        let tenant = tenant.clone();
         Want {
             line: Line { kind, tenant },
             units,
@@ -140,7 +137,7 @@ impl Lending {
     }
 
     /// What is in memory of the mail that counts as this.
-    fn held(&self, kind: Kind) -> &Shares<Tenant> {
+    fn held(&self, kind: Kind) -> &Shares<Account> {
         match kind {
             Kind::Small => &self.held_small,
             Kind::More | Kind::Large => &self.held_large,
@@ -152,18 +149,18 @@ impl Lending {
     }
 
     /// A claim of nothing yet for a message of so many units.
-    fn claim(&self, place: &Place<'_>, tenant: &Tenant, units: u32) -> Claim<Tenant> {
+    fn claim(&self, place: &Place<'_>, tenant: &Account, units: u32) -> Claim<Account> {
         let most = match self.is_alone() {
             true => place.room.total,
             false => units,
         };
-        place.shares.claim(Arc::clone(tenant), most)
+        place.shares.claim(tenant.clone(), most)
     }
 }
 
 impl Memory {
     /// Room to deliver a message of so many bytes of a tenant, waiting for it; `None` only when the process is ending.
-    pub async fn reserve(&self, tenant: &Arc<str>, bytes: u64) -> Option<Reservation> {
+    pub async fn reserve(&self, tenant: &Account, bytes: u64) -> Option<Reservation> {
         self.lend(self.lending.ask(tenant, bytes, 0)).await
     }
 
@@ -174,7 +171,7 @@ impl Memory {
     /// Whoever waits keeps what it holds, and others may wait for that: put a bound on the time.
     pub async fn reserve_beside(
         &self,
-        tenant: &Arc<str>,
+        tenant: &Account,
         held: u64,
         bytes: u64,
     ) -> Option<Reservation> {
@@ -189,7 +186,7 @@ impl Memory {
 
     /// Whether a message of so many bytes of a tenant would get its room now.
     #[must_use]
-    pub fn has_room(&self, tenant: &Arc<str>, bytes: u64) -> bool {
+    pub fn has_room(&self, tenant: &Account, bytes: u64) -> bool {
         let Want { line, units, .. } = self.lending.ask(tenant, bytes, 0);
         let is_fair = |place: Place<'_>| {
             let claim = self.lending.claim(&place, tenant, units);
@@ -203,14 +200,14 @@ impl Memory {
 
     /// Whether a message of so many bytes of a tenant would wait behind others of it.
     #[must_use]
-    pub fn has_line(&self, tenant: &Arc<str>, bytes: u64) -> bool {
+    pub fn has_line(&self, tenant: &Account, bytes: u64) -> bool {
         let want = self.lending.ask(tenant, bytes, 0);
         !self.lending.lines.is_open(&want.line)
     }
 
     /// Whether other mail of a tenant is being delivered that is small, or large, as a message of so many bytes is.
     #[must_use]
-    pub fn has_any_like(&self, tenant: &Arc<str>, bytes: u64) -> bool {
+    pub fn has_any_like(&self, tenant: &Account, bytes: u64) -> bool {
         let want = self.lending.ask(tenant, bytes, 0);
         self.lending.held(want.line.kind).of(tenant) > 0
     }

@@ -84,15 +84,15 @@ impl Door {
     /// waits. To be called before it does.
     pub fn others_are_ready(&self, taken: &Taken, time: Time) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
-        let (ticket, tenant) = (*ticket, Arc::clone(&entry.tenant));
+        let (ticket, account) = (*ticket, entry.account.clone());
         let bytes = entry.footprint();
-        let is_first = !self.queue.memory().has_line(&tenant, bytes);
+        let is_first = !self.queue.memory().has_line(&account, bytes);
         async move {
             let memory = self.queue.memory();
             let mut stays = false;
             loop {
                 // For good: it would lose what it has waited.
-                stays |= is_first && (time == Time::Over || !memory.has_any_like(&tenant, bytes));
+                stays |= is_first && (time == Time::Over || !memory.has_any_like(&account, bytes));
                 let better = match stays {
                     true => Some(false),
                     false => self.is_better_ready(ticket),
@@ -111,7 +111,7 @@ impl Door {
         let state = self.queue.state();
         state
             .schedule
-            .any_ready(ticket, |tenant, bytes| memory.has_room(tenant, bytes))
+            .any_ready(ticket, |account, bytes| memory.has_room(account, bytes))
     }
 
     /// Waits for work for so long. Says whether there may be some.

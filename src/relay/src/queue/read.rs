@@ -66,7 +66,7 @@ impl Queue {
         let memory = &self.shared.memory;
         let reservation = tokio::select! {
             biased;
-            reservation = memory.reserve(&entry.tenant, bytes) => reservation,
+            reservation = memory.reserve(&entry.account, bytes) => reservation,
             () = enough => return Ok(None),
         };
         let reservation = reservation.ok_or(LoadError::Closed)?;

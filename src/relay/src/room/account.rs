@@ -11,9 +11,10 @@
 use std::sync::Arc;
 
 /// Who mail counts for: a tenant. Cheap to clone.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Account {
     /// All clients without login.
+    #[default]
     Network,
     /// Who has this login.
     Login(Arc<str>),

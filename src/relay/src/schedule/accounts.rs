@@ -1,5 +1,7 @@
 //! What each tenant has in the queue.
 
+use std::sync::Arc;
+
 use super::Schedule;
 use crate::names::Name;
 use crate::room::{Account, Load};
@@ -10,6 +12,14 @@ impl Schedule {
     pub fn held(&self, account: &Account) -> Load {
         let name = self.names.find(account.name());
         name.map_or_else(Load::default, |name| self.held.of(&name))
+    }
+
+    /// The tenant of this name.
+    pub(super) fn account(&self, name: Name) -> Account {
+        match name == self.nobody {
+            true => Account::Network,
+            false => Account::Login(Arc::clone(self.names.text(name))),
+        }
     }
 
     /// Counts a message that has been filed, or of which something has been settled.

@@ -1,10 +1,9 @@
 //! Pieces in the hands of workers.
 
-use std::sync::Arc;
-
 use super::message::{More, State};
 use super::{Entry, Place, Reading, Schedule, Taken, Ticket};
 use crate::memory;
+use crate::room::Account;
 use crate::slab::NONE;
 
 /// Pieces that become ready in one go; what else is due does so at the next.
@@ -171,7 +170,7 @@ impl Schedule {
     pub fn any_ready(
         &self,
         ticket: Ticket,
-        is_such: impl Fn(&Arc<str>, u64) -> bool,
+        is_such: impl Fn(&Account, u64) -> bool,
     ) -> Option<bool> {
         if !self.is_taken(ticket) {
             return Some(false);
@@ -182,7 +181,7 @@ impl Schedule {
             let message = &self.messages[piece.message];
             let recipients = usize::try_from(message.recipients).unwrap_or(usize::MAX);
             let bytes = memory::footprint(u64::from(message.bytes), recipients);
-            is_such(self.names.text(message.account), bytes)
+            is_such(&self.account(message.account), bytes)
         });
         let count = usize::try_from(ready.count()).unwrap_or(usize::MAX);
         (found || count <= LOOKED_AT_MAX).then_some(found)
@@ -223,7 +222,7 @@ impl Schedule {
                 attempts: u32::from(self.pieces[piece].attempts),
                 recipients: message.recipients,
                 delay_notified: message.marks.delay_notified,
-                tenant: Arc::clone(self.names.text(message.account)),
+                account: self.account(message.account),
                 open,
             },
         })

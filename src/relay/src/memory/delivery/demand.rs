@@ -73,7 +73,7 @@ impl Memory {
             None => self.take_from_clients(units).await?,
         };
         let shares = &self.lending.borrowed_shares;
-        let mut claim = shares.claim(Arc::clone(&want.line.tenant), units);
+        let mut claim = shares.claim(want.line.tenant.clone(), units);
         claim.add(&mut shares.lock(), units);
         Some(Reservation {
             permit,

@@ -4,17 +4,18 @@
 //! - while a conversion waits, nothing large of its tenant gets any room, or there would always be something in its way.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::{Reservation, Tenant};
+use super::Reservation;
+use crate::room::Account;
 
 /// Whose line it is, and which.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Line {
     pub(super) kind: Kind,
-    pub(super) tenant: Tenant,
+    pub(super) tenant: Account,
 }
 
 /// What those in a line wait for.
@@ -124,7 +125,7 @@ impl Inner {
     fn is_stopped(&self, line: &Line) -> bool {
         let conversion = Line {
             kind: Kind::More,
-            tenant: Arc::clone(&line.tenant),
+            tenant: line.tenant.clone(),
         };
         line.kind == Kind::Large && self.waiting.contains_key(&conversion)
     }
