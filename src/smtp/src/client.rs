@@ -23,6 +23,7 @@
 //! # Rules worth knowing
 //! - **AUTH** only under TLS that the configuration demands: with [`ClientTls::None`] or
 //!   [`ClientTls::Opportunistic`] a login fails before a byte is sent.
+//! - **MAIL** behind a login says `AUTH=<>`: the login is not that of whoever wrote the message (RFC 4954 §5).
 //! - **What the server says to AUTH** is given without the login in it: some servers repeat what they refuse.
 //! - **STARTTLS** with anything behind the 220 in the same read is a protocol failure. What EHLO said
 //!   before TLS is forgotten.

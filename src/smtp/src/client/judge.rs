@@ -68,6 +68,10 @@ impl Judge {
         }
     }
 
+    pub(super) fn posture(&self) -> Posture {
+        self.posture
+    }
+
     /// MAIL was accepted.
     pub(super) fn mail_accepted(&mut self) {
         self.sender = SenderVerdict::Accepted;

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::transfer::Transfer;
 use super::{Awaited, Exchange, Mail, Next};
+use crate::client::judge::Posture;
 use crate::client::peer::Peer;
 use crate::client::recipient::Standing;
 use crate::content::{Encoder, Framing, Written};
@@ -42,6 +43,10 @@ impl Exchange {
                     self.next = self.recipient_from(0);
                     let _ = write!(output, "MAIL FROM:<{}>", self.sender);
                     peer.write_mail(&self.parameters, self.size, output);
+                    // RFC 4954 §5: the login is ours, and not that of whoever wrote the message.
+                    if self.judge.posture() == Posture::LoggedIn {
+                        output.extend_from_slice(b" AUTH=<>");
+                    }
                     Awaited::Mail
                 }
                 Next::Recipient(index) => {
