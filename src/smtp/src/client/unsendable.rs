@@ -84,7 +84,7 @@ fn international(message: &Message<'_>, peer: &Peer) -> Option<Reply> {
         Some(not_ascii())
     } else if message.parameters.smtputf8 && !has_ascii_headers(message.content) {
         let text = "The header section is not ASCII, and the server does not offer SMTPUTF8";
-        Some(local(550, 5, 6, 7, text))
+        Some(local(550, 5, 6, 9, text))
     } else {
         None
     }
