@@ -142,7 +142,7 @@ impl Peer {
         {
             put(out, format_args!(" BY={by}"));
         }
-        if priority.get() != 0 && self.offers(Extension::MtPriority) {
+        if self.offers(Extension::MtPriority) {
             put(out, format_args!(" MT-PRIORITY={priority}"));
         }
     }
