@@ -39,8 +39,8 @@
 //!   everyone is refused, the content was sent for nothing; the server has to read and drop it and to answer 5yz
 //!   (RFC 3030 §2), and RSET goes before the next MAIL. Larger content waits for the answers to RCPT.
 //! - **What the server cannot be asked for**: a message with REQUIRETLS fails with 5.7.30, one that is not ASCII
-//!   where it has to be with 5.6.7, one with DELIVERBY that is to be returned with 5.3.3, and nothing of it is sent.
-//!   Mail from the null reverse-path goes without REQUIRETLS instead (RFC 8689 §5).
+//!   where it has to be with 5.6.7 or 5.6.9, one with DELIVERBY that is to be returned with 5.3.3, or with 5.4.7 if the server wants
+//!   more time; and nothing of it is sent. Mail from the null reverse-path goes without REQUIRETLS instead (RFC 8689 §5).
 //!   The other parameters are left out, and [`TransactionOutcome::dropped`] says so: DSN and DELIVERBY then make
 //!   a "relayed" report due (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
 //! - **LIMITS** (RFC 9422): recipients beyond a limit are deferred with 452 4.5.3 without being sent. The connection closes behind the last

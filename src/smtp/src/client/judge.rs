@@ -213,7 +213,7 @@ fn is_about_account(reply: &Reply) -> bool {
 
 /// Whether a refusal of MAIL is about who sends, and not about the message: not about its size (552, 5.2.3, 5.3.4), its parameters (555, 5.5.z, and
 /// 501 or 504 that say nothing of the address; 500 and 502 where their length or number is too much for the server), its priority (5.7.15, 5.7.16,
-/// RFC 6710 §10), its content and characters (5.6.z) or the protection that it asks for (5.7.10, 5.7.30). No message brings about 503, whatever its
+/// RFC 6710 §10), the time that it leaves (5.4.7, RFC 2852 §3), its content and characters (5.6.z) or the protection that it asks for (5.7.10, 5.7.30). No message brings about 503, whatever its
 /// status says: the server wants something else of us first.
 fn is_about_sender(reply: &Reply) -> bool {
     let status = reply.status();
@@ -225,7 +225,7 @@ fn is_about_sender(reply: &Reply) -> bool {
             | (501 | 504, None)
             | (
                 _,
-                Some((2, 3) | (3, 4) | (5, _) | (6, _) | (7, 10 | 15 | 16 | 30))
+                Some((2, 3) | (3, 4) | (4, 7) | (5, _) | (6, _) | (7, 10 | 15 | 16 | 30))
             )
     );
     reply.is_permanent() && (reply.code() == 503 || !is_of_message)

@@ -16,6 +16,8 @@ pub struct Peer {
     pub(super) auth_plain: bool,
     pub(super) auth_login: bool,
     pub(super) size: Size,
+    /// Shortest time in seconds in which the server promises to deliver a message or to return it (RFC 2852 §2); 0 for none.
+    pub(super) deliver_by_min: u32,
 }
 
 /// The SIZE extension (RFC 1870 §4).
@@ -168,6 +170,7 @@ impl Peer {
         match extension {
             Extension::Size => self.size = Size::parse(parameters.next()),
             Extension::Limits => parameters.for_each(|limit| self.limits.add(limit)),
+            Extension::DeliverBy => self.deliver_by_min = deliver_by_min(parameters.next()),
             _ => {}
         }
     }
@@ -176,6 +179,12 @@ impl Peer {
         self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
         self.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
     }
+}
+
+/// Nothing and nonsense mean that no limit is known.
+fn deliver_by_min(options: Option<&str>) -> u32 {
+    let min = options.and_then(|options| options.split(',').next());
+    min.and_then(|min| min.parse().ok()).unwrap_or_default()
 }
 
 /// Strings and buffers take whatever is written to them.

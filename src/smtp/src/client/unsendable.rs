@@ -114,15 +114,24 @@ fn require_tls(
     }
 }
 
-/// RFC 2852 §4.1.4.1: a message that is to be returned in time may only go where that is promised.
+/// RFC 2852 §4.1.4.1: a message that is to be returned in time may only go where that is promised, and for that time.
 fn deliver_by(parameters: &MailParameters, peer: &Peer) -> Option<Reply> {
     let by = parameters.deliver_by?;
-    let promised = peer.offers(Extension::DeliverBy);
-    (by.on_expiry() == OnExpiry::Return && !promised).then(|| {
+    let (seconds, min) = (by.seconds(), peer.deliver_by_min);
+    if by.on_expiry() == OnExpiry::Notify {
+        None
+    } else if !peer.offers(Extension::DeliverBy) {
         let text =
             "The message is to be returned if it is late, and the server does not offer DELIVERBY";
-        local(550, 5, 3, 3, text)
-    })
+        Some(local(550, 5, 3, 3, text))
+    } else if seconds < i64::from(min) {
+        let text = format!(
+            "The message is to be returned in {seconds} seconds, the server wants at least {min}"
+        );
+        Some(local(550, 5, 4, 7, &text))
+    } else {
+        None
+    }
 }
 
 /// Whether everything up to the first empty line is ASCII. An empty line that is cut within a newline is passed over: then

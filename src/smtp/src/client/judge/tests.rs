@@ -76,6 +76,7 @@ const CASES: &[(Step, &str, Class)] = &[
     (Mail, "500 line too long", Message),
     (Mail, "502 not here", Message),
     (Mail, "550 5.5.4 what parameter", Message),
+    (Mail, "550 5.4.7 sooner than I can", Message),
     (Mail, "550 5.7.15 priority is too low", Message),
     (Mail, "554 5.7.16 too big for this priority", Message),
     (Mail, "550 5.2.3 too long", Message),
