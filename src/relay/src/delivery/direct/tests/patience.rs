@@ -125,3 +125,55 @@ async fn a_hundred_domains_at_one_address_have_twenty_connections() {
     }
     assert_eq!(exchanger.dialogues().len(), dials::DIALS_MAX);
 }
+
+#[tokio::test]
+async fn an_address_is_dead_for_others_only_if_no_connection_to_it_comes_about_or_nothing_is_said_there()
+ {
+    let zone = || {
+        Zone::default()
+            .mx("example.org", 10, "mx.example.net")
+            .mx("other.example.org", 10, "mx.example.net")
+            .address("mx.example.net", "127.0.0.2")
+    };
+    let (gone, port) = Exchanger::start("127.0.0.3", 0, Manner::Silent).await;
+    let nobody = (gone, port, true);
+    let (says, port) = Exchanger::start("127.0.0.2", 0, Manner::Greets("554 not you")).await;
+    let talks = (says, port, false);
+    let (says, port) = Exchanger::start("127.0.0.2", 0, Manner::Greets("421 later")).await;
+    let throttles = (says, port, false);
+    for (exchanger, port, is_dead) in [nobody, talks, throttles] {
+        let opener = opener(zone(), port);
+        for (asked, domain) in ["example.org", "other.example.org"].iter().enumerate() {
+            let opened = opener.open(domain, &None, TlsDemand::Default).await;
+            let Err(DirectFailure::Hold(failed)) = opened else {
+                panic!("let in")
+            };
+            let lately = failed.message.contains("it did not answer lately");
+            assert_eq!(lately, is_dead && asked == 1, "{failed:?}");
+            let dialogues = exchanger.dialogues().len();
+            assert_eq!(dialogues, if is_dead { 0 } else { asked + 1 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_finds_an_address_busy_waits_for_a_place_and_says_so_if_it_gets_none() {
+    let (_, port) = Exchanger::start("127.0.0.3", 0, Manner::Greets("220 mx")).await;
+    let zone = Zone::default().address("example.org", "127.0.0.3");
+    let mut opener = opener(zone, port);
+    let address = "127.0.0.3".parse().unwrap();
+    let mut held: Vec<_> = (0..dials::DIALS_MAX)
+        .map(|_| opener.dials.enter(address, &None, Instant::now()).unwrap())
+        .collect();
+    let waiting = opener.open("example.org", &None, TlsDemand::Default);
+    let releasing = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(held.pop());
+    };
+    let (opened, ()) = tokio::join!(waiting, releasing);
+    let connection = opened.unwrap_or_else(|failure| panic!("{failure:?}"));
+    opener.patience.busy = Duration::from_millis(50);
+    let failed = attempt(&opener, TlsDemand::Default).await;
+    assert_eq!(failed, Err(DirectFailure::Busy));
+    connection.quit().await;
+}
