@@ -1,5 +1,6 @@
 mod answers;
 mod busy;
+mod conversions;
 mod direct;
 mod plan;
 mod routes;

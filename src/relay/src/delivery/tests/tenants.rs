@@ -22,7 +22,7 @@ fn hang(line: &str, _: usize) -> Answer {
 }
 
 /// A message of a tenant to a recipient at this domain, with so much content.
-fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
+pub(super) fn message(rig: &Rig, tenant: &str, domain: &str, bytes: usize) -> Message {
     let mut message = rig.message(1, 0);
     message.envelope.credential = tenant.into();
     message.envelope.recipients[0].address = format!("r@{domain}");
@@ -38,12 +38,12 @@ fn report(rig: &Rig, tenant: &str) -> Message {
 }
 
 /// All that a tenant may have of the memory for delivery, by small messages.
-fn hoard(rig: &Rig, tenant: &str) -> Vec<Reservation> {
+pub(super) fn hoard(rig: &Rig, tenant: &str) -> Vec<Reservation> {
     hoard_by(rig, tenant, 4 << 10)
 }
 
 /// All that it may have by messages of so many bytes: what is larger than 4 KiB is large.
-fn hoard_by(rig: &Rig, tenant: &str, bytes: u64) -> Vec<Reservation> {
+pub(super) fn hoard_by(rig: &Rig, tenant: &str, bytes: u64) -> Vec<Reservation> {
     let memory = rig.context.queue.memory();
     let tenant = tenant.into();
     let rooms = std::iter::from_fn(|| memory.reserve(&tenant, bytes).now_or_never().flatten());
@@ -310,83 +310,6 @@ async fn what_waits_for_clients_does_not_give_way() {
     drop(client);
     worker.await;
     assert_eq!(sink.mails(), 2);
-}
-
-#[tokio::test]
-async fn a_conversion_that_may_not_wait_is_put_off_for_longer_and_longer_and_not_charged() {
-    for (age, seconds) in [(0, 5), (2000, 500), (3500, 90)] {
-        let sink = Sink::start(|_, _| Answer::Yes).await;
-        let rig = Rig::new(MEMORY);
-        let mut eight_bit = message(&rig, "a", "a.example", 1 << 10);
-        eight_bit.arrival_ms -= age * 1000;
-        eight_bit.envelope.body = postroad_spool::BodyType::EightBitMime;
-        eight_bit.body = "gr\u{fc}n\r\n".repeat(300).into();
-        rig.accept(&eight_bit).await.unwrap();
-        let delivery = manager(&rig, &sink).await;
-        let queue = &rig.context.queue;
-        queue.share(Sharing::Many);
-        let _rooms = (hoard(&rig, "b"), hoard(&rig, "c"));
-        let tenant = "a".into();
-        let mut other = Box::pin(queue.memory().reserve_beside(&tenant, 1 << 10, 150 << 10));
-        assert!((&mut other).now_or_never().is_none());
-        visit(&delivery).await;
-        let totals = queue.totals().0;
-        assert_eq!((totals.messages, totals.deferred, sink.mails()), (1, 0, 0));
-        assert_eq!(rig.context.metrics.deferred.get(), 0);
-        let pauses = queue.pauses_ms();
-        let pause = seconds * 1000;
-        assert!(
-            pauses
-                .iter()
-                .all(|ms| (pause - 3000..=pause + 12_000).contains(ms)),
-            "{age}: {pauses:?}"
-        );
-    }
-}
-
-/// A message that no server without 8BITMIME takes as it is, of 60 KiB.
-fn eight_bit(rig: &Rig, tenant: &str) -> Message {
-    let mut message = message(rig, tenant, "a.example", 0);
-    message.envelope.body = postroad_spool::BodyType::EightBitMime;
-    message.body = "gr\u{fc}n, 0123\r\n".repeat(4 << 10).into();
-    message
-}
-
-#[tokio::test]
-async fn conversions_that_wait_for_each_other_do_not_read_the_disk_again_and_again() {
-    const MESSAGES: usize = 6;
-    let sink = Sink::start(|_, _| Answer::Yes).await;
-    let rig = Rig::new(MEMORY);
-    for _ in 0..MESSAGES {
-        rig.accept(&eight_bit(&rig, "a")).await.unwrap();
-    }
-    let size = eight_bit(&rig, "a").body.len();
-    let delivery = manager(&rig, &sink).await;
-    rig.change_upstream(|upstream| upstream.limits.connections = 6);
-    // There is room for three of them, and not for what becomes of one.
-    let mut rooms = hoard_by(&rig, "other", 20 << 10);
-    rooms.truncate(rooms.len() - 9);
-    let (queue, read) = (&rig.context.queue, rig.disk.read_bytes());
-    let all = async {
-        until(|| queue.memory().has_waiting()).await;
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            queue.wake_all().await;
-        }
-        assert_eq!(queue.totals().0.messages, MESSAGES as u64);
-        drop(rooms);
-        while queue.totals().0.messages > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            queue.wake_all().await;
-        }
-    };
-    tokio::select! {
-        () = delivery.run() => panic!("nothing stops it"),
-        () = all => {}
-    }
-    let read = rig.disk.read_bytes() - read;
-    assert!(read <= 2 * MESSAGES * (size + 1000), "{read} of {size}");
-    assert_eq!(sink.mails(), MESSAGES);
 }
 
 #[tokio::test(start_paused = true)]
