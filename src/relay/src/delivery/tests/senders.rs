@@ -272,6 +272,30 @@ async fn what_waits_because_of_its_sender_brings_no_connection_and_is_not_charge
 }
 
 #[tokio::test]
+async fn of_what_becomes_due_together_one_message_is_tried() {
+    const HELD: usize = 200;
+    const CONNECTIONS: u32 = 5;
+    let provider = Provider::new(|_| {}).await;
+    provider
+        .rig
+        .change_upstream(|upstream| upstream.limits.connections = CONNECTIONS);
+    for _ in 0..HELD {
+        provider.accept(0).await;
+    }
+    provider.visit().await;
+    assert_eq!(provider.heard(), (1, 1));
+    provider.flush().await;
+    let queue = provider.rig.context.queue.clone();
+    let (sink, connections) = (provider.sink, provider.connections);
+    tokio::select! {
+        () = provider.delivery.run() => panic!("nothing stops it"),
+        () = until(|| queue.pauses_ms().len() == HELD) => {}
+    }
+    assert_eq!(sink.mails(), 2);
+    assert!(connections.load(Ordering::SeqCst) <= 1 + CONNECTIONS as usize);
+}
+
+#[tokio::test]
 async fn an_upstream_that_puts_mail_off_rejects_nobody() {
     let provider = Provider::new(|_| {}).await;
     for _ in 0..3 {
