@@ -287,8 +287,16 @@ impl Judge<'_> {
         let kind = Kind::Delayed {
             retry_until_ms: give_up_ms(self.message, self.rules.lifetime),
         };
+        let is_past_deadline = envelope
+            .deliver_by
+            .is_some_and(|by| by.on_expiry == ByMode::Notify && by.deadline_ms <= self.now_ms);
+        let status = match is_past_deadline {
+            // RFC 2852 §4.1.3.
+            true => EnhancedStatus::new(4, 4, 7),
+            false => status_of(reply, 4),
+        };
         (!self.delay_notified && due_ms <= self.now_ms)
-            .then(|| notice(index, kind, status_of(reply, 4), reply.to_string()))
+            .then(|| notice(index, kind, status, reply.to_string()))
     }
 
     /// RFC 3463 §3.5: 4.4.7, delivery time expired; as the final status of a report it is of class 5.

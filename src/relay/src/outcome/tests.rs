@@ -320,7 +320,7 @@ fn at_the_deadline_of_the_sender_mail_is_returned_or_its_delay_told() {
     let kind = Kind::Delayed {
         retry_until_ms: 1_000_000,
     };
-    let expected = (kind, "4.0.0 450 busy".to_owned());
+    let expected = (kind, "4.4.7 450 busy".to_owned());
     assert_eq!(told(&message, &entry, deferred(), 100_000), Some(expected));
 }
 
