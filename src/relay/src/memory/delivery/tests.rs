@@ -242,6 +242,45 @@ async fn who_has_gone_stands_in_no_line() {
     }
 }
 
+impl Memory {
+    /// Which of these messages of a tenant, in units, would get their room, and do if they ask.
+    async fn that_get_room(&self, tenant: &str) -> Vec<u32> {
+        let mut all = Vec::new();
+        for units in [5, 10, 20, 100] {
+            let would = self.has_room(&tenant.into(), u64::from(units - OVERHEAD) << 10);
+            let does = self.at_once(tenant, units).await.is_some();
+            assert_eq!(would, does, "{units} of {tenant}");
+            all.extend(would.then_some(units));
+        }
+        all
+    }
+}
+
+/// A connection asks before it lets what it has wait, for mail that would have to wait too otherwise.
+#[tokio::test(start_paused = true)]
+async fn what_would_get_room_is_what_does() {
+    let memory = Memory::new(BUDGET);
+    assert_eq!(memory.that_get_room("a").await, [5, 10, 20, 100]);
+    let small = memory.hoard("a", 5).await;
+    assert!(memory.that_get_room("a").await.is_empty());
+    assert_eq!(memory.that_get_room("b").await, [5, 10, 20, 100]);
+    drop(small);
+    let mut large = memory.hoard("a", 20).await;
+    assert_eq!(memory.that_get_room("a").await, [5, 10]);
+    let head = memory.within("a", 100, Duration::from_secs(3600));
+    let others = async {
+        waits(&memory).await;
+        large.pop();
+        assert_eq!(memory.that_get_room("a").await, [5, 10], "20 has to wait");
+    };
+    tokio::select! {
+        biased;
+        head = head => panic!("{head:?}"),
+        () = others => {}
+    }
+    assert_eq!(memory.that_get_room("a").await, [5, 10, 20]);
+}
+
 /// A conversion of a message of 20 units waits for 40 more, and before it came a large message.
 #[tokio::test(start_paused = true)]
 async fn while_a_conversion_waits_nothing_large_of_its_tenant_gets_room() {
