@@ -1,6 +1,7 @@
 //! What must hold when all is mended and the queue is drained.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Add;
 use std::time::Duration;
 
 use crate::ledger::{Acceptance, Answer, Arrival, Fate, Kept, Ledger, Reports, Trouble};
@@ -21,17 +22,44 @@ const LATE: Duration = Duration::from_millis(100);
 pub(crate) struct Balance {
     /// What must not be.
     pub(crate) errors: Vec<String>,
+    pub(crate) counts: Counts,
+}
+
+/// How often what happened: to recipients, but for the last two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
     pub(crate) accepted: usize,
     /// Of those, what came with a login.
     pub(crate) with_login: usize,
-    /// Reports that mail was passed on to where nobody else says so.
-    pub(crate) relayed: usize,
     /// Of those, what had not been stored.
     pub(crate) passed_on: usize,
     /// Of those, what a power cut took that may.
     pub(crate) taken: usize,
     pub(crate) bounced: usize,
+    /// Reports that mail was passed on to where nobody else says so.
+    pub(crate) relayed: usize,
     pub(crate) duplicates: usize,
+    /// Senders of whom a next hop took nothing for a while.
+    pub(crate) rejected: usize,
+    pub(crate) power_cuts: usize,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            with_login: self.with_login + other.with_login,
+            passed_on: self.passed_on + other.passed_on,
+            taken: self.taken + other.taken,
+            bounced: self.bounced + other.bounced,
+            relayed: self.relayed + other.relayed,
+            duplicates: self.duplicates + other.duplicates,
+            rejected: self.rejected + other.rejected,
+            power_cuts: self.power_cuts + other.power_cuts,
+        }
+    }
 }
 
 /// Accepted is a subset of delivered, bounced and queued, but for what a relaxed spool may lose; what was passed on was there before; nothing
@@ -39,27 +67,30 @@ pub(crate) struct Balance {
 pub(crate) fn check(ledger: &Ledger, queued: &BTreeSet<String>, storage: Storage) -> Balance {
     let (accepted, arrivals) = (ledger.accepted_recipients(), ledger.arrivals());
     let passed_on = accepted.values().filter(|one| one.kept == Kept::PassedOn);
-    let mut balance = Balance {
+    let mut counts = Counts {
         accepted: accepted.len(),
         with_login: accepted.keys().filter(|one| ledger.has_login(one)).count(),
         relayed: ledger.relayed_recipients(),
         passed_on: passed_on.count(),
-        ..Balance::default()
+        rejected: ledger.rejected_senders(),
+        power_cuts: ledger.power_cuts().len(),
+        ..Counts::default()
     };
+    let mut errors = Vec::new();
     let spans = spans(ledger, storage);
     for (recipient, acceptance) in &accepted {
         let is_known = arrivals.contains_key(recipient)
             || queued.contains(recipient)
             || ledger.is_given_up(recipient);
         if !is_known && may_be_taken(*acceptance, &spans) {
-            balance.taken += 1;
+            counts.taken += 1;
         } else if !is_known {
             let error = format!("{recipient} was accepted and is lost");
-            balance.errors.push(error);
+            errors.push(error);
         } else if is_premature(*acceptance, recipient, &arrivals) && !ledger.is_given_up(recipient)
         {
             let error = format!("{recipient} was passed on before a next hop had it");
-            balance.errors.push(error);
+            errors.push(error);
         }
         let arrivals = arrivals.get(recipient).map_or(&[][..], Vec::as_slice);
         if ends_here(arrivals)
@@ -67,27 +98,27 @@ pub(crate) fn check(ledger: &Ledger, queued: &BTreeSet<String>, storage: Storage
             && !may_be_taken(*acceptance, &spans)
         {
             let error = format!("nobody was told that {recipient} was passed on");
-            balance.errors.push(error);
+            errors.push(error);
         }
     }
-    balance.errors.extend(ledger.wrong());
+    errors.extend(ledger.wrong());
     let troubles = ledger.troubles();
     for (recipient, arrivals) in &arrivals {
         let bounced = arrivals
             .iter()
             .filter(|arrival| arrival.fate == Fate::Bounced);
-        balance.bounced += bounced.count();
+        counts.bounced += bounced.count();
         for pair in arrivals.windows(2) {
-            balance.duplicates += 1;
+            counts.duplicates += 1;
             if !is_excused(&pair[0], &troubles) {
                 let (first, second) = (pair[0].at, pair[1].at);
                 let error =
                     format!("{recipient} came at {first:?}, and at {second:?} for no reason");
-                balance.errors.push(error);
+                errors.push(error);
             }
         }
     }
-    balance
+    Balance { errors, counts }
 }
 
 /// The times of acceptance from which a power cut may take something: none but for a relaxed spool.

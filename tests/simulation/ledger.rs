@@ -167,6 +167,13 @@ impl Ledger {
         self.0.borrow().relayed.len()
     }
 
+    /// How many senders a next hop has said no to for good.
+    pub(crate) fn rejected_senders(&self) -> usize {
+        let book = self.0.borrow();
+        let senders = book.refused.iter();
+        senders.filter(|one| number(one).is_none()).count()
+    }
+
     /// Whether a report that a recipient was passed on is still owed, if it has been.
     pub(crate) fn owes_relayed(&self, recipient: &str) -> bool {
         let book = self.0.borrow();

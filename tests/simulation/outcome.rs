@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::check::Balance;
 use crate::machine::Machine;
 use crate::plan::{Routing, Storage};
 
@@ -11,25 +12,14 @@ pub(crate) struct Run {
     pub(crate) seed: u64,
     pub(crate) storage: Storage,
     pub(crate) routing: Routing,
-    pub(crate) accepted: usize,
-    /// Of those, what came with a login.
-    pub(crate) with_login: usize,
-    /// Reports that mail was passed on to where nobody else says so.
-    pub(crate) relayed: usize,
-    pub(crate) passed_on: usize,
-    /// Accepted, and taken by a power cut that may.
-    pub(crate) taken: usize,
-    pub(crate) bounced: usize,
-    pub(crate) duplicates: usize,
-    pub(crate) power_cuts: usize,
-    pub(crate) errors: Vec<String>,
+    pub(crate) balance: Balance,
     pub(crate) story: String,
 }
 
 impl Run {
     /// Whether all that must hold does.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        match self.errors.as_slice() {
+        match self.balance.errors.as_slice() {
             [] => Ok(()),
             errors => Err(format!("seed {}: {}", self.seed, errors.join("; "))),
         }

@@ -11,7 +11,7 @@ use postroad_relay::simulation;
 use postroad_spool::sim::SimDisk;
 use turmoil::{Builder, Sim};
 
-use crate::check::{Balance, check};
+use crate::check::check;
 use crate::client::Clients;
 use crate::dice::Dice;
 use crate::disk::Disk;
@@ -65,7 +65,6 @@ pub(crate) fn run(seed: u64, lie: Lie) -> Run {
         machine,
         ledger,
         plan,
-        power_cuts,
         ..
     } = world;
     let end = sim.elapsed();
@@ -84,31 +83,13 @@ pub(crate) fn run(seed: u64, lie: Lie) -> Run {
             machine.corrupt()
         ));
     }
-    let balance = check(&ledger, &queued.unwrap_or_default(), plan.storage);
-    let Balance {
-        errors: more,
-        accepted,
-        with_login,
-        relayed,
-        passed_on,
-        taken,
-        bounced,
-        duplicates,
-    } = balance;
-    errors.extend(more);
+    let mut balance = check(&ledger, &queued.unwrap_or_default(), plan.storage);
+    balance.errors.extend(errors);
     Run {
         seed,
         storage: plan.storage,
         routing: plan.routing,
-        accepted,
-        with_login,
-        relayed,
-        passed_on,
-        taken,
-        bounced,
-        duplicates,
-        power_cuts,
-        errors,
+        balance,
         story: ledger.story(),
     }
 }
@@ -137,7 +118,6 @@ struct World {
     /// Which sender each next hop rejects.
     rejects: [Rc<Cell<Option<u64>>>; 3],
     busy: Rc<Cell<usize>>,
-    power_cuts: usize,
 }
 
 impl World {
@@ -186,7 +166,6 @@ impl World {
             rejects: Default::default(),
             busy: Rc::new(Cell::new(plan.logins.len())),
             plan,
-            power_cuts: 0,
         };
         world.populate(lie);
         world
@@ -281,7 +260,6 @@ impl World {
             return Ok(());
         }
         if !self.machine.disk.has_power() {
-            self.power_cuts += 1;
             let now = self.sim.elapsed();
             if let Some(since) = self.machine.down_since() {
                 self.ledger.unflushed(since, now);

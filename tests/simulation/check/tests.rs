@@ -93,7 +93,7 @@ fn what_comes_twice_needs_a_reason() {
             ledger.trouble(SECOND * from, SECOND * until);
         }
         let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
-        let found = (balance.errors.len(), balance.duplicates);
+        let found = (balance.errors.len(), balance.counts.duplicates);
         assert_eq!(found, (errors, 1), "{answer:?} {trouble:?}");
     }
 }
@@ -240,7 +240,7 @@ fn a_relaxed_spool_may_lose_what_came_shortly_before_the_power_went() {
             ledger.unflushed(ms(from), ms(until));
         }
         let balance = check(&ledger, &BTreeSet::new(), storage);
-        let found = (balance.errors.len(), balance.taken);
+        let found = (balance.errors.len(), balance.counts.taken);
         let case = (accepted, cut, unflushed);
         assert_eq!(found, (lost, 1 - lost), "{case:?}");
         let strict = check(&ledger, &BTreeSet::new(), Storage::Durable);
@@ -255,7 +255,7 @@ fn what_is_passed_on_must_have_been_there_before() {
         let (at, kept) = (SECOND * told, Kept::PassedOn);
         ledger.accepted("m1-0@a.example", Acceptance { at, kept });
         let balance = check(&ledger, &BTreeSet::new(), Storage::Passthrough);
-        let found = (balance.errors.len(), balance.passed_on);
+        let found = (balance.errors.len(), balance.counts.passed_on);
         assert_eq!(found, (errors, 1), "{delivered} {told}");
     }
 }
