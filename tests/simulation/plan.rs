@@ -15,6 +15,10 @@ const TROUBLES_MAX: u64 = 9;
 /// Longest that a trouble takes, in milliseconds.
 const TROUBLE_MS_MAX: u64 = 4_000;
 
+/// When kills begin that come again and again, and how often they do, in milliseconds.
+const KILLS_MS: u64 = 4_000;
+const KILLS_EVERY_MS: usize = 5_000;
+
 /// Bounds of the time between the flushes of a relaxed spool, in milliseconds: below what is left between a delivery and the next one
 /// that counts as a duplicate without a reason.
 const SYNC_MS_MIN: u64 = 50;
@@ -139,6 +143,21 @@ pub(crate) struct Event {
     pub(crate) trouble: Trouble,
 }
 
+impl Event {
+    /// The process is killed again and again, and nothing else goes wrong.
+    pub(crate) fn kills() -> Vec<Self> {
+        let kill = |at| Self {
+            at: Duration::from_millis(at),
+            lasts: Duration::ZERO,
+            trouble: Trouble::Kill,
+        };
+        (KILLS_MS..ROUGH_MS)
+            .step_by(KILLS_EVERY_MS)
+            .map(kill)
+            .collect()
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -227,7 +246,7 @@ fn event(dice: &Dice, routing: Routing) -> Event {
 
 fn trouble(dice: &Dice, routing: Routing) -> Trouble {
     let hop = dice.index(routing.hops());
-    match dice.between(0, 14) {
+    match dice.between(0, 16) {
         0..=3 => Trouble::PowerCut {
             operations: dice.between(0, 60),
         },

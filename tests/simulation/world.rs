@@ -128,6 +128,7 @@ impl World {
         if lie == Lie::Ends {
             // Once all is mended, only who hurries ends it in time.
             plan.linger = 2 * DRAINED_WITHIN;
+            plan.events = Event::kills();
         }
         let ledger = Ledger::default();
         let disk = match dice.permille(500) {
