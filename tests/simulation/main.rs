@@ -47,7 +47,7 @@ use world::{Lie, run};
 const SEEDS: u64 = 160;
 
 /// Seeds of one kind within which a lie must have been found out.
-const SEEDS_WITH_LIES: usize = 12;
+const SEEDS_WITH_LIES: usize = 24;
 
 /// Seeds that are run twice.
 const SEEDS_TWICE: u64 = 8;

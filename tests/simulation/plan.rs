@@ -15,9 +15,9 @@ const TROUBLES_MAX: u64 = 9;
 /// Longest that a trouble takes, in milliseconds.
 const TROUBLE_MS_MAX: u64 = 4_000;
 
-/// When kills begin that come again and again, and how often they do, in milliseconds.
-const KILLS_MS: u64 = 4_000;
-const KILLS_EVERY_MS: usize = 5_000;
+/// When a trouble begins that comes again and again, and after which time it comes again, in milliseconds.
+const AGAIN_FROM_MS: u64 = 4_000;
+const AGAIN_AFTER_MS: usize = 5_000;
 
 /// Bounds of the time between the flushes of a relaxed spool, in milliseconds: below what is left between a delivery and the next one
 /// that counts as a duplicate without a reason.
@@ -144,17 +144,15 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// The process is killed again and again, and nothing else goes wrong.
-    pub(crate) fn kills() -> Vec<Self> {
-        let kill = |at| Self {
+    /// One trouble comes again and again, and no other.
+    pub(crate) fn again(trouble: Trouble) -> Vec<Self> {
+        let event = |at| Self {
             at: Duration::from_millis(at),
             lasts: Duration::ZERO,
-            trouble: Trouble::Kill,
+            trouble,
         };
-        (KILLS_MS..ROUGH_MS)
-            .step_by(KILLS_EVERY_MS)
-            .map(kill)
-            .collect()
+        let times = (AGAIN_FROM_MS..ROUGH_MS).step_by(AGAIN_AFTER_MS);
+        times.map(event).collect()
     }
 }
 

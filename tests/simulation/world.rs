@@ -125,10 +125,15 @@ impl World {
         simulation::seed(seed);
         let dice = Dice::new(seed);
         let mut plan = Plan::new(&dice);
-        if lie == Lie::Ends {
-            // Once all is mended, only who hurries ends it in time.
-            plan.linger = 2 * DRAINED_WITHIN;
-            plan.events = Event::kills();
+        // What finds them out comes, and comes after something was done.
+        match lie {
+            Lie::None | Lie::NextHops => {}
+            Lie::Flushes => plan.events = Event::again(Trouble::PowerCut { operations: 0 }),
+            Lie::Ends => {
+                plan.events = Event::again(Trouble::Kill);
+                // Once all is mended, only who hurries ends it in time.
+                plan.linger = 2 * DRAINED_WITHIN;
+            }
         }
         let ledger = Ledger::default();
         let disk = match dice.permille(500) {
