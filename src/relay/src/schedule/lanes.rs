@@ -23,12 +23,13 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// Of MT-PRIORITY, -9 to 9.
+    /// Of MT-PRIORITY, -9 to 9. The levels are those of the policy MIXER (-4, 0, 4); what lies between two counts as the higher, and what is
+    /// above all of them as the highest (RFC 6710 §5).
     pub(super) fn of(priority: i8) -> Self {
         match priority {
             1.. => Self::High,
-            0 => Self::Normal,
-            ..0 => Self::Low,
+            -3..=0 => Self::Normal,
+            ..=-4 => Self::Low,
         }
     }
 }

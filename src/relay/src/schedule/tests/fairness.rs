@@ -1,4 +1,4 @@
-use super::super::lanes::WEIGHTS;
+use super::super::lanes::{Class, WEIGHTS};
 use super::*;
 
 /// The logins of what is taken from a destination, in order.
@@ -97,6 +97,23 @@ fn what_is_urgent_goes_first_of_its_tenant_and_the_rest_is_not_forgotten() {
     }
     assert!(order[..16].iter().all(|class| *class == 4));
     assert_eq!(order.len(), 300);
+}
+
+#[test]
+fn a_priority_between_two_classes_counts_as_the_higher() {
+    let cases = [
+        (-9, Class::Low),
+        (-4, Class::Low),
+        (-3, Class::Normal),
+        (-1, Class::Normal),
+        (0, Class::Normal),
+        (1, Class::High),
+        (4, Class::High),
+        (9, Class::High),
+    ];
+    for (priority, expected) in cases {
+        assert_eq!(Class::of(priority), expected, "{priority}");
+    }
 }
 
 #[test]
