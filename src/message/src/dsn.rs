@@ -55,6 +55,8 @@ pub struct Report {
     pub reporting_mta: String,
     /// When the message arrived here.
     pub arrival: Timestamp,
+    /// Until when the sender wanted it held (RFC 4865 §5.1.2), whether it gave the moment or a time.
+    pub held_until: Option<Timestamp>,
     /// The reverse-path of the message, to whom the report goes. Not empty.
     pub sender: String,
     /// The value of the ENVID parameter, decoded.

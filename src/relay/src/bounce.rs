@@ -30,9 +30,11 @@ pub fn write(
     if message.envelope.sender.is_empty() || recipients.is_empty() {
         return None;
     }
+    let held_until_ms = Some(message.envelope.not_before_ms).filter(|until_ms| *until_ms > 0);
     let written = dsn::build(&Report {
         reporting_mta: hostname.to_owned(),
         arrival: clock::timestamp(message.arrival_ms),
+        held_until: held_until_ms.map(clock::timestamp),
         sender: message.envelope.sender.clone(),
         envid: message.envelope.envid.clone(),
         recipients,

@@ -1,4 +1,4 @@
-//! The second part: fields for programs (RFC 3464 §2).
+//! The second part: fields for programs (RFC 3464 §2, RFC 4865 §5.1.2).
 
 use std::fmt::Write as _;
 
@@ -17,6 +17,10 @@ pub(super) fn push(out: &mut String, report: &Report, host: &str) {
         "Reporting-MTA: dns; {host}\r\n\
          Arrival-Date: {arrival}\r\n"
     );
+    if let Some(held_until) = report.held_until {
+        let until = held_until.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let _ = write!(out, "Future-Release-Request: until;{until}\r\n");
+    }
     let attempt = text::date(report.now);
     for recipient in &report.recipients {
         out.push_str("\r\n");

@@ -37,6 +37,7 @@ fn bounce(recipients: Vec<Reported>, message: impl Into<Bytes>) -> Report {
     Report {
         reporting_mta: "mail.example.com".to_owned(),
         arrival: Timestamp::UNIX_EPOCH,
+        held_until: None,
         sender: "me@example.org".to_owned(),
         envid: None,
         recipients,

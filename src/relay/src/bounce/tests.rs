@@ -82,9 +82,11 @@ fn a_report_is_never_reported_on() {
 fn what_the_sender_gave_comes_back() {
     let mut original = message(to(None, Some("rfc822;alias@example.net")));
     original.envelope.envid = Some("QQ314159".into());
+    original.envelope.not_before_ms = 3_600_999;
     let report = text(&original);
     for field in [
         "\r\nOriginal-Envelope-Id: QQ314159\r\n",
+        "\r\nFuture-Release-Request: until;1970-01-01T01:00:00Z\r\n",
         "\r\nOriginal-Recipient: rfc822;alias@example.net\r\nFinal-Recipient: rfc822; r@example.net\r\n",
         "\r\nRemote-MTA: dns; mx.example.net\r\n",
         "\r\nReceived: from a\r\nSubject: hello\r\n",
