@@ -111,6 +111,8 @@ fn ret_says_how_much_comes_back() {
     for (tls, ret, headers, content) in cases {
         let mut original = message(demand(tls));
         original.envelope.ret = ret;
+        let report = report(&original, Kind::Failed).unwrap();
+        assert_eq!(report.envelope.tls, TlsDemand::Default, "{tls:?}");
         let text = text(&original);
         assert_eq!(text.contains("Subject: hello"), headers, "{tls:?} {ret:?}");
         assert_eq!(text.contains("the text"), content, "{tls:?} {ret:?}");
