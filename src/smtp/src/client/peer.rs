@@ -157,8 +157,9 @@ impl Peer {
         if let Some(notify) = recipient.notify {
             put(out, format_args!(" NOTIFY={notify}"));
         }
-        if let Some(orcpt) = &recipient.orcpt {
-            put(out, format_args!(" ORCPT={}", orcpt.to_parameter(charset)));
+        let orcpt = recipient.orcpt.as_ref();
+        if let Some(value) = orcpt.and_then(|orcpt| orcpt.to_parameter(charset)) {
+            put(out, format_args!(" ORCPT={value}"));
         }
     }
 

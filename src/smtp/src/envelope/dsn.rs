@@ -8,7 +8,7 @@ use crate::reply::is_hostile;
 
 /// Longest ENVID in characters, as encoded (RFC 3461 §4.4).
 const ENVID_MAX: usize = 100;
-/// Longest ORCPT in characters, as encoded in ASCII (RFC 3461 §4.2).
+/// Longest ORCPT in octets, as encoded (RFC 3461 §5.4, RFC 6533 §3). An address has some 320 at most.
 const ORCPT_MAX: usize = 500;
 /// Longest NOTIFY in characters: all three words and repetitions of one (RFC 3461 §5.4 has 28).
 const NOTIFY_MAX: usize = 28;
@@ -167,7 +167,7 @@ impl OriginalRecipient {
         let (kind, address) = text.split_once(';')?;
         let fits = is_kind(kind) && is_address(kind, address);
         let orcpt = Self(text.to_owned());
-        (fits && orcpt.to_parameter(Charset::Ascii).len() <= ORCPT_MAX).then_some(orcpt)
+        (fits && orcpt.to_parameter(Charset::Utf8).is_some()).then_some(orcpt)
     }
 
     /// From the value of the parameter.
@@ -187,14 +187,15 @@ impl OriginalRecipient {
         &self.0
     }
 
-    /// The value of the parameter, for a transaction with SMTPUTF8 or without.
-    pub(crate) fn to_parameter(&self, charset: Charset) -> String {
+    /// The value of the parameter, for a transaction with SMTPUTF8 or without; `None` if escapes make it longer than it may be.
+    pub(crate) fn to_parameter(&self, charset: Charset) -> Option<String> {
         let (kind, address) = self.0.split_once(';').unwrap_or_default();
         let encoded = match kind.eq_ignore_ascii_case(UTF8) {
             true => encode_utf8(address, charset),
             false => xtext::encode(address),
         };
-        format!("{kind};{encoded}")
+        let value = format!("{kind};{encoded}");
+        (value.len() <= ORCPT_MAX).then_some(value)
     }
 }
 
