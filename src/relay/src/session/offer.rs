@@ -11,9 +11,8 @@ pub(super) fn server_config(live: &Live, listener: &Listener) -> ServerConfig {
         ListenerTls::Implicit => TlsOffer::Active,
         ListenerTls::Opportunistic if live.served.is_some() => TlsOffer::Offered,
         ListenerTls::Required if live.served.is_some() => TlsOffer::Required,
-        // Without a certificate mail must not silently go in plaintext where TLS is required: Required
-        // refuses MAIL, and STARTTLS is answered with a failing handshake.
-        ListenerTls::Required => TlsOffer::Required,
+        // Without a certificate mail must not silently go in plaintext where TLS is required.
+        ListenerTls::Required => TlsOffer::Unready,
         ListenerTls::Opportunistic | ListenerTls::Disabled => TlsOffer::Unavailable,
     };
     let auth = match listener.auth {

@@ -64,7 +64,8 @@ impl Session {
             self.close(&replies::content_too_early());
             return None;
         }
-        if self.config.tls == TlsOffer::Required && replies::needs_tls(&command) {
+        let is_required = matches!(self.config.tls, TlsOffer::Required | TlsOffer::Unready);
+        if is_required && replies::needs_tls(&command) {
             match command {
                 Command::Bdat(octets, _) => self.refuse_chunk(octets, replies::tls_required()),
                 _ => self.error(&replies::tls_required()),
@@ -107,6 +108,7 @@ impl Session {
     fn start_tls(&mut self, input: &mut BytesMut) {
         match (&self.state, self.config.tls) {
             (_, TlsOffer::Unavailable) => self.error(&replies::tls_unavailable()),
+            (_, TlsOffer::Unready) => self.error(&replies::tls_unready()),
             (_, TlsOffer::Active) => self.error(&replies::tls_active()),
             (State::Envelope(_) | State::Chunked(..), _) => self.error(&replies::in_transaction()),
             (_, TlsOffer::Offered | TlsOffer::Required) => {

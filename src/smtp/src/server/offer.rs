@@ -43,6 +43,8 @@ pub enum TlsOffer {
     Offered,
     /// STARTTLS is offered, and without it MAIL, RCPT, DATA, VRFY and AUTH are refused with 530 5.7.0.
     Required,
+    /// The same as [`TlsOffer::Required`], but there is no TLS for now: STARTTLS is answered 454 4.7.0 (RFC 3207 §4).
+    Unready,
     /// The connection is already under TLS.
     Active,
 }
@@ -122,7 +124,10 @@ pub(super) fn ehlo(config: &ServerConfig, info: &SessionInfo) -> Reply {
         let until = date_time(limits.until_max);
         text.push_str(&format!("FUTURERELEASE {} {until}\n", limits.seconds_max));
     }
-    if matches!(config.tls, TlsOffer::Offered | TlsOffer::Required) {
+    if matches!(
+        config.tls,
+        TlsOffer::Offered | TlsOffer::Required | TlsOffer::Unready
+    ) {
         text.push_str("STARTTLS\n");
     }
     if info.tls && config.auth != AuthOffer::Disabled {

@@ -222,6 +222,10 @@ pub(super) fn tls_required() -> Reply {
     permanent(530, 7, 0, "Must issue a STARTTLS command first")
 }
 
+pub(super) fn tls_unready() -> Reply {
+    transient(454, 7, 0, "TLS is not available now, try again later")
+}
+
 pub(super) fn tls_unavailable() -> Reply {
     permanent(502, 5, 1, "TLS is not available here")
 }

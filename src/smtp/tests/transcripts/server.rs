@@ -49,6 +49,7 @@ fn config(script: &Script) -> ServerConfig {
             None | Some("unavailable") => TlsOffer::Unavailable,
             Some("offered") => TlsOffer::Offered,
             Some("required") => TlsOffer::Required,
+            Some("unready") => TlsOffer::Unready,
             Some("active") => TlsOffer::Active,
             Some(other) => panic!("tls={other}"),
         },
