@@ -268,7 +268,8 @@ mod tests {
     fn what_is_known_is_bounded() {
         let (dials, now) = (dials(1), Instant::now());
         let held = dials.enter(address(0), &None, now).unwrap();
-        for number in 0..100_000 {
+        let all = 2 * u32::try_from(DEAD_MAX).unwrap();
+        for number in 0..all {
             drop(dials.enter(address(number), &None, now));
             dials.died(address(number), REASON, now);
         }
@@ -277,7 +278,7 @@ mod tests {
         drop(held);
         assert_eq!(dials.known().open.len(), 0);
         let later = now + DEAD_TIME;
-        dials.died(address(200_000), REASON, later);
+        dials.died(address(all), REASON, later);
         assert_eq!(dials.known().dead.len(), 1);
     }
 
