@@ -11,7 +11,7 @@ use postroad_config::{ListenerName, Target};
 const DOMAINS: usize = 500;
 
 /// Recipients of one message.
-const RECIPIENTS: usize = 100;
+const RECIPIENTS: usize = 10;
 
 /// MX records in an answer: nearly 64 KiB with names of this length, the most that a message over TCP can have (RFC 1035 §4.2.2).
 const EXCHANGERS: u16 = 1150;
@@ -19,9 +19,10 @@ const EXCHANGERS: u16 = 1150;
 /// How long an answer takes: so long that the relay does not wait with other questions for it.
 const DELAY: Duration = Duration::from_secs(2);
 
-/// Most that the relay may grow by at any time. Sixteen answers are asked for side by side, of 3 MiB each as they are parsed, and what is slow comes
-/// one after the other; 4 MiB of what is used of them are kept. The rest is what five hundred attempts take.
-const GROWTH_MAX: u64 = 96 << 20;
+/// Most that the relay may grow by at any time. Two thirds of it are what five hundred attempts take however short the answers are, in a program that
+/// is not optimized. The rest is answers, of up to 3 MiB each as they are parsed: those of one connection to the name server that have come are
+/// parsed before any of them is used, and what is used of them takes 4 MiB.
+const GROWTH_MAX: u64 = 80 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_64_kib_for_many_domains_cost_bounded_memory() {
@@ -38,10 +39,10 @@ async fn answers_of_64_kib_for_many_domains_cost_bounded_memory() {
         .collect();
     for some in recipients.chunks(RECIPIENTS) {
         let to: Vec<&str> = some.iter().map(String::as_str).collect();
-        let sent = client.message("a@example.com", &to, b"Subject: x\r\n\r\n");
+        let sent = client.message("", &to, b"Subject: x\r\n\r\n");
         assert_eq!(sent.await.unwrap().code, 250);
     }
-    // No exchanger has an address: the mail comes back, and the reports cannot be delivered either.
+    // No exchanger has an address. Nobody is told of mail from nobody, so that nothing else is sent.
     // Not over the admin API: while a debug build parses all this, a handshake there may take longer than it is given.
     eventually("all domains to be asked about", async || {
         let page = relay.page("/metrics").await;

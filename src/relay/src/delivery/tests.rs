@@ -391,3 +391,14 @@ async fn a_refusal_in_the_middle_of_content_is_heard_although_writing_fails() {
     };
     assert_eq!(reply.code(), 552);
 }
+
+#[test]
+fn the_work_of_a_connection_takes_its_room_once() {
+    let work = async {
+        let room = [0_u8; 20_000];
+        std::future::pending::<()>().await;
+        std::hint::black_box(&room);
+    };
+    let whole = or_aborted(work, CancellationToken::new());
+    assert!(size_of_val(&whole) < 1_000, "{}", size_of_val(&whole));
+}
