@@ -75,7 +75,7 @@ pub struct ServerTls {
     pub key: PathBuf,
 }
 
-/// Who may relay. Everybody else gets 550 5.7.1 on RCPT.
+/// Who may relay. Everybody else gets 550 5.7.1 on RCPT, or 530 5.7.0 on MAIL where a login is required.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Access {

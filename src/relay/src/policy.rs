@@ -1,7 +1,7 @@
 //! Who may relay. Pure, and the only place where that is decided.
 //!
 //! A relay is closed: without a login or an address in a trusted network every recipient gets
-//! 550 5.7.1. The decision rests on this one session alone; nothing about a peer is remembered
+//! 550 5.7.1. Where a login is required, a client without one hears 530 5.7.0 at MAIL already (`session/offer`). The decision rests on this one session alone; nothing about a peer is remembered
 //! between sessions, so that one client's login can never open the door for another.
 
 use std::net::IpAddr;

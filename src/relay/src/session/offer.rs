@@ -17,8 +17,10 @@ pub(super) fn server_config(live: &Live, listener: &Listener) -> ServerConfig {
     };
     let auth = match listener.auth {
         AuthMode::Disabled => AuthOffer::Disabled,
-        // Who may relay is decided at RCPT, by the policy: a stranger gets the same 550 on every port.
-        AuthMode::Optional | AuthMode::Required => AuthOffer::UnderTls,
+        // Who may relay is decided at RCPT, by the policy.
+        AuthMode::Optional => AuthOffer::UnderTls,
+        // The policy lets in nobody without a login here: a client is told at MAIL, and so that it logs in (RFC 6409 §4.3, RFC 4954 §6).
+        AuthMode::Required => AuthOffer::Required,
     };
     ServerConfig {
         tls,

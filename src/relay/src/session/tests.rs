@@ -63,6 +63,7 @@ struct Talk {
     connections: Arc<Connections>,
     limits: postroad_config::Limits,
     listener: ListenerName,
+    auth: AuthMode,
 }
 
 impl Talk {
@@ -86,6 +87,7 @@ impl Talk {
             connections: Arc::default(),
             limits,
             listener: ListenerName::Smtp,
+            auth: AuthMode::Optional,
         }
     }
 
@@ -116,7 +118,7 @@ impl Talk {
             name: self.listener,
             listen: address,
             tls,
-            auth: AuthMode::Optional,
+            auth: self.auth,
         };
         let (mut context, admitted) = (self.rig.context.clone(), self.admit(standing));
         let mut live = (*context.live()).clone();
@@ -272,6 +274,32 @@ async fn a_wrong_password_is_answered_late_and_a_right_one_at_once() {
     let begun = Instant::now();
     client.ask("AUTH PLAIN AGFwcAByaWdodA==", "235 ").await;
     assert_eq!(begun.elapsed().as_secs(), 0);
+}
+
+#[tokio::test]
+async fn where_a_login_is_required_mail_without_one_is_refused_at_once() {
+    for (auth, expected) in [
+        (AuthMode::Required, "530 5.7.0 "),
+        (AuthMode::Optional, "250 "),
+    ] {
+        let mut talk = Talk::new();
+        talk.auth = auth;
+        let mut client = talk.greet(Standing::Known).await;
+        client.ask("EHLO client.example.org", "250 ").await;
+        client.ask("MAIL FROM:<a@example.org>", expected).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_certificate_where_tls_is_required_clients_are_told_to_come_back() {
+    let talk = Talk::new();
+    let (stream, session) = talk.connect(ListenerTls::Required, Standing::Known).await;
+    tokio::spawn(session);
+    let mut client = Client(BufReader::new(stream));
+    assert!(client.hear().await.starts_with("220 "));
+    client.ask("EHLO client.example.org", "250 ").await;
+    client.ask("STARTTLS", "454 4.7.0 ").await;
+    client.ask("MAIL FROM:<a@example.org>", "530 5.7.0 ").await;
 }
 
 /// Most that the task of a connection takes, in bytes; its buffers, those of TLS and the kernel's come on top. With 10,000 connections each KiB

@@ -309,7 +309,12 @@ pub(super) fn misfit() -> Reply {
 }
 
 pub(super) fn auth_required() -> Reply {
-    permanent(530, 7, 0, "Authentication required")
+    permanent(
+        530,
+        7,
+        0,
+        "Authentication required: use AUTH first, under TLS",
+    )
 }
 
 pub(super) fn auth_unavailable() -> Reply {
