@@ -54,7 +54,7 @@ use holds::Holds;
 use hop::{DomainHop, Hop, UpstreamHop};
 use worker::Worker;
 
-/// How often messages are looked for that have waited for too long where nothing works.
+/// How often messages are looked for that have waited for too long without an attempt; the first time when a start has given each its chance.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The longest sleep of the manager. Everything that matters wakes it; this bounds the effect of a clock that jumps.
@@ -142,7 +142,8 @@ impl Delivery {
         let mut live = self.context.live.clone();
         let first = Arc::clone(&live.borrow_and_update());
         self.configure(&first).await;
-        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        let mut expiry =
+            tokio::time::interval_at(Instant::now() + EXPIRY_INTERVAL, EXPIRY_INTERVAL);
         let mut expiring = None;
         loop {
             self.open_connections();

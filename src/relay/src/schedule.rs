@@ -169,6 +169,8 @@ pub struct Schedule {
     deadlines_first: bool,
     /// Where [`Self::take_overdue`] goes on.
     cursor: u32,
+    /// Where what it gave last has its place.
+    seat: Option<overdue::Seat>,
     totals: Totals,
     /// What each tenant has in the queue.
     held: Holdings<Name, Load>,
@@ -206,6 +208,7 @@ impl Schedule {
             deadlines: BTreeSet::new(),
             deadlines_first: false,
             cursor: NONE,
+            seat: None,
             totals: Totals::default(),
             held: Holdings::default(),
             stirred: Vec::new(),

@@ -250,6 +250,22 @@ impl List {
         self.tail = index;
     }
 
+    /// Adds what is in no list before something that is in this one; to the end if that is [`NONE`].
+    pub fn insert_before<T: Linked>(&mut self, slab: &mut Slab<T>, index: u32, behind: u32) {
+        if behind == NONE {
+            return self.push(slab, index);
+        }
+        let previous = std::mem::replace(&mut slab[behind].link().previous, index);
+        *slab[index].link() = Link {
+            next: behind,
+            previous,
+        };
+        match previous {
+            NONE => self.head = index,
+            before => slab[before].link().next = index,
+        }
+    }
+
     /// Takes the first.
     pub fn pop<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<u32> {
         let first = self.head;

@@ -1,5 +1,6 @@
-//! Returns to their senders what has waited for longer than its lifetime while its destination does not work, or whose time to be delivered by
-//! has passed; and tells the senders of what waits for long, if they want to know. While it works, both happen with an attempt instead.
+//! Returns to their senders what has waited for longer than its lifetime without an attempt, or whose time to be delivered by has passed; and
+//! tells the senders of what waits for long, if they want to know. That is what is for a destination that does not work, or whose turn does not
+//! come. Else both happen with an attempt.
 //!
 //! Loading a message for a report waits for room in memory: nothing else may wait for this, so that it is a task of its own. It waits once for a
 //! tenant that has too much there; what else is that tenant's is passed by until the next look.
@@ -29,7 +30,7 @@ const BATCH: usize = 100;
 /// for the next.
 const STEPS_MAX: usize = 10_000;
 
-/// One look. Takes one message at a time, and none once its destination works again.
+/// One look. Takes one message at a time.
 pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
     let mut returned = 0;
     let mut crowded: HashSet<Account> = HashSet::new();
@@ -46,7 +47,7 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
                 // Nothing more is to be learned about it.
                 upstreams.lock_holds().forget(taken.ticket.id);
                 let account = taken.entry.account.clone();
-                match look_at(&context, taken, &failure).await {
+                match look_at(&context, taken, failure.as_deref()).await {
                     Look::Done => {}
                     Look::NoRoom => drop(crowded.insert(account)),
                     Look::Stopping => return,
@@ -85,7 +86,7 @@ fn limits(context: &Context) -> OverdueLimits {
     }
 }
 
-async fn look_at(context: &Context, taken: Taken, failure: &UpstreamFailure) -> Look {
+async fn look_at(context: &Context, taken: Taken, failure: Option<&UpstreamFailure>) -> Look {
     let (queue, ticket) = (&context.queue, taken.ticket);
     let cause = cause(failure);
     let need = |message: &Message| {
@@ -135,7 +136,11 @@ async fn give_up(course: Course<'_>, cause: &Reply) {
     }
 }
 
-fn cause(failure: &UpstreamFailure) -> Reply {
+fn cause(failure: Option<&UpstreamFailure>) -> Reply {
+    let Some(failure) = failure else {
+        let text = "the message has not been tried: its turn has not come yet";
+        return Reply::new(451, EnhancedStatus::new(4, 4, 5), text);
+    };
     let text = format!("the next server could not be used: {}", failure.message);
     Reply::new(451, EnhancedStatus::new(4, 4, 1), text)
 }

@@ -173,6 +173,23 @@ impl Lanes {
         ready.count += 1;
     }
 
+    /// Brings a piece that is ready to where it goes before another of this label, or first of all if there is no other to name.
+    pub(super) fn move_before(
+        &mut self,
+        pieces: &mut Slab<Piece>,
+        (place, label): (u32, Label),
+        piece: u32,
+        behind: Option<u32>,
+    ) {
+        let Some(&number) = self.numbers.get(&(place, label.turn)) else {
+            return;
+        };
+        let list = &mut self.lanes[number].classes[label.class as usize];
+        list.remove(pieces, piece);
+        let behind = behind.unwrap_or(list.first());
+        list.insert_before(pieces, piece, behind);
+    }
+
     /// Takes the piece whose turn it is.
     pub(super) fn pop(
         &mut self,

@@ -1,13 +1,16 @@
-//! What has waited for too long at a destination that does not work. While a destination works, a message expires or its sender is told of the
-//! delay with an attempt; where there are none, somebody has to look.
+//! What has waited for too long without an attempt. While a destination works, a message expires or its sender is told of the delay with an
+//! attempt; where there are none, somebody has to look: because the destination does not work, or because the turn of the message does not come
+//! (a rate, no room in memory, much mail before it). Whoever is looked at keeps its place.
 
 use std::sync::Arc;
 
 use postroad_config::status::UpstreamFailure;
 
 use super::destination::Kind;
-use super::message::State;
-use super::{Reading, Schedule, Taken};
+use super::lanes::Label;
+use super::message::{Piece, State};
+use super::{Reading, Schedule, Taken, Ticket};
+use crate::room::load::Sender;
 use crate::slab::NONE;
 
 /// Messages that one look passes by, so that no look takes long.
@@ -16,6 +19,10 @@ const VISITS_MAX: u32 = 1_000;
 /// Pause between two looks at a message that should have been delivered by now, in milliseconds: where its destination works it has its
 /// attempts.
 const LOOK_PAUSE_MS: u64 = 60_000;
+
+/// For so long after its time a message is left to the attempt that may be due just then, if its destination works, in milliseconds: that
+/// knows better what to say of it.
+const TURN_MS: u64 = 30_000;
 
 /// What has waited for too long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,17 +36,44 @@ pub struct Limits {
 /// What a look found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Swept {
-    /// A piece, taken, and why its destination does not work.
-    Taken(Taken, Arc<UpstreamFailure>),
+    /// A piece, taken, and why its destination does not work; `None` if that does, and the piece waits for its turn.
+    Taken(Taken, Option<Arc<UpstreamFailure>>),
     /// Nothing so far: look again.
     More,
     /// All have been looked at; the next look begins with the oldest.
     End,
 }
 
+/// Where a piece stood that is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Seat {
+    ticket: Ticket,
+    /// The piece that stood behind it; [`NONE`] if it was the last, or was not due.
+    behind: u32,
+}
+
+/// From where a piece is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reach {
+    /// What does not work.
+    Failing,
+    /// What works too.
+    Any,
+}
+
+impl Reach {
+    /// Where the time was over for long enough.
+    fn long_over(is_over: bool) -> Self {
+        match is_over {
+            true => Self::Any,
+            false => Self::Failing,
+        }
+    }
+}
+
 impl Schedule {
-    /// Takes a piece that has waited for too long behind a destination that does not work, due or not, unless the disk did not give it
-    /// back: then it is tried again when it is due.
+    /// Takes a piece that has waited for too long: behind a destination that does not work, due or not; else if it is due, or was put off
+    /// without ever being tried, half a minute after its time. Not what the disk did not give back: that is tried again when it is due.
     pub fn take_overdue(&mut self, limits: Limits, now_ms: u64) -> Swept {
         // By turns, so that neither keeps the other waiting.
         self.deadlines_first = !self.deadlines_first;
@@ -71,10 +105,17 @@ impl Schedule {
                 break;
             }
             let since_ms = message.waiting_since_ms();
-            let is_overdue = since_ms < limits.expired_before_ms
-                || (since_ms < limits.late_before_ms && !message.marks.delay_notified);
+            let marks = message.marks;
+            let may_be_told = !marks.delay_notified && marks.sender == Sender::Somebody;
+            let is_overdue = |since_ms| {
+                since_ms < limits.expired_before_ms
+                    || (since_ms < limits.late_before_ms && may_be_told)
+            };
             let index = std::mem::replace(&mut self.cursor, message.age.next());
-            if is_overdue && let Some(taken) = self.take_stuck(index, now_ms) {
+            let reach = Reach::long_over(is_overdue(since_ms.saturating_add(TURN_MS)));
+            if is_overdue(since_ms)
+                && let Some(taken) = self.take_stuck(index, reach, now_ms)
+            {
                 return taken;
             }
         }
@@ -93,7 +134,7 @@ impl Schedule {
 
     /// The sender of what [`Self::take_overdue`] gave knows of the delay, or need not. If the time by which it should have been delivered is
     /// past, nothing more follows from that.
-    pub fn delay_told(&mut self, ticket: super::Ticket) {
+    pub fn delay_told(&mut self, ticket: Ticket) {
         let Some(index) = self.message_of(ticket) else {
             return;
         };
@@ -108,7 +149,7 @@ impl Schedule {
 
     /// Whether the holder of this piece is the one to tell the sender of the delay: the first who asks.
     #[must_use]
-    pub fn claim_delay_notice(&mut self, ticket: super::Ticket) -> bool {
+    pub fn claim_delay_notice(&mut self, ticket: Ticket) -> bool {
         let Some(index) = self.known(ticket) else {
             return false;
         };
@@ -123,19 +164,21 @@ impl Schedule {
                 return None;
             }
             self.deadlines.remove(&(look_ms, index));
+            let mut reach = Reach::Failing;
             if let Some(more) = &mut self.messages[index].more {
+                reach = Reach::long_over(more.deliver_by_ms.saturating_add(TURN_MS) <= now_ms);
                 more.look_ms = now_ms.saturating_add(LOOK_PAUSE_MS);
                 self.deadlines.insert((more.look_ms, index));
             }
-            if let Some(taken) = self.take_stuck(index, now_ms) {
+            if let Some(taken) = self.take_stuck(index, reach, now_ms) {
                 return Some(taken);
             }
         }
         None
     }
 
-    /// Takes a piece of a message whose destination does not work, unless it would not be sent yet if it did.
-    fn take_stuck(&mut self, index: u32, now_ms: u64) -> Option<Swept> {
+    /// Takes a piece of a message that waits there, unless it must not be sent yet.
+    fn take_stuck(&mut self, index: u32, reach: Reach, now_ms: u64) -> Option<Swept> {
         let message = &self.messages[index];
         if message.not_before_ms() > now_ms {
             return None;
@@ -148,24 +191,73 @@ impl Schedule {
             let destination = &self.places.all[piece.place];
             let may_go = piece.state == State::Ready
                 || (piece.state == State::Waiting && (!unreadable || piece.due_ms <= now_ms));
-            if !may_go || destination.id.0 == Kind::Hold {
-                continue;
-            }
-            let Some(failure) = destination.site.failure.clone() else {
-                continue;
+            let failure = destination.site.failure.clone();
+            let is_stuck = match destination.id.0 {
+                Kind::Hold | Kind::Bounce => false,
+                // What was put off by an answer hears of the delay with the next.
+                Kind::Default | Kind::Route | Kind::Domain => {
+                    let is_untried = piece.state == State::Ready || piece.attempts == 0;
+                    failure.is_some() || (reach == Reach::Any && is_untried)
+                }
             };
-            let place = piece.place;
-            self.dequeue(this);
-            let taken = self.hand_out(this, now_ms);
-            self.places
-                .update(&mut self.names, &self.lanes, place, now_ms);
-            return taken.map(|taken| Swept::Taken(taken, failure));
+            if may_go && is_stuck {
+                let taken = self.take_aside(this, now_ms);
+                return taken.map(|taken| Swept::Taken(taken, failure));
+            }
         }
         None
     }
 
+    fn take_aside(&mut self, this: u32, now_ms: u64) -> Option<Taken> {
+        let piece = &self.pieces[this];
+        let place = piece.place;
+        let behind = match piece.state {
+            State::Ready => piece.link.next(),
+            State::Waiting | State::Active => NONE,
+        };
+        self.dequeue(this);
+        let taken = self.hand_out(this, now_ms);
+        self.places
+            .update(&mut self.names, &self.lanes, place, now_ms);
+        self.seat = taken.as_ref().map(|taken| Seat {
+            ticket: taken.ticket,
+            behind,
+        });
+        taken
+    }
+
+    /// Puts a piece that is given back where its due time says. What was only looked at is due no earlier than it was, and has its
+    /// place again: before what stood behind it, or first of all if the turn of that has come meanwhile. After a change of the table it may
+    /// have been woken: then it is due at once.
+    pub(super) fn enqueue_again(&mut self, ticket: Ticket, due_ms: u64, now_ms: u64) {
+        let piece = ticket.piece;
+        let index = self.pieces[piece].message;
+        let is_current = self.messages[index].generation == self.generation;
+        let seat = self.seat.take_if(|seat| seat.ticket == ticket);
+        let Some(Seat { behind, .. }) = seat.filter(|_| is_current) else {
+            return self.enqueue(piece, due_ms, now_ms);
+        };
+        let due_ms = due_ms.max(self.pieces[piece].due_ms);
+        self.enqueue(piece, due_ms, now_ms);
+        if self.pieces[piece].state == State::Ready && behind != NONE {
+            let (place, label) = self.stand(piece);
+            let is_there = self.pieces.get(behind).is_some_and(|found| {
+                found.state == State::Ready && self.stand(behind) == (place, label)
+            });
+            let behind = is_there.then_some(behind);
+            self.lanes
+                .move_before(&mut self.pieces, (place, label), piece, behind);
+        }
+    }
+
+    /// The line in which a piece stands if it is ready.
+    fn stand(&self, piece: u32) -> (u32, Label) {
+        let Piece { place, message, .. } = self.pieces[piece];
+        (place, self.messages[message].label(self.nobody))
+    }
+
     /// Gives back a piece that could not be settled: as [`Self::release`], due at once.
-    pub fn put_back(&mut self, ticket: super::Ticket, now_ms: u64) {
+    pub fn put_back(&mut self, ticket: Ticket, now_ms: u64) {
         self.release(ticket, now_ms, Reading::Fine, now_ms);
     }
 }

@@ -126,7 +126,7 @@ impl Schedule {
         if self.open(ticket.piece).is_empty() {
             self.remove_piece(ticket.piece, now_ms);
         } else {
-            self.enqueue(ticket.piece, due_ms, now_ms);
+            self.enqueue_again(ticket, due_ms, now_ms);
         }
         if self.messages[index].generation != self.generation {
             self.file_anew(index, NONE, now_ms);

@@ -79,9 +79,9 @@ fn what_a_burst_took_is_given_back_from_the_end() {
 }
 
 proptest! {
-    /// Pushes, pops and removals in the middle against a vector.
+    /// Pushes, pops, and what comes and goes in the middle, against a vector.
     #[test]
-    fn a_list_is_what_a_vector_would_be(steps in prop::collection::vec((0..4_u8, any::<u8>()), 0..200)) {
+    fn a_list_is_what_a_vector_would_be(steps in prop::collection::vec((0..5_u8, any::<u8>()), 0..200)) {
         let mut slab = Slab::default();
         let (mut list, mut model) = (List::default(), Vec::new());
         for (step, which) in steps {
@@ -97,6 +97,11 @@ proptest! {
                     first.map(|index| slab.remove(index));
                 }
                 _ if model.is_empty() => {}
+                3 => {
+                    let (at, index) = (usize::from(which) % model.len(), slab.insert(Node::default()));
+                    list.insert_before(&mut slab, index, model[at]);
+                    model.insert(at, index);
+                }
                 _ => {
                     let index = model.remove(usize::from(which) % model.len());
                     list.remove(&mut slab, index);

@@ -1,8 +1,10 @@
 //! Routes, overrides and rates of upstreams.
 
 use postroad_config::{Action, Match, Override, Rate, Route, Target};
+use postroad_spool::{ByMode, DeliverBy};
 
 use super::*;
+use crate::rig::LIFETIME_SECONDS;
 
 fn yes(_: &str, _: usize) -> Answer {
     Answer::Yes
@@ -134,4 +136,61 @@ async fn the_rate_of_an_upstream_holds_whatever_waits() {
         (status[0].destination.as_str(), status[0].messages),
         ("default", 2)
     );
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_rate_is_told_of_and_returned_at_its_time() {
+    let sink = Sink::start(yes).await;
+    let rig = Rig::new(MEMORY);
+    let delivery = manager(&rig, &sink).await;
+    rig.change_delivery(|delivery| {
+        delivery.retry.delay_warning_seconds = Some(300);
+        delivery.upstreams[0].limits.rate = Some(Rate {
+            messages: 1,
+            per_seconds: 3600,
+        });
+    });
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    let (queue, upstreams) = (rig.context.queue.clone(), delivery.upstreams.clone());
+    run_until(delivery, || {
+        queue.totals().0.messages == 0 && queue.connections() == 0
+    })
+    .await;
+    let accept = async |age_seconds: u64, mode: Option<ByMode>| {
+        let mut message = rig.message(1, age_seconds);
+        message.envelope.deliver_by = mode.map(|on_expiry| DeliverBy {
+            deadline_ms: message.arrival_ms,
+            on_expiry,
+            trace: false,
+        });
+        rig.accept(&message).await.unwrap();
+        message.id
+    };
+    let returned = [
+        accept(LIFETIME_SECONDS + 60, None).await,
+        accept(60, Some(ByMode::Return)).await,
+    ];
+    for (age_seconds, mode) in [(400, None), (60, Some(ByMode::Notify)), (60, None)] {
+        accept(age_seconds, mode).await;
+    }
+    for _ in 0..2 {
+        expiry::expire(rig.context.clone(), upstreams.clone()).await;
+        assert_eq!(queue.totals().0.messages, 7, "three, and four reports");
+    }
+    let metrics = &rig.context.metrics;
+    assert_eq!(
+        (metrics.bounced.get(), metrics.failed.get(), sink.mails()),
+        (4, 2, 1)
+    );
+    assert!(returned.iter().all(|id| queue.spool().read(*id).is_err()));
+    while let Some(taken) = queue.take() {
+        let (message, _room) = queue.load(&taken).await.unwrap();
+        let text = String::from_utf8_lossy(&message.body);
+        let is_report = message.envelope.sender.is_empty();
+        assert_eq!(
+            text.contains("its turn has not come yet"),
+            is_report,
+            "{text}"
+        );
+    }
 }

@@ -203,3 +203,125 @@ fn a_message_from_a_clock_that_was_ahead_hides_nothing_behind_it() {
     failing(&mut schedule, Some(failure()));
     assert!(taken(schedule.take_overdue(LIMITS, 5_000)).is_some());
 }
+
+#[test]
+fn what_waits_untried_where_it_works_is_taken_half_a_minute_after_its_time() {
+    let limits = |now_ms: u64| OverdueLimits {
+        expired_before_ms: now_ms.saturating_sub(100_000),
+        late_before_ms: now_ms.saturating_sub(10_000),
+    };
+    let plain = || Mail::new().to(&[("a.example", 1)], 1_000);
+    let (ready, expired, by) = (plain(), plain(), plain());
+    for (name, queued, late_ms) in [
+        ("ready", ready, Some(11_000)),
+        (
+            "put off untried",
+            Queued {
+                next_attempt_ms: 900_000,
+                ..plain()
+            },
+            Some(11_000),
+        ),
+        (
+            "put off by an answer",
+            Queued {
+                next_attempt_ms: 900_000,
+                attempts: 1,
+                ..plain()
+            },
+            None,
+        ),
+        (
+            "nobody is to be told",
+            Queued {
+                reportable: false,
+                ..expired
+            },
+            Some(101_000),
+        ),
+        (
+            "to be delivered by a time",
+            Queued {
+                deliver_by_ms: Some(5_000),
+                ..by
+            },
+            Some(5_000),
+        ),
+    ] {
+        let mut schedule = Schedule::default();
+        schedule.insert(&queued, 1_000);
+        let mut looks = (1_000..200_000).step_by(1_000);
+        let found_ms = looks.find(|now_ms| {
+            let swept = schedule.take_overdue(limits(*now_ms), *now_ms);
+            assert!(
+                matches!(swept, Swept::Taken(_, None) | Swept::End),
+                "{name}"
+            );
+            taken(swept).is_some()
+        });
+        match late_ms {
+            Some(late_ms) => {
+                let looks_ms = late_ms + 30_000..=late_ms + 61_000;
+                assert!(
+                    found_ms.is_some_and(|at_ms| looks_ms.contains(&at_ms)),
+                    "{name}: {found_ms:?}"
+                );
+            }
+            None => assert_eq!(found_ms, None, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_to_be_returned_or_held_by_an_override_is_left_to_that() {
+    let reason = String::new();
+    for action in [Action::Hold, Action::Bounce { reason }] {
+        let mut schedule = Schedule::new(super::tables::overriding("a.example", action));
+        schedule.insert(&Mail::new().to(&[("a.example", 1)], 1), 5_000);
+        assert_eq!(schedule.take_overdue(LIMITS, 99_000), Swept::End);
+    }
+}
+
+#[test]
+fn what_is_looked_at_keeps_its_place_and_its_time() {
+    let limits = OverdueLimits {
+        expired_before_ms: 0,
+        late_before_ms: 90_000,
+    };
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let all: Vec<_> = (1..=5)
+        .map(|arrival_ms| mail.to(&[("a.example", 1)], arrival_ms))
+        .collect();
+    for queued in &all {
+        schedule.insert(queued, 5_000);
+    }
+    let id = |taken: &Taken| all.iter().position(|queued| queued.id == taken.ticket.id);
+    let look = |schedule: &mut Schedule| taken(schedule.take_overdue(limits, 99_000)).unwrap();
+    let give_back = |schedule: &mut Schedule, found: &Taken| {
+        schedule.delay_told(found.ticket);
+        schedule.put_back(found.ticket, 99_000);
+    };
+    for expected in 0..2 {
+        let found = look(&mut schedule);
+        assert_eq!(id(&found), Some(expected));
+        give_back(&mut schedule, &found);
+    }
+    // While the third is looked at, the turn of those before it and of the one behind it comes.
+    let found = look(&mut schedule);
+    assert_eq!(id(&found), Some(2));
+    for expected in [0, 1, 3] {
+        assert_eq!(id(&schedule.take_any(99_000).unwrap()), Some(expected));
+    }
+    give_back(&mut schedule, &found);
+    for expected in [2, 4] {
+        assert_eq!(id(&schedule.take_any(99_000).unwrap()), Some(expected));
+    }
+    let resting = Queued {
+        next_attempt_ms: 200_000,
+        ..mail.to(&[("a.example", 1)], 10)
+    };
+    schedule.insert(&resting, 5_000);
+    let found = look(&mut schedule);
+    give_back(&mut schedule, &found);
+    assert_eq!(schedule.due_ms(), [200_000]);
+}
