@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use demand::{Demands, Turn};
+use demand::{Demands, Queued, Turn};
 use lines::{Kind, Line, Lines};
 
 use super::part::Part;
@@ -237,6 +237,7 @@ impl Memory {
     async fn wait(&self, want: Want) -> Option<Reservation> {
         let since = Instant::now();
         let (standing, mut answer) = self.lending.lines.join(&want.line, want.units);
+        let mut queued = Queued::default();
         loop {
             self.lending
                 .lines
@@ -244,13 +245,21 @@ impl Memory {
             if let Ok(room) = answer.try_recv() {
                 return Some(room);
             }
-            if let Some(turn) = self.may_demand(&want, since.elapsed()) {
-                drop((answer, standing));
-                return self.demand(&want, turn).await;
+            match standing.is_front() && self.may_demand(&want, since.elapsed()) {
+                true => self.lending.demands.queue(&mut queued),
+                false => queued = Queued::default(),
             }
             tokio::select! {
                 biased;
                 room = &mut answer => return room.ok(),
+                turn = queued.turn() => {
+                    queued = Queued::default();
+                    // What is small may have passed it since the last look.
+                    if self.may_demand(&want, since.elapsed()) {
+                        drop((answer, standing));
+                        return self.demand(&want, turn?).await;
+                    }
+                }
                 () = self.lending.released.notified() => {}
                 () = sleep(LOOK_PAUSE) => {}
             }

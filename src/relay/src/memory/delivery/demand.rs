@@ -2,10 +2,15 @@
 //! waited for half a minute; both only if nothing else of the tenant is in memory. What is small does not count beside what is large, nor
 //! the other way round: there might always be some.
 //!
+//! Only the front of a line may be such a message, and they go by who has been one for longest ([`Queued`]): of a tenant whose last one
+//! has just ended, the next one comes after those of others.
+//!
 //! Such a message takes what it needs of the part for receiving. While it waits for that, receiving gets nothing more, and content
 //! that is coming in is dropped with 452 at its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them
 //! times out.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,6 +33,10 @@ pub(super) struct Demands {
 /// Whose turn it is, until dropped.
 pub(super) type Turn = OwnedSemaphorePermit;
 
+/// Where somebody stands among those that wait for their turn; nowhere at first.
+#[derive(Default)]
+pub(super) struct Queued(Option<Pin<Box<dyn Future<Output = Option<Turn>> + Send>>>);
+
 impl Default for Demands {
     fn default() -> Self {
         Self {
@@ -43,6 +52,14 @@ impl Demands {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
+    /// Stands behind the others, unless it does already.
+    pub(super) fn queue(&self, queued: &mut Queued) {
+        queued.0.get_or_insert_with(|| {
+            let turn = Arc::clone(&self.turn).acquire_owned();
+            Box::pin(async { turn.await.ok() })
+        });
+    }
+
     /// Counts one that waits, until dropped.
     pub(super) fn wait(&self) -> impl Drop + '_ {
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -50,18 +67,26 @@ impl Demands {
     }
 }
 
+impl Queued {
+    /// The turn when it comes: never to one that stands nowhere.
+    pub(super) async fn turn(&mut self) -> Option<Turn> {
+        match &mut self.0 {
+            Some(turn) => turn.await,
+            None => pending().await,
+        }
+    }
+}
+
 impl Memory {
-    /// The turn of one that has waited for so long, if it may take what it needs, fair or not.
-    pub(super) fn may_demand(&self, want: &Want, waited: Duration) -> Option<Turn> {
+    /// Whether one that has waited for so long may take what it needs in its turn, fair or not.
+    pub(super) fn may_demand(&self, want: &Want, waited: Duration) -> bool {
         let place = self.lending.own.units.max(self.receiving.units / 2);
         let most = match self.lending.is_alone() {
             true => place,
             false => place / 2,
         };
         let held = self.lending.held(want.line.kind).of(&want.line.tenant);
-        let may = (want.units > most || waited >= DEMAND_AFTER) && held <= want.has;
-        let turn = may.then(|| Arc::clone(&self.lending.demands.turn))?;
-        turn.try_acquire_owned().ok()
+        (want.units > most || waited >= DEMAND_AFTER) && held <= want.has
     }
 
     pub(super) async fn demand(&self, want: &Want, turn: Turn) -> Option<Reservation> {

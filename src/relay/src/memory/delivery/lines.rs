@@ -171,6 +171,15 @@ fn serve_line(
     }
 }
 
+impl Standing<'_> {
+    /// Whether nobody stands before it.
+    pub(super) fn is_front(&self) -> bool {
+        let inner = self.lines.lock();
+        let front = inner.waiting.get(self.line).and_then(VecDeque::front);
+        front.is_some_and(|front| front.arrival == self.arrival)
+    }
+}
+
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
         let mut inner = self.lines.lock();

@@ -189,6 +189,33 @@ async fn a_tenant_that_has_nothing_takes_what_is_not_fair_in_the_end() {
     assert!(more.is_none(), "it has something");
 }
 
+/// Many of one tenant wait for what is not fair, and then comes one of another's.
+#[tokio::test(start_paused = true)]
+async fn tenants_take_turns_at_what_is_not_fair_each_by_arrival() {
+    let memory = Arc::new(Memory::new(BUDGET));
+    let first = memory.at_once("first", 300).await.unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    let messages = (0..20).map(|number| ("many", number)).chain([("one", 0)]);
+    for (tenant, number) in messages {
+        let (memory, order) = (Arc::clone(&memory), Arc::clone(&order));
+        tasks.push(tokio::spawn(async move {
+            let _room = memory.reserve(&tenant.into(), 300 << 10).await;
+            order.lock().unwrap().push((tenant, number));
+            tokio::time::sleep(3 * LOOK_PAUSE).await;
+        }));
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(2 * DEMAND_AFTER).await;
+    drop(first);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut expected: Vec<_> = (0..20).map(|number| ("many", number)).collect();
+    expected.insert(1, ("one", 0));
+    assert_eq!(*order.lock().unwrap(), expected);
+}
+
 #[tokio::test(start_paused = true)]
 async fn small_mail_does_not_wait_behind_what_is_large() {
     let memory = Memory::new(BUDGET);
