@@ -38,6 +38,7 @@ use postroad_config::status::{FailureReason, UpstreamFailure, UpstreamStatus};
 use postroad_config::{Target, Upstream};
 
 use crate::clock::Moment;
+use crate::window::Answer;
 
 pub use senders::{Intent, News, Pass};
 use tracked::{Health, Tracked};
@@ -233,7 +234,13 @@ impl Upstreams {
     }
 
     /// The upstream (as it was configured under `fingerprint`) has answered a transaction, whatever the answer.
-    pub fn answered(&mut self, name: &str, fingerprint: &str, at: Moment) -> Change {
+    pub fn answered(
+        &mut self,
+        name: &str,
+        fingerprint: &str,
+        answer: Answer,
+        at: Moment,
+    ) -> Change {
         let Some(tracked) = self.find_as(name, fingerprint) else {
             return Change::None;
         };
@@ -241,7 +248,7 @@ impl Upstreams {
         tracked.failures = 0;
         let most = tracked.connections_max;
         let before = tracked.window.limit(most);
-        tracked.window.answered(tracked.connections, most);
+        tracked.window.answered(answer, tracked.connections, most);
         match tracked.mended(at) {
             Change::None if tracked.window.limit(most) > before => Change::Grown,
             change => change,

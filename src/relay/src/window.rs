@@ -1,11 +1,21 @@
 //! How many connections a destination bears: found out by trying. Pure.
 //!
-//! Begins with [`BEGIN`], grows with each transaction that was answered while at least half of it is in use, and is halved when the
-//! destination asks for less: at first by one for each answer, which doubles it in a round; once it has been halved, by one for each
-//! round, because what was too much a moment ago most likely still is.
+//! Begins with [`BEGIN`], grows with each transaction in which somebody had a last word while at least half of it is in use, and is halved
+//! when the destination asks for less: at first by one for each answer, which doubles it in a round; once it has been halved, by one for
+//! each round, because what was too much a moment ago most likely still is. Where all are put off it stays as it is: that asks neither for
+//! more mail nor for fewer connections.
 
 /// Connections to begin with.
 const BEGIN: u32 = 2;
+
+/// What an answered transaction came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// Somebody was taken, or refused for good.
+    Final,
+    /// All were put off.
+    PutOff,
+}
 
 /// A bound on connections that follows what the destination says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,7 +23,7 @@ pub struct Window {
     connections: u32,
     /// Above it growth is slow.
     careful: u32,
-    /// Answers since it last grew, while growth is slow.
+    /// Final answers since it last grew, while growth is slow.
     answers: u32,
 }
 
@@ -34,8 +44,9 @@ impl Window {
     }
 
     /// A transaction was answered while so many connections were open.
-    pub fn answered(&mut self, connections: u32, most: u32) {
-        if connections < self.connections / 2 || self.connections >= most {
+    pub fn answered(&mut self, answer: Answer, connections: u32, most: u32) {
+        let is_full = self.connections >= most;
+        if answer == Answer::PutOff || connections < self.connections / 2 || is_full {
             return;
         }
         self.answers += 1;
@@ -62,7 +73,7 @@ mod tests {
         let mut limits = Vec::new();
         for _ in 0..count {
             let open = window.limit(most);
-            (0..open).for_each(|_| window.answered(open, most));
+            (0..open).for_each(|_| window.answered(Answer::Final, open, most));
             limits.push(window.limit(most));
         }
         limits
@@ -75,6 +86,15 @@ mod tests {
         assert_eq!(rounds(&mut window, 20, 5), [4, 8, 16, 20, 20]);
         assert_eq!(window.limit(5), 5, "a bound that is lowered holds at once");
         assert_eq!(window.limit(0), 1);
+    }
+
+    #[test]
+    fn does_not_grow_where_all_are_put_off() {
+        let mut window = Window::default();
+        (0..100).for_each(|_| window.answered(Answer::PutOff, 2, 20));
+        assert_eq!(window.limit(20), 2);
+        window.answered(Answer::Final, 2, 20);
+        assert_eq!(window.limit(20), 3);
     }
 
     #[test]
@@ -94,7 +114,7 @@ mod tests {
     #[test]
     fn does_not_grow_while_it_is_not_in_use() {
         let mut window = Window::default();
-        (0..100).for_each(|_| window.answered(1, 20));
+        (0..100).for_each(|_| window.answered(Answer::Final, 1, 20));
         assert_eq!(window.limit(20), 4);
     }
 

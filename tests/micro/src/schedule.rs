@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use postroad_config::{Delivery, Target};
 use postroad_relay::route::Table;
 use postroad_relay::schedule::{Filed, Opening, Reading, Schedule};
+use postroad_relay::window::Answer;
 use postroad_spool::{Author, DomainRun, IdGenerator, Queued};
 
 use crate::HotPath;
@@ -113,7 +114,7 @@ fn by_domain(times: usize) -> anyhow::Result<()> {
         let (place, _) = schedule.open_domain(NOW_MS).context("no domain")?;
         schedule.connected(place, NOW_MS);
         let taken = schedule.take(place, NOW_MS).context("nothing to take")?;
-        schedule.answered(place, NOW_MS);
+        schedule.answered(place, Answer::Final, NOW_MS);
         schedule.finish(taken.ticket, NOW_MS);
         schedule.closed(place, Opening::Done, NOW_MS);
     }

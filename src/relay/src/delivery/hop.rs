@@ -17,6 +17,7 @@ use crate::room::Account;
 use crate::route::Key;
 use crate::schedule::{Place, Standing, Verdict};
 use crate::upstreams::{Backlog, Change, FailedStage, Intent, News, Pass};
+use crate::window::Answer;
 
 /// Where a connection leads.
 pub(super) enum Hop {
@@ -162,11 +163,11 @@ impl Hop {
     }
 
     /// A transaction was answered, whatever the answer.
-    pub(super) fn report_answered(&self) {
+    pub(super) fn report_answered(&self, answer: Answer) {
         match self {
-            Self::Upstream { upstream, .. } => upstream.report_answered(),
+            Self::Upstream { upstream, .. } => upstream.report_answered(answer),
             Self::Domain(domain) => {
-                let before = domain.context.queue.answered(domain.place);
+                let before = domain.context.queue.answered(domain.place, answer);
                 if before == Standing::Failing {
                     tracing::info!(domain = &*domain.domain, "domain works");
                 }
@@ -256,9 +257,10 @@ impl UpstreamHop {
         announce(self.name(), change, Some(failure));
     }
 
-    fn report_answered(&self) {
+    fn report_answered(&self, answer: Answer) {
+        let (at, fingerprint) = (Moment::now(), &self.upstream.fingerprint);
         let mut upstreams = self.upstreams.lock();
-        let change = upstreams.answered(self.name(), &self.upstream.fingerprint, Moment::now());
+        let change = upstreams.answered(self.name(), fingerprint, answer, at);
         announce(self.name(), change, None);
         drop(upstreams);
         if change != Change::None {

@@ -22,6 +22,7 @@ use super::connect::{Connection, Sent};
 use super::*;
 use crate::rig::Rig;
 use crate::room::Weight;
+use crate::window;
 
 const MEMORY: u64 = 1 << 20;
 
@@ -305,7 +306,7 @@ async fn a_message_on_which_the_upstream_always_hangs_up_is_put_off_the_third_ti
         assert_eq!(state(), blamed);
         let now = clock::Moment::now();
         let mut upstreams = delivery.upstreams.lock();
-        upstreams.answered("provider", &fingerprint, now);
+        upstreams.answered("provider", &fingerprint, window::Answer::Final, now);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::context::Phase;
 use crate::envelope;
 use crate::notify::NextHop;
 use crate::upstreams::FailedStage;
+use crate::window::Answer;
 
 /// What a transaction came to.
 struct Transacted {
@@ -223,7 +224,10 @@ impl Worker {
             End::Held(failure) => return self.blame(id, failure, usage),
             End::Answered => {
                 self.upstreams.lock_holds().forget(id);
-                self.hop.report_answered();
+                self.hop.report_answered(match has_verdict {
+                    true => Answer::Final,
+                    false => Answer::PutOff,
+                });
             }
             End::Unasked | End::Unanswered => {}
         }

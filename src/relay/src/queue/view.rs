@@ -12,6 +12,7 @@ use crate::route::{Key, Table};
 use crate::schedule::{
     Destination, OverdueLimits, Place, SiteLimits, Standing, Swept, Ticket, Totals, Verdict, Wake,
 };
+use crate::window::Answer;
 
 impl Queue {
     /// Puts another table in force, and the limits of domains, and a bound on what is queued. [`Self::review`] is to follow.
@@ -125,8 +126,8 @@ impl Queue {
     }
 
     /// As [`crate::schedule::Schedule::answered`].
-    pub fn answered(&self, place: Place) -> Standing {
-        let before = self.change(|schedule, now_ms| schedule.answered(place, now_ms));
+    pub fn answered(&self, place: Place, answer: Answer) -> Standing {
+        let before = self.change(|schedule, now_ms| schedule.answered(place, answer, now_ms));
         if self.state().schedule.wants_connection() {
             self.nudge();
         }

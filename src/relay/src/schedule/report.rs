@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::room::Account;
 use crate::route::Key;
 use crate::slab::NONE;
+use crate::window::Answer;
 
 /// Destinations that one step of a look passes by.
 const STEP: u32 = 1_000;
@@ -150,10 +151,10 @@ impl Schedule {
     }
 
     /// A domain has answered a transaction, whatever the answer. Says whether it failed before.
-    pub fn answered(&mut self, place: Place, now_ms: u64) -> Standing {
+    pub fn answered(&mut self, place: Place, answer: Answer, now_ms: u64) -> Standing {
         let before = self.change(place, now_ms, |site, limits| {
             let before = site.standing;
-            site.answered(limits);
+            site.answered(answer, limits);
             before
         });
         before.unwrap_or(Standing::Proven)

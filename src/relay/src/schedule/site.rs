@@ -8,7 +8,7 @@ use postroad_config::status::{FailureReason, UpstreamFailure};
 use crate::backoff::Backoff;
 use crate::clock::{self, Moment};
 use crate::rate::Bucket;
-use crate::window::Window;
+use crate::window::{Answer, Window};
 
 /// Pause before another connection once a destination has asked for less, in milliseconds.
 const CROWD_PAUSE_MS: u64 = 5_000;
@@ -137,8 +137,9 @@ impl Site {
     }
 
     /// A transaction was answered, whatever the answer.
-    pub(super) fn answered(&mut self, limits: &SiteLimits) {
-        self.window.answered(self.connections, limits.connections);
+    pub(super) fn answered(&mut self, answer: Answer, limits: &SiteLimits) {
+        self.window
+            .answered(answer, self.connections, limits.connections);
         self.standing = Standing::Proven;
         (self.failures, self.failure) = (0, None);
     }

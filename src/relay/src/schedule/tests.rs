@@ -15,6 +15,7 @@ use postroad_spool::{Author, DomainRun, IdGenerator, Queued};
 use super::*;
 use crate::room::load::REPORT_BYTES;
 use crate::route::Key;
+use crate::window::Answer;
 
 impl Schedule {
     /// Takes from whatever destination has something.

@@ -254,7 +254,10 @@ fn a_connection_too_many_is_no_failure_of_the_upstream() {
     );
     assert_eq!(upstreams.next_ms(0), Some(1000));
     assert_eq!(upstreams.pick(1000), None, "half of two is one");
-    assert_eq!(upstreams.answered("a", "1", at(1000)), Change::Grown);
+    assert_eq!(
+        upstreams.answered("a", "1", Answer::Final, at(1000)),
+        Change::Grown
+    );
     assert_eq!(upstreams.pick(1000), Some("a"));
     assert_eq!(
         upstreams.says_goodbye("a", 1000),
@@ -267,7 +270,7 @@ fn a_connection_too_many_is_no_failure_of_the_upstream() {
 fn a_further_connection_that_is_hung_up_on_is_one_too_many() {
     let mut upstreams = configured(&["a"]);
     let mut hangs_up = |connections, stage| {
-        upstreams.answered("a", "1", at(0));
+        upstreams.answered("a", "1", Answer::Final, at(0));
         for _ in 0..connections {
             upstreams.opened("a");
         }

@@ -59,17 +59,19 @@ async fn who_does_not_fit_is_sent_to_at_once_as_long_as_another_did() {
 
 #[tokio::test]
 async fn a_throttle_that_a_recipient_or_a_message_may_have_brought_about_slows_nobody() {
-    for (step, reply) in [
-        ("RCPT TO:<r1", "450 4.3.2 not now"),
-        ("RCPT TO:<r1", "432 4.3.2 not now"),
-        (".", "451 4.7.28 an unusual rate of mail"),
-        (".", "454 4.7.0 not now"),
+    // Where nobody had a last word no further connection is worth a try than at the beginning.
+    for (step, reply, connections) in [
+        ("RCPT TO:<r1", "450 4.3.2 not now", 4),
+        ("RCPT TO:<r1", "432 4.3.2 not now", 4),
+        (".", "451 4.7.28 an unusual rate of mail", 2),
+        (".", "454 4.7.0 not now", 2),
     ] {
         let sink = saying(step, reply).await;
         let rig = Rig::new(MEMORY);
         for _ in 0..5 {
             rig.accept(&rig.message(2, 0)).await.unwrap();
         }
+        rig.change_upstream(|upstream| upstream.limits.connections = 20);
         let delivery = manager(&rig, &sink).await;
         rig.change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
         visit(&delivery).await;
@@ -78,7 +80,20 @@ async fn a_throttle_that_a_recipient_or_a_message_may_have_brought_about_slows_n
         assert_eq!(sink.mails(), 5, "{step} {reply}: over one connection");
         let status = delivery.upstreams.status();
         assert_eq!(status[0].state, UpstreamState::Ready, "{step} {reply}");
+        assert_eq!(bearable(&delivery), connections, "{step} {reply}");
     }
+}
+
+/// How many connections are opened at once to what has shown itself so far.
+fn bearable(delivery: &Delivery) -> usize {
+    let (target, now_ms) = (Target::default(), clock::now_ms());
+    let mut upstreams = delivery.upstreams.lock();
+    let opened = std::iter::from_fn(|| {
+        let name = upstreams.choose(&target, now_ms)?.to_owned();
+        upstreams.opened(&name);
+        Some(())
+    });
+    opened.count()
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ fn a_destination_that_works_gets_more_connections_than_one_as_it_bears_them() {
         for place in open.clone() {
             let taken = schedule.take(place, 1).unwrap();
             schedule.finish(taken.ticket, 1);
-            let before = schedule.answered(place, 1);
+            let before = schedule.answered(place, Answer::Final, 1);
             assert_eq!(before == Standing::Fresh, round == 0);
         }
     }
@@ -224,6 +224,29 @@ fn a_destination_that_works_gets_more_connections_than_one_as_it_bears_them() {
 }
 
 #[test]
+fn a_destination_that_puts_everybody_off_gets_no_more_connections() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
+    schedule.set_limits(SiteLimits {
+        connections: 5,
+        ..SiteLimits::default()
+    });
+    for _ in 0..100 {
+        schedule.insert(&mail.to(&[("a.example", 1)], 1), 1);
+    }
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        while let Some((place, _)) = schedule.open_domain(1) {
+            schedule.connected(place, 1);
+            open.push(place);
+        }
+        for place in &open {
+            schedule.answered(*place, Answer::PutOff, 1);
+        }
+    }
+    assert_eq!(open.len(), 2, "as many as anybody that answers");
+}
+
+#[test]
 fn no_more_connections_are_opened_than_there_is_work_for() {
     let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
     schedule.set_limits(SiteLimits {
@@ -234,7 +257,7 @@ fn no_more_connections_are_opened_than_there_is_work_for() {
     let (place, _) = schedule.open_domain(1).unwrap();
     schedule.connected(place, 1);
     let taken = schedule.take(place, 1).unwrap();
-    schedule.answered(place, 1);
+    schedule.answered(place, Answer::Final, 1);
     schedule.finish(taken.ticket, 1);
     schedule.idle(place, Idle::Begins, 1);
     schedule.insert(&mail.to(&[("a.example", 1)], 1), 1);
@@ -266,7 +289,7 @@ fn a_rate_is_kept_for_each_domain() {
     assert_eq!(schedule.permit(a, 1), Err(501));
     schedule.connected(a, 1);
     let taken = schedule.take(a, 1).unwrap();
-    schedule.answered(a, 1);
+    schedule.answered(a, Answer::Final, 1);
     schedule.finish(taken.ticket, 1);
     schedule.closed(a, Opening::Done, 1);
     assert_eq!(schedule.open_domain(500), None, "it would only wait");

@@ -52,7 +52,7 @@ impl World {
         if works {
             self.schedule.connected(place, end_ms);
             while let Some(taken) = self.schedule.take(place, end_ms) {
-                self.schedule.answered(place, end_ms);
+                self.schedule.answered(place, Answer::Final, end_ms);
                 self.schedule.finish(taken.ticket, end_ms);
                 self.delivered += 1;
             }
@@ -244,7 +244,7 @@ fn a_domain_does_not_stand_in_the_line_of_who_may_have_no_connection_to_it() {
         let domain = format!("works{number}.example");
         schedule.insert(&mail.from("modest", &domain), 1);
         let (place, _) = schedule.open_domain(1).unwrap();
-        schedule.answered(place, 1);
+        schedule.answered(place, Answer::Final, 1);
     }
     for login in ["greedy", "modest"] {
         schedule.insert(&mail.from(login, "both.example"), 1);
@@ -264,7 +264,7 @@ fn a_tenant_may_have_no_more_of_what_works_either() {
             break;
         }
         for (place, _) in &some {
-            schedule.answered(*place, 1);
+            schedule.answered(*place, Answer::Final, 1);
         }
         opened.extend(some);
     }
@@ -281,7 +281,7 @@ fn whose_connections_there_are_is_forgotten_with_them() {
     let opened = open_all(&mut schedule, 1);
     for (number, (place, _)) in opened.into_iter().enumerate() {
         match number % 3 {
-            0 => assert_eq!(schedule.answered(place, 1), Standing::Fresh),
+            0 => assert_eq!(schedule.answered(place, Answer::Final, 1), Standing::Fresh),
             1 => {
                 let at = Moment {
                     now_ms: 1,

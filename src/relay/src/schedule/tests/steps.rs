@@ -52,7 +52,7 @@ fn a_rate_and_a_failure_are_kept_after_the_clock_stepped_back() {
     schedule.connected(rated, BACK_MS);
     assert_eq!(schedule.permit(rated, BACK_MS), Ok(()));
     let taken = schedule.take(rated, BACK_MS).unwrap();
-    schedule.answered(rated, BACK_MS);
+    schedule.answered(rated, Answer::Final, BACK_MS);
     schedule.finish(taken.ticket, BACK_MS);
     schedule.closed(rated, Opening::Done, BACK_MS);
     let at = Moment {

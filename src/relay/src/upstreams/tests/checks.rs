@@ -35,7 +35,9 @@ fn a_check_is_due_when_nothing_was_tried_for_five_minutes() {
     let mut upstreams = configured(&["a"]);
     upstreams.visit("a", |all| all.connects("a", 0));
     assert_eq!(upstreams.next_ms(0), Some(5 * MINUTE_MS));
-    upstreams.visit("a", |all| all.answered("a", "1", at(MINUTE_MS)));
+    upstreams.visit("a", |all| {
+        all.answered("a", "1", Answer::Final, at(MINUTE_MS))
+    });
     assert_eq!(upstreams.choose_check(6 * MINUTE_MS - 1), None);
     assert_eq!(upstreams.choose_check(6 * MINUTE_MS), Some("a"));
     upstreams.opened("a");
@@ -80,7 +82,10 @@ fn a_failure_while_sending_is_not_mended_by_connecting_while_mail_waits() {
         now_ms = next_ms;
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert_eq!(upstreams.answered("a", "1", at(now_ms)), Change::Recovered);
+    assert_eq!(
+        upstreams.answered("a", "1", Answer::Final, at(now_ms)),
+        Change::Recovered
+    );
     upstreams.says_goodbye("a", now_ms);
     assert_eq!(upstreams.next_ms(now_ms), Some(now_ms + 1000));
 }
