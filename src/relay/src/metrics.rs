@@ -87,7 +87,7 @@ pub struct Metrics {
     pub open_connections: Gauge,
     /// Logins that were refused.
     pub authentication_failures: Counter,
-    /// Recipients refused because the client may not relay.
+    /// MAIL and RCPT refused because the client may not relay: MAIL where a login is required, RCPT elsewhere.
     pub relaying_denied: Counter,
     /// Messages refused because the spool could not take them.
     pub spool_refusals: Counter,
@@ -125,7 +125,11 @@ impl Default for Metrics {
             refused_connections: register(r, "connections_refused", "SMTP connections turned away"),
             open_connections: register(r, "connections_open", "Open SMTP connections"),
             authentication_failures: register(r, "authentication_failures", "Logins refused"),
-            relaying_denied: register(r, "relaying_denied", "Recipients the client may not mail"),
+            relaying_denied: register(
+                r,
+                "relaying_denied",
+                "Commands of clients that may not relay",
+            ),
             spool_refusals: register(r, "spool_refusals", "Messages the spool could not take"),
             queue_refusals: register(r, "queue_refusals", "Messages refused: the queue is full"),
             disk_refusals: register(r, "disk_refusals", "Messages refused: the disk is full"),

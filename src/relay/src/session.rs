@@ -142,7 +142,10 @@ struct Driver<'a> {
 impl Driver<'_> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
-            match self.session.step(&mut self.input) {
+            let step = self.session.step(&mut self.input);
+            let strangers = u64::from(self.session.take_login_demands());
+            self.context.metrics.relaying_denied.inc_by(strangers);
+            match step {
                 Step::NeedInput => {
                     self.account_for_body();
                     self.flush().await?;

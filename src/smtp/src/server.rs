@@ -112,6 +112,7 @@ pub struct Session {
     errors: u32,
     auth_failures: u32,
     junk: u32,
+    login_demands: u32,
 }
 
 /// Where the session stands. Each state holds what only it needs.
@@ -171,6 +172,7 @@ impl Session {
             errors: 0,
             auth_failures: 0,
             junk: 0,
+            login_demands: 0,
         };
         session.reply(&replies::banner(&session.config.hostname));
         session
@@ -205,6 +207,12 @@ impl Session {
             State::Deciding(Pending::Message) => self.message_decided(verdict),
             other => self.state = other,
         }
+    }
+
+    /// How often MAIL was refused since the last call because a login is required and there is none: of that no request tells.
+    #[must_use]
+    pub fn take_login_demands(&mut self) -> u32 {
+        mem::take(&mut self.login_demands)
     }
 
     /// The handshake after [`Step::StartTls`] succeeded: the client starts over (RFC 3207 §4.2).

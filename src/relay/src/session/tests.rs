@@ -278,15 +278,16 @@ async fn a_wrong_password_is_answered_late_and_a_right_one_at_once() {
 
 #[tokio::test]
 async fn where_a_login_is_required_mail_without_one_is_refused_at_once() {
-    for (auth, expected) in [
-        (AuthMode::Required, "530 5.7.0 "),
-        (AuthMode::Optional, "250 "),
+    for (auth, expected, denied) in [
+        (AuthMode::Required, "530 5.7.0 ", 1),
+        (AuthMode::Optional, "250 ", 0),
     ] {
         let mut talk = Talk::new();
         talk.auth = auth;
         let mut client = talk.greet(Standing::Known).await;
         client.ask("EHLO client.example.org", "250 ").await;
         client.ask("MAIL FROM:<a@example.org>", expected).await;
+        assert_eq!(talk.rig.context.metrics.relaying_denied.get(), denied);
     }
 }
 

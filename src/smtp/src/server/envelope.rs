@@ -149,12 +149,13 @@ impl Session {
         }
     }
 
-    fn mail_refusal(&self, path: &ReversePath, arguments: &MailArguments) -> Option<Reply> {
+    fn mail_refusal(&mut self, path: &ReversePath, arguments: &MailArguments) -> Option<Reply> {
         if self.info.helo.is_empty() {
             Some(replies::greeting_first())
         } else if matches!(self.state, State::Envelope(_) | State::Chunked(..)) {
             Some(replies::in_transaction())
         } else if self.config.auth == AuthOffer::Required && self.info.user.is_none() {
+            self.login_demands += 1;
             Some(replies::auth_required())
         } else if !self.info.esmtp && !arguments.is_empty() {
             Some(replies::parameters_need_ehlo())
