@@ -65,6 +65,11 @@ async fn a_stranger_is_refused_on_every_port_with_and_without_tls() {
         .unwrap();
     stranger_is_refused(&mut client, name).await;
     assert_eq!(relay.status().await.totals.accepted, 0);
+    // One MAIL on each connection where a login is required, four RCPT elsewhere.
+    let metrics = relay.page("/metrics").await;
+    let denied = 3 + 4 * 4;
+    let line = format!("postroad_relay_relaying_denied_total {denied}\n");
+    assert!(metrics.contains(&line), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
