@@ -37,7 +37,7 @@ cluster-test: ## chart, operator and relays on a real cluster (KUBECONFIG, or on
 soak: ## what takes minutes and gigabytes: thousands of simulated power cuts (POSTROAD_SEEDS=5000), a hundred kill -9 (POSTROAD_ROUNDS=100), a restart with a million messages waiting, 10,000 domains of which 9,000 hang
 	@tests/run soak
 
-bench: ## side by side with Postfix, Exim and OpenSMTPD on this machine; over an hour (BENCH="--runs 1 --workloads C" for less)
+bench: ## side by side with Postfix, Exim and OpenSMTPD on this machine; 35 minutes (BENCH="--runs 1 --workloads C" for less)
 	@tests/bench/run $(BENCH)
 
 bench-micro: ## instructions of the hot paths, beside what they were (MICRO=--update writes them down)

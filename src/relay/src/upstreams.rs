@@ -40,7 +40,7 @@ use postroad_config::{Target, Upstream};
 use crate::clock::Moment;
 use crate::window::Answer;
 
-pub use senders::{Intent, News, Pass};
+pub use senders::{Intent, News, Pass, Patience};
 use tracked::{Health, Tracked};
 
 /// How long nothing may be tried over an upstream before it is checked: providers do not notice a login in five

@@ -16,7 +16,7 @@ use crate::live::LiveUpstream;
 use crate::room::Account;
 use crate::route::Key;
 use crate::schedule::{Place, Standing, Verdict};
-use crate::upstreams::{Backlog, Change, FailedStage, Intent, News, Pass};
+use crate::upstreams::{Backlog, Change, FailedStage, Intent, News, Pass, Patience};
 use crate::window::Answer;
 
 /// Where a connection leads.
@@ -269,9 +269,9 @@ impl UpstreamHop {
     }
 
     /// Whether mail of this sender may be tried now; as [`Upstreams::pass`](crate::upstreams::Upstreams::pass).
-    pub(super) fn pass(&self, sender: &str, intent: Intent) -> Pass {
+    pub(super) fn pass(&self, sender: &str, intent: Intent, patience: Patience) -> Pass {
         let mut upstreams = self.upstreams.lock();
-        upstreams.pass(self.name(), sender, intent, clock::now_ms())
+        upstreams.pass(self.name(), sender, intent, patience, clock::now_ms())
     }
 
     /// A trial of this sender that may last until this time is over.

@@ -4,8 +4,9 @@
 //! upstream is asked once more, and what it rejects is returned with its reply. What was tried is charged with an attempt. What waits because another message of
 //! the sender was tried, or is being tried, is not; its sender is told of the delay as of any other, and its lifetime goes on.
 //!
-//! Nothing waits where nobody is to be told (the null sender), where a client waits that hears the reply itself, and beyond half of what its tenant
-//! may have queued: a sender is anybody's invention, and what waits for it is in the way of the tenant's other mail.
+//! Nothing waits where nobody is to be told (the null sender), and where a client waits that hears the reply itself. Beyond half of what its tenant
+//! may have queued mail waits only while another message of the sender is being tried, and is returned when it is rejected itself: a sender is
+//! anybody's invention, and what waits for it is in the way of the tenant's other mail.
 //!
 //! The hop that said so decides: mail is not sent around a provider's verdict by way of the next one.
 
@@ -21,7 +22,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::outcome;
 use crate::room::Account;
-use crate::upstreams::{Intent, Pass};
+use crate::upstreams::{Intent, Pass, Patience};
 
 /// What waits for the same moment is spread over a part of the wait behind it, this at most: the first of it shows what becomes of the rest.
 const SPREAD_MAX: Duration = Duration::from_secs(5 * 60);
@@ -36,6 +37,13 @@ pub(super) struct Trial<'a> {
     until_ms: u64,
 }
 
+/// How a message waits because of its sender.
+struct Hold {
+    patience: Patience,
+    /// No longer than this, in milliseconds since the epoch.
+    ends_ms: u64,
+}
+
 impl Worker {
     /// Whether a message may be tried as far as its sender goes, by its envelope.
     pub(super) fn admit(
@@ -43,11 +51,12 @@ impl Worker {
         message: &Message,
         intent: Intent,
     ) -> Result<Option<Trial<'_>>, Waits> {
-        let Some((upstream, ends_ms)) = self.hop.upstream().zip(self.hold_ends_ms(message)) else {
+        let Some((upstream, hold)) = self.hop.upstream().zip(self.hold(message)) else {
             return Ok(None);
         };
+        let Hold { patience, ends_ms } = hold;
         let sender = &message.envelope.sender;
-        match upstream.pass(sender, intent) {
+        match upstream.pass(sender, intent, patience) {
             Pass::Go => Ok(None),
             Pass::Try(until_ms) => Ok(Some(Trial {
                 upstream,
@@ -79,26 +88,31 @@ impl Worker {
                 None
             }
             SenderVerdict::Rejected(reply) => {
-                let ends_ms = self.hold_ends_ms(message)?;
+                let Hold { patience, ends_ms } = self.hold(message)?;
                 let account = Account::from(&*envelope.credential);
                 let until_ms = upstream.report_rejected(account, &envelope.sender, reply);
                 let now_ms = clock::now_ms();
                 let rules = course::rules(&self.context, &self.context.live());
                 let until_ms = until_ms.min(outcome::next_ms(message, rules, now_ms));
-                (ends_ms > now_ms).then(|| until_ms.min(ends_ms))
+                let may_wait = patience == Patience::Pause && ends_ms > now_ms;
+                may_wait.then(|| until_ms.min(ends_ms))
             }
         }
     }
 
-    /// Until when a message may wait because of its sender; `None` if it may not.
-    fn hold_ends_ms(&self, message: &Message) -> Option<u64> {
+    /// How a message waits because of its sender; `None` if it does not.
+    fn hold(&self, message: &Message) -> Option<Hold> {
         let hold = self.context.live().config.delivery.retry.sender_hold();
         let (queue, envelope) = (&self.context.queue, &message.envelope);
-        let may_wait = !hold.is_zero()
-            && !envelope.sender.is_empty()
-            && !queue.is_passing(message.id)
-            && queue.may_double(&Account::from(&*envelope.credential));
-        may_wait.then(|| outcome::sender_hold_ends_ms(message, hold))
+        let may_wait =
+            !hold.is_zero() && !envelope.sender.is_empty() && !queue.is_passing(message.id);
+        may_wait.then(|| Hold {
+            patience: match queue.may_double(&Account::from(&*envelope.credential)) {
+                true => Patience::Pause,
+                false => Patience::Verdict,
+            },
+            ends_ms: outcome::sender_hold_ends_ms(message, hold),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use postroad_smtp::Reply;
 
 use super::Upstreams;
-use super::senders::{Intent, News, Pass, Senders};
+use super::senders::{Intent, News, Pass, Patience, Senders};
 use crate::clock::Moment;
 use crate::room::Account;
 
@@ -14,12 +14,19 @@ impl Upstreams {
         tracked.any(|tracked| tracked.name == name && !tracked.senders.is_empty())
     }
 
-    /// Whether mail of this sender may be tried over an upstream now. If it is rejected and its pause is over, the first who asks to try is the
-    /// one that does; [`Self::sender_tried`] is to follow.
-    pub fn pass(&mut self, name: &str, sender: &str, intent: Intent, now_ms: u64) -> Pass {
+    /// Whether mail of this sender may be tried over an upstream now. If it is rejected and there is nothing to wait for, the first who asks
+    /// to try is the one that does; [`Self::sender_tried`] is to follow.
+    pub fn pass(
+        &mut self,
+        name: &str,
+        sender: &str,
+        intent: Intent,
+        patience: Patience,
+        now_ms: u64,
+    ) -> Pass {
         let tracked = self.find(name);
         tracked.map_or(Pass::Go, |tracked| {
-            tracked.senders.pass(sender, intent, now_ms)
+            tracked.senders.pass(sender, intent, patience, now_ms)
         })
     }
 

@@ -3,7 +3,8 @@
 //! Providers take mail only from senders that are known to them, and say so at MAIL. That is a mistake in somebody's configuration: the mail
 //! of that sender waits, and everybody else's goes on. So that a thousand such messages are not a thousand refusals, which
 //! providers count, one message is tried per pause; the pauses grow while it is rejected. When it is accepted, all of that sender's may go.
-//! A *trial* that ends without a word about the sender is followed by another soon.
+//! A *trial* that ends without a word about the sender is followed by another soon. Mail that may not wait for a pause to end is tried in it, one
+//! message at a time too; that makes no pause longer.
 //!
 //! Senders are told apart as they are written. All of this is forgotten with the process, and costs one refusal to learn again. So many are
 //! remembered; of more, the account that has most of them there loses one, so that nobody's inventions push out what others need.
@@ -61,18 +62,22 @@ struct Rejected {
     since_ms: u64,
     /// Rejections in a row, as far as they were a pause apart.
     times: u32,
+    /// When the pause ends; 0 if there is none.
     until_ms: u64,
     /// When mail of it comes at the latest, if any waits.
     expected_ms: u64,
-    trial: Trial,
+    /// When the trial that is under way ends at the latest; 0 if there is none.
+    trial_ends_ms: u64,
     reply: Reply,
 }
 
-/// Whether somebody tries.
+/// What mail waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Trial {
-    Waits,
-    UnderWay,
+pub enum Patience {
+    /// The end of the pause.
+    Pause,
+    /// Only the verdict of a trial that is under way.
+    Verdict,
 }
 
 /// What is asked for.
@@ -110,29 +115,41 @@ impl Senders {
         self.rejected.is_empty()
     }
 
-    pub(super) fn pass(&mut self, sender: &str, intent: Intent, now_ms: u64) -> Pass {
+    pub(super) fn pass(
+        &mut self,
+        sender: &str,
+        intent: Intent,
+        patience: Patience,
+        now_ms: u64,
+    ) -> Pass {
         let Some(known) = self.rejected.get_mut(sender) else {
             return Pass::Go;
         };
-        if known.until_ms > now_ms && known.until_ms <= clock::after(now_ms, PAUSE_MAX) {
-            return Pass::Wait(known.until_ms, known.reply.clone());
+        if !lies_ahead(known.until_ms, now_ms) {
+            known.until_ms = 0;
+        }
+        let until_ms = match patience {
+            Patience::Pause => known.until_ms.max(known.trial_ends_ms),
+            Patience::Verdict => known.trial_ends_ms,
+        };
+        if lies_ahead(until_ms, now_ms) {
+            return Pass::Wait(until_ms, known.reply.clone());
         }
         if intent == Intent::Look {
             return Pass::Go;
         }
-        known.trial = Trial::UnderWay;
-        known.until_ms = now_ms.saturating_add(TRIAL_MS);
-        known.expected_ms = known.expected_ms.max(known.until_ms);
-        Pass::Try(known.until_ms)
+        known.trial_ends_ms = now_ms.saturating_add(TRIAL_MS);
+        known.expected_ms = known.expected_ms.max(known.trial_ends_ms);
+        Pass::Try(known.trial_ends_ms)
     }
 
     /// Ends the trial that lasts until this time, if nothing came of it.
     pub(super) fn tried(&mut self, sender: &str, until_ms: u64, now_ms: u64) {
         if let Some(known) = self.rejected.get_mut(sender)
-            && (known.trial, known.until_ms) == (Trial::UnderWay, until_ms)
+            && known.trial_ends_ms == until_ms
         {
-            known.trial = Trial::Waits;
-            known.until_ms = now_ms.saturating_add(AGAIN_MS);
+            known.trial_ends_ms = 0;
+            known.until_ms = known.until_ms.max(now_ms.saturating_add(AGAIN_MS));
         }
     }
 
@@ -146,10 +163,9 @@ impl Senders {
     ) -> (u64, News) {
         let reply = cut(reply);
         if let Some(known) = self.rejected.get_mut(sender)
-            && known.trial == Trial::Waits
-            && known.until_ms > at.now_ms
+            && lies_ahead(known.until_ms, at.now_ms)
         {
-            known.reply = reply;
+            (known.trial_ends_ms, known.reply) = (0, reply);
             return (known.until_ms, News::Old);
         }
         if self.rejected.len() >= SENDERS_MAX && !self.rejected.contains_key(sender) {
@@ -162,7 +178,7 @@ impl Senders {
             times: 0,
             until_ms: 0,
             expected_ms: 0,
-            trial: Trial::Waits,
+            trial_ends_ms: 0,
             reply: reply.clone(),
         });
         known.times = known.times.saturating_add(1);
@@ -170,7 +186,7 @@ impl Senders {
         let pause = PAUSES.pause(known.times, at.random).max(PAUSES.initial);
         known.until_ms = clock::after(at.now_ms, pause);
         known.expected_ms = known.until_ms;
-        (known.trial, known.reply) = (Trial::Waits, reply);
+        (known.trial_ends_ms, known.reply) = (0, reply);
         (known.until_ms, self.news())
     }
 
@@ -185,7 +201,7 @@ impl Senders {
     /// Whoever wants to see a trial makes no pause longer by it.
     pub(super) fn try_all(&mut self) {
         for known in self.rejected.values_mut() {
-            if known.trial == Trial::Waits && known.until_ms > 0 {
+            if known.until_ms > 0 {
                 known.until_ms = 0;
                 known.times = known.times.saturating_sub(1);
             }
@@ -226,7 +242,7 @@ impl Senders {
             *counts.entry(&known.account).or_default() += 1;
         }
         let all = self.rejected.iter();
-        let waiting = all.filter(|(_, known)| known.trial == Trial::Waits);
+        let waiting = all.filter(|(_, known)| known.trial_ends_ms == 0);
         let least = waiting.max_by_key(|(_, known)| {
             let count = counts.get(&known.account);
             (count, Reverse((known.times, known.until_ms)))
@@ -235,6 +251,11 @@ impl Senders {
             self.rejected.remove(&sender);
         }
     }
+}
+
+/// Whether it is yet to come, and was reckoned by the clock as it is.
+fn lies_ahead(until_ms: u64, now_ms: u64) -> bool {
+    until_ms > now_ms && until_ms <= clock::after(now_ms, PAUSE_MAX)
 }
 
 fn cut(reply: &Reply) -> Reply {

@@ -1,5 +1,7 @@
 //! Senders that an upstream rejects, and an upstream that has had enough for now.
 
+mod crowded;
+
 use std::sync::atomic::AtomicBool;
 
 use postroad_config::Retry;
@@ -95,6 +97,22 @@ impl Provider {
         let queue = &self.rig.context.queue;
         queue.review(&queue.table(), Wake::All).await;
         let _ = queue.advance();
+    }
+
+    /// So many messages wait because of their sender.
+    async fn hold(&self, messages: u64) {
+        for _ in 0..messages {
+            self.accept(0).await;
+        }
+        self.visit().await;
+        assert_eq!((self.counts(), self.heard()), ((messages, 0, 0), (1, 1)));
+    }
+
+    /// The queue may hold so many from now on.
+    fn bound(&self, messages: u64) {
+        let queue = &self.rig.context.queue;
+        let bytes = messages * schedule::bytes(Weight::of(1, 1));
+        let _ = queue.configure(queue.table(), SiteLimits::default(), bytes);
     }
 
     /// Messages that wait, recipients returned, reports written.
@@ -335,29 +353,6 @@ async fn the_sender_hears_of_the_delay_when_it_is_due_and_not_at_the_end_of_the_
     let pauses = provider.pauses_ms();
     assert_eq!(pauses.len(), 2);
     assert!(pauses[1] <= 300_000, "{pauses:?}");
-}
-
-#[tokio::test]
-async fn a_tenant_that_has_half_of_its_share_gets_its_mail_back() {
-    let provider = Provider::new(|_| {}).await;
-    for _ in 0..50 {
-        provider.accept(0).await;
-    }
-    provider.visit().await;
-    assert_eq!(provider.counts(), (50, 0, 0));
-    let queue = &provider.rig.context.queue;
-    let bound = |messages| {
-        let bytes = messages * schedule::bytes(Weight::of(1, 1));
-        let _ = queue.configure(queue.table(), SiteLimits::default(), bytes);
-    };
-    bound(80);
-    provider.accept(0).await;
-    provider.visit().await;
-    assert_eq!(provider.counts(), (50, 1, 1));
-    bound(200);
-    provider.accept(0).await;
-    provider.visit().await;
-    assert_eq!(provider.counts(), (51, 1, 1), "now it has less");
 }
 
 #[tokio::test]

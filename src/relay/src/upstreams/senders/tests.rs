@@ -19,7 +19,7 @@ fn no() -> Reply {
 
 impl Senders {
     fn try_one(&mut self, sender: &str, now_ms: u64) -> Pass {
-        self.pass(sender, Intent::Try, now_ms)
+        self.pass(sender, Intent::Try, Patience::Pause, now_ms)
     }
 
     fn reject(&mut self, sender: &str, now_ms: u64) -> u64 {
@@ -43,7 +43,8 @@ fn one_message_of_a_rejected_sender_is_tried_per_pause_and_pauses_grow() {
         let waits = Pass::Wait(until_ms, no());
         assert_eq!(senders.try_one("a@x", until_ms - 1), waits);
         assert_eq!(senders.try_one("b@x", now_ms), Pass::Go);
-        assert_eq!(senders.pass("a@x", Intent::Look, until_ms), Pass::Go);
+        let looks = senders.pass("a@x", Intent::Look, Patience::Pause, until_ms);
+        assert_eq!(looks, Pass::Go);
         let end_ms = until_ms + TRIAL_MS;
         assert_eq!(senders.try_one("a@x", until_ms), Pass::Try(end_ms));
         let waits = Pass::Wait(end_ms, no());
@@ -97,6 +98,41 @@ fn a_trial_without_a_verdict_is_followed_by_another_soon() {
         senders.try_one("a@x", end_ms),
         Pass::Wait(until_ms, no()),
         "a verdict stands"
+    );
+}
+
+#[test]
+fn what_does_not_wait_for_the_pause_is_tried_in_it_one_by_one_and_makes_it_no_longer() {
+    let mut senders = Senders::default();
+    let until_ms = senders.reject("a@x", 0);
+    for now_ms in [1, 2] {
+        let mut ask = |intent| senders.pass("a@x", intent, Patience::Verdict, now_ms);
+        let end_ms = now_ms + TRIAL_MS;
+        assert_eq!(ask(Intent::Look), Pass::Go);
+        assert_eq!(ask(Intent::Try), Pass::Try(end_ms));
+        assert_eq!(ask(Intent::Look), Pass::Wait(end_ms, no()));
+        assert_eq!(ask(Intent::Try), Pass::Wait(end_ms, no()));
+        let waits = Pass::Wait(until_ms, no());
+        assert_eq!(senders.try_one("a@x", now_ms), waits);
+        assert_eq!(senders.reject("a@x", now_ms), until_ms);
+        senders.tried("a@x", end_ms, now_ms);
+    }
+    let mut ask = |now_ms| senders.pass("a@x", Intent::Try, Patience::Verdict, now_ms);
+    assert_eq!(ask(3), Pass::Try(3 + TRIAL_MS));
+    let end_ms = until_ms - 1 + TRIAL_MS;
+    assert_eq!(ask(until_ms - 1), Pass::Try(end_ms), "it takes too long");
+    let waits = Pass::Wait(end_ms, no());
+    assert_eq!(
+        senders.try_one("a@x", until_ms),
+        waits,
+        "its verdict will do"
+    );
+    senders.tried("a@x", end_ms, until_ms);
+    let again_ms = until_ms + AGAIN_MS;
+    assert_eq!(
+        senders.try_one("a@x", until_ms),
+        Pass::Wait(again_ms, no()),
+        "there was none"
     );
 }
 

@@ -1,0 +1,49 @@
+//! Rejected mail of a tenant that has half of its share of the queue.
+
+use super::*;
+
+#[tokio::test]
+async fn a_tenant_that_has_half_of_its_share_gets_back_what_was_asked_for() {
+    let provider = Provider::new(|_| {}).await;
+    provider.hold(50).await;
+    provider.bound(80);
+    for _ in 0..20 {
+        provider.accept(0).await;
+    }
+    while provider.counts().1 < 20 {
+        provider.visit().await;
+    }
+    assert_eq!(provider.counts(), (50, 20, 20));
+    assert_eq!(provider.sink.mails(), 1 + 20 + 20, "each, and its report");
+    let pauses = provider.pauses_ms();
+    assert!(pauses[49] < 23 * 60_000, "no longer by that: {pauses:?}");
+    provider.bound(200);
+    provider.accept(0).await;
+    provider.visit().await;
+    assert_eq!(provider.counts(), (51, 20, 20), "now it has less");
+}
+
+#[tokio::test]
+async fn a_tenant_that_has_half_of_its_share_asks_with_one_message_at_a_time() {
+    let provider = Provider::new(|_| {}).await;
+    provider.hold(50).await;
+    provider.bound(80);
+    provider.says(Answer::Hang);
+    for _ in 0..20 {
+        provider.accept(0).await;
+    }
+    let others = async {
+        until(|| provider.heard() == (2, 2)).await;
+        provider.visit().await;
+    };
+    tokio::select! {
+        () = provider.visit() => panic!("the provider hangs"),
+        () = others => {}
+        () = until(|| provider.sink.mails() > 2) => panic!("two ask side by side"),
+    }
+    assert_eq!(provider.heard(), (2, 2), "no connection for who waits");
+    let pauses = provider.pauses_ms();
+    assert_eq!(pauses.len(), 50 + 19);
+    let soon = pauses.iter().filter(|pause| **pause <= 75_000);
+    assert_eq!(soon.count(), 19, "for its verdict: {pauses:?}");
+}
