@@ -14,6 +14,7 @@
 //! Routes, overrides, limits and rates are in force for all mail within moments ([`Queue::review`](crate::queue::Queue::review)); a connection
 //! that was opened under other limits, or in another way than mail would go now (TLS, networks, our name), ends with the message under way.
 
+mod attempt;
 pub(crate) mod connect;
 mod content;
 mod course;

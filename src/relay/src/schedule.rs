@@ -72,8 +72,8 @@ pub struct Ticket {
 /// What the schedule knows of a piece that is taken.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Entry {
-    /// Arrival, milliseconds since the epoch.
-    pub arrival_ms: u64,
+    /// Since when it could have been delivered, in milliseconds since the epoch: its arrival, or the end of the time for which it was held.
+    pub since_ms: u64,
     /// Size of headers and body.
     pub bytes: u64,
     /// Failed attempts of the piece so far; after a start, of the message.

@@ -13,6 +13,7 @@ use postroad_spool::Message;
 
 use crate::adapt::{Adapted, adapt, is_fit};
 use crate::blocking;
+use crate::clock;
 use crate::context::{Context, Phase};
 use crate::memory::{self, Reservation};
 use crate::room::Account;
@@ -23,9 +24,9 @@ const CONVERSION_BYTES_MAX: usize = 256 << 10;
 /// How long a conversion waits for its turn and for room. In that time what goes out slowly has gone, and what hangs keeps others waiting no longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The pauses of a message that found no room to be converted, in milliseconds: another is through after the one, and after the other what hung.
-const PAUSE_MIN_MS: u64 = 5_000;
-const PAUSE_MAX_MS: u64 = 600_000;
+/// The pauses of a message that found no room to be converted: another is through after the one, and after the other what hung.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// Most that the headers of parts add to what is converted, in bytes.
 const PART_HEADERS_MAX: u64 = 1 << 20;
@@ -117,7 +118,7 @@ async fn convert(
 /// For how long a message is put off that has waited for so long and finds no room to be converted: each try reads all of it, so that there are
 /// fewer and fewer.
 pub(super) fn pause_ms(waited_ms: u64) -> u64 {
-    (waited_ms / 4).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS)
+    (waited_ms / 4).clamp(clock::millis(PAUSE_MIN), clock::millis(PAUSE_MAX))
 }
 
 /// The message again, half as much again of it, and the headers of parts.
@@ -130,6 +131,13 @@ fn failed() -> Reply {
     let status = EnhancedStatus::new(5, 6, 0);
     let text = "the message could not be converted for the next server";
     Reply::new(554, status, text)
+}
+
+/// What was converted is not what another server takes that has taken the place of the one it was for.
+pub(super) fn other_server() -> Reply {
+    let status = EnhancedStatus::new(4, 3, 1);
+    let text = "the message has to be converted again, for another server";
+    Reply::new(451, status, text)
 }
 
 fn no_room() -> Reply {

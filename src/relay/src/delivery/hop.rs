@@ -114,18 +114,18 @@ impl Hop {
     ///
     /// # Errors
     /// When it may, in milliseconds since the epoch.
-    pub(super) fn permit(&self) -> Result<(), u64> {
+    pub(super) fn permit(&self) -> Result<Permit<'_>, u64> {
         match self {
             Self::Upstream { upstream, .. } => {
                 let mut upstreams = upstream.upstreams.lock();
-                upstreams.permit(upstream.name(), clock::now_ms())
+                upstreams.permit(upstream.name(), clock::now_ms())?;
             }
-            Self::Domain(domain) => domain.context.queue.permit(domain.place),
+            Self::Domain(domain) => domain.context.queue.permit(domain.place)?,
         }
+        Ok(Permit(Some(self)))
     }
 
-    /// Nothing went.
-    pub(super) fn give_back(&self) {
+    fn give_back(&self) {
         match self {
             Self::Upstream { upstream, .. } => {
                 upstream.upstreams.lock().give_back(upstream.name());
@@ -197,6 +197,24 @@ impl Hop {
         match self {
             Self::Upstream { upstream, .. } => upstream.report_failed(stage, failure),
             Self::Domain(domain) => domain.report_failed(failure),
+        }
+    }
+}
+
+/// One message may go. Given back to the rate when dropped, unless it went.
+pub(super) struct Permit<'a>(Option<&'a Hop>);
+
+impl Permit<'_> {
+    /// It goes now.
+    pub(super) fn spend(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if let Some(hop) = self.0 {
+            hop.give_back();
         }
     }
 }

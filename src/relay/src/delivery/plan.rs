@@ -49,36 +49,37 @@ pub(super) enum Plan<'a> {
     PutOff(Waits),
     /// All its recipients get this outcome.
     Settle(RecipientOutcome),
-    /// Nothing: it has been given back.
-    Done(Then),
 }
 
 impl Worker {
     /// Decides about a piece, and sees to it that there is a connection if it is sent.
+    ///
+    /// # Errors
+    /// It has been given back: there is nothing to be done.
     pub(super) async fn plan(
         &self,
         connection: &mut Option<Connection>,
         taken: &Taken,
-    ) -> Plan<'_> {
+    ) -> Result<Plan<'_>, Then> {
         if connection.is_some() && !self.hop.rejects_senders() {
-            return Plan::Send(None);
+            return Ok(Plan::Send(None));
         }
         // What cannot be read, or is not stored yet, is for whoever loads all of it.
         let Ok(envelope) = self.context.queue.load_envelope(taken.ticket.id).await else {
-            return Plan::Send(None);
+            return Ok(Plan::Send(None));
         };
-        let trial = match self.screen(&envelope, taken, Intent::Try) {
+        let trial = match self.screen(&envelope, taken, Intent::Try)? {
             Plan::Send(trial) => trial,
-            plan => return plan,
+            plan => return Ok(plan),
         };
         let demand = envelope::demand(&envelope.envelope);
         match self.connect(connection, demand).await {
-            Ok(_) => Plan::Send(trial),
+            Ok(_) => Ok(Plan::Send(trial)),
             Err(Closed::Busy) => self.put_off_unread(&envelope, taken, Waits::busy(), Then::Stop),
-            Err(Closed::Never(reply)) => Plan::Settle(RecipientOutcome::Failed(reply)),
+            Err(Closed::Never(reply)) => Ok(Plan::Settle(RecipientOutcome::Failed(reply))),
             Err(Closed::Failed | Closed::Stopping) => {
                 self.context.queue.release(taken.ticket, clock::now_ms());
-                Plan::Done(Then::Stop)
+                Err(Then::Stop)
             }
         }
     }
@@ -96,28 +97,32 @@ impl Worker {
             let reclaim = queue.reclaim_on_panic(taken.ticket);
             let plan = match queue.load_envelope(taken.ticket.id).await {
                 Ok(envelope) => self.screen(&envelope, &taken, Intent::Look),
-                Err(_) => Plan::Send(None),
+                Err(_) => Ok(Plan::Send(None)),
+            };
+            let Ok(plan) = plan else {
+                continue;
             };
             if let Plan::Send(_) = plan {
                 // It goes over whichever connection is there first.
                 queue.release(taken.ticket, clock::now_ms());
                 return true;
             }
-            let (unfinished, _) = self.carry_out(plan, &mut None, taken, reclaim).await;
-            if let Some(unfinished) = unfinished {
+            let mut none = None;
+            let done = self.carry_out(plan, &mut none, taken, reclaim, None);
+            if let (Some(unfinished), _) = done.await {
                 self.finish(unfinished).await;
             }
         }
         true
     }
 
-    /// What follows from an envelope.
-    fn screen(&self, envelope: &Message, taken: &Taken, intent: Intent) -> Plan<'_> {
+    /// What follows from an envelope; as [`Self::plan`].
+    fn screen(&self, envelope: &Message, taken: &Taken, intent: Intent) -> Result<Plan<'_>, Then> {
         if let Some(outcome) = self.objection(envelope, &taken.entry) {
-            return Plan::Settle(outcome);
+            return Ok(Plan::Settle(outcome));
         }
         match self.admit(envelope, intent) {
-            Ok(trial) => Plan::Send(trial),
+            Ok(trial) => Ok(Plan::Send(trial)),
             Err(waits) => self.put_off_unread(envelope, taken, waits, Then::Again),
         }
     }
@@ -145,13 +150,13 @@ impl Worker {
         taken: &Taken,
         waits: Waits,
         then: Then,
-    ) -> Plan<'_> {
+    ) -> Result<Plan<'_>, Then> {
         match self.rests_until(envelope, &taken.entry, &waits) {
             Some(due_ms) => {
                 self.context.queue.release(taken.ticket, due_ms);
-                Plan::Done(then)
+                Err(then)
             }
-            None => Plan::PutOff(waits),
+            None => Ok(Plan::PutOff(waits)),
         }
     }
 
@@ -180,7 +185,7 @@ impl Worker {
 }
 
 impl Waits {
-    /// Because there is no room in memory to convert a message, as this says.
+    /// Because a message cannot be converted now, as this says.
     pub(super) fn for_room(message: &Message, why: Reply) -> Self {
         let now_ms = clock::now_ms();
         let waited_ms = now_ms.saturating_sub(outcome::waiting_since_ms(message));

@@ -12,6 +12,7 @@ use postroad_spool::Message;
 
 use super::course::Course;
 use super::look::{self, NotLoaded, Telling};
+use super::plan::NO_ROOM_PAUSE;
 use crate::clock;
 use crate::context::{Context, Phase};
 use crate::notify::NextHop;
@@ -22,9 +23,6 @@ use crate::unreadable;
 
 /// RFC 3463 §3.8: other or undefined security or policy status.
 const STATUS: EnhancedStatus = EnhancedStatus::new(5, 7, 0);
-
-/// For how long a tenant is passed by whose mail finds no room in memory, in milliseconds: others have their turn meanwhile.
-const NO_ROOM_PAUSE_MS: u64 = 5_000;
 
 /// Returns what is ready behind a door, for the reason of the override of this name, until nothing is left or the override is gone.
 pub(super) async fn give_back(context: Context, name: Arc<str>, mut door: Door) {
@@ -75,7 +73,8 @@ async fn return_one(context: &Context, taken: Taken, reason: &str) -> Option<u64
         }
         Err(NotLoaded::Stopping) => queue.release(ticket, clock::now_ms()),
         Err(NotLoaded::NoRoom) => {
-            let until_ms = clock::now_ms().saturating_add(NO_ROOM_PAUSE_MS);
+            let until_ms = clock::after(clock::now_ms(), NO_ROOM_PAUSE);
+            // Others have their turn meanwhile.
             queue.release(ticket, until_ms);
             return Some(until_ms);
         }

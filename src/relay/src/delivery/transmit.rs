@@ -5,13 +5,11 @@ use postroad_smtp::client::{
 };
 use postroad_smtp::{EnhancedStatus, Extension, ForwardPath, Reply};
 use postroad_spool::{Message, MessageId};
-use tokio::time::Instant;
 
 use super::connect::{Connection, Rank, Sent, Usage, describe};
-use super::content::{self, Takes, Unready};
 use super::course::{Course, Progress};
 use super::holds::Blame;
-use super::plan::Waits;
+use super::hop::Permit;
 use super::worker::{Then, Worker};
 use crate::adapt::Adapted;
 use crate::clock;
@@ -70,51 +68,30 @@ type Paths = Vec<(u32, ForwardPath)>;
 
 impl Worker {
     /// Sends to all open recipients, in as few transactions as the limits allow, and records what each came
-    /// to before the next begins. What the last came to is left to be recorded.
+    /// to before the next begins. The permit is for the first of them. What the last came to is left to be recorded.
     pub(super) async fn transmit(
         &self,
         connection: &mut Connection,
         course: Course<'_>,
+        content: &Adapted,
+        mut permit: Option<Permit<'_>>,
     ) -> (Rest, Then) {
         let message = course.message();
         let (mut paths, outcomes) = parse_recipients(&course);
-        let takes = Takes::of(connection.peer());
-        let begun = Instant::now();
-        let (content, _room) = match content::prepare(&self.context, message, takes).await {
-            Ok(content) => content,
-            Err(Unready::Unfit(reply)) => {
-                let outcome = unsendable(self.hop.rank(Some(connection)), reply);
-                return (self.judge_all(course, &outcome), Then::GoOn);
-            }
-            Err(Unready::NoRoom(reply)) => {
-                self.hop.give_back();
-                return (
-                    self.put_off(course, Waits::for_room(message, reply)),
-                    Then::Again,
-                );
-            }
-            Err(Unready::Stopping) => {
-                return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
-            }
-        };
-        if !self.is_fit_since(begun, connection).await {
-            self.hop.give_back();
-            return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
-        }
         let mut judged = self.judge(outcomes, Some(connection));
         let mut course = course;
-        for transactions in 0_u32.. {
-            let is_over = paths.is_empty() || self.context.phase() >= Phase::Stopping;
-            if is_over || (transactions > 0 && self.hop.permit().is_err()) {
+        while !paths.is_empty() && self.context.phase() < Phase::Stopping {
+            let Some(permit) = permit.take().or_else(|| self.hop.permit().ok()) else {
                 break;
-            }
+            };
             course = match judged.record(course).await {
                 Some(course) => course,
                 None => return (Rest::Nothing, Then::GoOn),
             };
             let most = self.recipients_max(connection).min(paths.len());
             let chunk: Paths = paths.drain(..most).collect();
-            let done = self.transact(connection, message, &content, chunk).await;
+            permit.spend();
+            let done = self.transact(connection, message, content, chunk).await;
             let is_stuck = done.outcomes.is_empty();
             paths.splice(0..0, done.surplus);
             self.log(message, &done.outcomes);

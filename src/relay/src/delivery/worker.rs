@@ -8,7 +8,6 @@ mod last;
 use std::time::Duration;
 
 use postroad_smtp::Reply;
-use postroad_smtp::client::RecipientOutcome;
 use postroad_spool::{Message, TlsDemand};
 use tokio::time::Instant;
 
@@ -16,12 +15,11 @@ use super::SharedUpstreams;
 use super::connect::Connection;
 use super::course::{Course, Progress};
 use super::direct::DirectFailure;
-use super::hop::Hop;
-use super::plan::{NO_ROOM_PAUSE, Plan, Waits};
+use super::hop::{Hop, Permit};
+use super::plan::{NO_ROOM_PAUSE, Plan};
 use super::transmit::{Judged, Rest};
 use crate::clock;
 use crate::context::{Context, Phase};
-use crate::envelope;
 use crate::queue::{Door, LoadedRoom, ReclaimOnPanic, Time};
 use crate::schedule::Taken;
 use crate::unreadable;
@@ -33,7 +31,7 @@ use last::Last;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that has been left alone for so long is looked at before it is used. The shortest time-outs of servers are some seconds.
-const REST_MAX: Duration = Duration::from_secs(1);
+pub(super) const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Serves one connection.
 pub(super) struct Worker {
@@ -144,7 +142,7 @@ impl Worker {
         if sent >= self.messages_max(connection.as_ref()) {
             return None;
         }
-        let (taken, pause) = self.next_piece().await?;
+        let (taken, pause, permit) = self.next_piece().await?;
         let reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
         // What it says between two messages would be taken for the answer to what is sent next.
         let was_used = sent > 0 || [before, pause].contains(&Pause::Rested);
@@ -155,7 +153,7 @@ impl Worker {
             self.context.queue.release(taken.ticket, clock::now_ms());
             return Some((None, Then::Stop));
         }
-        Some(self.deliver(connection, taken, reclaim).await)
+        Some(self.deliver(connection, taken, reclaim, permit).await)
     }
 
     /// What we allow, and what the peer does (RFC 9422 §4.1).
@@ -164,16 +162,16 @@ impl Worker {
         self.hop.messages_max().min(theirs.unwrap_or(u32::MAX))
     }
 
-    async fn next_piece(&self) -> Option<(Taken, Pause)> {
+    async fn next_piece(&self) -> Option<(Taken, Pause, Permit<'_>)> {
         if self.context.phase() >= Phase::Stopping {
             return None;
         }
         // What is there is not worth the waiting for two things.
-        if self.hop.is_current() && self.hop.permit().is_ok() {
-            if let Some(taken) = self.door.take() {
-                return Some((taken, Pause::None));
-            }
-            self.hop.give_back();
+        if self.hop.is_current()
+            && let Ok(permit) = self.hop.permit()
+            && let Some(taken) = self.door.take()
+        {
+            return Some((taken, Pause::None, permit));
         }
         tokio::select! {
             biased;
@@ -183,15 +181,15 @@ impl Worker {
     }
 
     /// The next piece, once the rate lets it go; `None` if none has come for so long that the connection is not worth keeping.
-    async fn wait_for_piece(&self) -> Option<(Taken, Pause)> {
+    async fn wait_for_piece(&self) -> Option<(Taken, Pause, Permit<'_>)> {
         let mut pause = Pause::None;
         while self.hop.is_current() {
             match self.hop.permit() {
-                Ok(()) => {
+                Ok(permit) => {
                     if let Some(taken) = self.door.take() {
-                        return Some((taken, pause));
+                        return Some((taken, pause, permit));
                     }
-                    self.hop.give_back();
+                    drop(permit);
                     if !self.door.wait(IDLE_TIMEOUT).await {
                         return None;
                     }
@@ -214,32 +212,34 @@ impl Worker {
         connection: &mut Option<Connection>,
         taken: Taken,
         reclaim: ReclaimOnPanic,
+        permit: Permit<'_>,
     ) -> (Option<Unfinished>, Then) {
-        let plan = self.plan(connection, &taken).await;
-        if !matches!(plan, Plan::Send(_)) {
-            self.hop.give_back();
-        }
-        self.carry_out(plan, connection, taken, reclaim).await
+        let plan = match self.plan(connection, &taken).await {
+            Ok(plan) => plan,
+            Err(then) => return (None, then),
+        };
+        // What is not sent may wait for its room: others may go meanwhile.
+        let permit = Some(permit).filter(|_| matches!(plan, Plan::Send(_)));
+        self.carry_out(plan, connection, taken, reclaim, permit)
+            .await
     }
 
-    /// Does what was decided about a piece.
+    /// Does what was decided about a piece. The permit is for the first transaction, if there is any.
     pub(super) async fn carry_out(
         &self,
         plan: Plan<'_>,
         connection: &mut Option<Connection>,
         taken: Taken,
         reclaim: ReclaimOnPanic,
+        permit: Option<Permit<'_>>,
     ) -> (Option<Unfinished>, Then) {
-        if let Plan::Done(then) = plan {
-            return (None, then);
-        }
         let (id, begun) = (taken.ticket.id, Instant::now());
-        let time = self.time(taken.entry.arrival_ms);
+        let time = self.time(taken.entry.since_ms);
         let others = self.door.others_are_ready(&taken, time);
         let (message, room) = match self.context.queue.load_unless(&taken, others).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
-                self.give_way(&plan, &taken);
+                self.give_way(&taken);
                 return (None, Then::Again);
             }
             Err(error) => {
@@ -249,10 +249,9 @@ impl Worker {
         };
         let course = Course::new(&self.context, &message, taken).under(&room);
         let (rest, then) = match plan {
-            Plan::Send(_trial) => self.attempt(connection, course, begun).await,
+            Plan::Send(_trial) => self.attempt(connection, course, begun, permit).await,
             Plan::PutOff(waits) => (self.put_off(course, waits), Then::Again),
             Plan::Settle(outcome) => (self.judge_all(course, &outcome), Then::Again),
-            Plan::Done(then) => (Rest::Nothing, then),
         };
         let unfinished = match rest {
             Rest::Nothing => {
@@ -272,10 +271,7 @@ impl Worker {
 
     /// Lets others go first: the tenant of the piece has as much mail in memory as it may, and others have mail for the connection, and
     /// room for it.
-    fn give_way(&self, plan: &Plan<'_>, taken: &Taken) {
-        if let Plan::Send(_) = plan {
-            self.hop.give_back();
-        }
+    fn give_way(&self, taken: &Taken) {
         let due_ms = clock::after(clock::now_ms(), NO_ROOM_PAUSE);
         self.context.queue.release(taken.ticket, due_ms);
     }
@@ -296,50 +292,6 @@ impl Worker {
         }
     }
 
-    async fn attempt(
-        &self,
-        connection: &mut Option<Connection>,
-        course: Course<'_>,
-        begun: Instant,
-    ) -> (Rest, Then) {
-        let message = course.message();
-        if let Some(outcome) = self.objection(message, course.entry()) {
-            self.hop.give_back();
-            return (self.judge_all(course, &outcome), Then::Again);
-        }
-        if let Some(open) = connection
-            && !self.is_fit_since(begun, open).await
-        {
-            if !self.hop.is_current() {
-                self.hop.give_back();
-                return (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop);
-            }
-            // What has waited for its room does not give that back for another wait.
-            *connection = None;
-        }
-        let demand = envelope::demand(&message.envelope);
-        match self.connect(connection, demand).await {
-            Ok(open) => self.transmit(open, course).await,
-            Err(closed) => {
-                self.hop.give_back();
-                self.give_up_connecting(course, closed)
-            }
-        }
-    }
-
-    fn give_up_connecting(&self, course: Course<'_>, closed: Closed) -> (Rest, Then) {
-        match closed {
-            Closed::Failed | Closed::Stopping => {
-                (Rest::Judged(course.pause(), Judged::nothing()), Then::Stop)
-            }
-            Closed::Busy => (self.put_off(course, Waits::busy()), Then::Stop),
-            Closed::Never(reply) => {
-                let outcome = RecipientOutcome::Failed(reply);
-                (self.judge_all(course, &outcome), Then::GoOn)
-            }
-        }
-    }
-
     /// The connection, opened if there is none over which a message with this demand may go.
     pub(super) async fn connect<'a>(
         &self,
@@ -355,15 +307,9 @@ impl Worker {
         }
     }
 
-    /// Whether a connection may still be used that has been left alone since then, while there was no room in memory perhaps: servers say goodbye to who is
-    /// idle, and that would be taken for the answer to what is sent next.
-    pub(super) async fn is_fit_since(&self, begun: Instant, connection: &mut Connection) -> bool {
-        begun.elapsed() < REST_MAX || (self.hop.is_current() && !connection.is_stale().await)
-    }
-
-    fn time(&self, arrival_ms: u64) -> Time {
+    fn time(&self, since_ms: u64) -> Time {
         let lifetime = self.context.live().config.delivery.retry.lifetime();
-        match clock::after(arrival_ms, lifetime) <= clock::now_ms() {
+        match clock::after(since_ms, lifetime) <= clock::now_ms() {
             true => Time::Over,
             false => Time::Left,
         }

@@ -219,7 +219,7 @@ impl Queue {
 }
 
 impl Shared {
-    /// Amounts after the state, never before it.
+    /// Locked after the state, never before it.
     pub(super) fn reserved(&self) -> MutexGuard<'_, Reserved> {
         // Numbers change one addition at a time: no panic leaves one half done.
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)

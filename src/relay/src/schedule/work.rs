@@ -217,7 +217,7 @@ impl Schedule {
                 piece,
             },
             entry: Entry {
-                arrival_ms: message.arrival_ms,
+                since_ms: message.waiting_since_ms(),
                 bytes: u64::from(message.bytes),
                 attempts: u32::from(self.pieces[piece].attempts),
                 recipients: message.recipients,

@@ -11,7 +11,7 @@ use crate::room::Sharing;
 fn eight_bit(rig: &Rig, tenant: &str) -> Message {
     let mut message = message(rig, tenant, "a.example", 0);
     message.envelope.body = postroad_spool::BodyType::EightBitMime;
-    message.body = "gr\u{fc}n, 0123\r\n".repeat(4 << 10).into();
+    message.body = format!("\r\n{}", "gr\u{fc}n, 0123\r\n".repeat(4 << 10)).into();
     message
 }
 
@@ -80,4 +80,55 @@ async fn conversions_that_wait_for_each_other_do_not_read_the_disk_again_and_aga
     let read = rig.disk.read_bytes() - read;
     assert!(read <= 2 * MESSAGES * (size + 1000), "{read} of {size}");
     assert_eq!(sink.mails(), MESSAGES);
+}
+
+#[tokio::test]
+async fn what_was_converted_goes_over_another_connection_if_the_server_has_not_waited_for_it() {
+    let (sink, enough, gone) = Sink::start_impatient().await;
+    let rig = Rig::new(MEMORY);
+    rig.accept(&eight_bit(&rig, "a")).await.unwrap();
+    let delivery = manager(&rig, &sink).await;
+    // There is room for the message, and not for what becomes of it.
+    let mut rooms = hoard_by(&rig, "other", 20 << 10);
+    rooms.truncate(rooms.len() - 4);
+    let (queue, read) = (&rig.context.queue, rig.disk.read_bytes());
+    let mut worker = Box::pin(visit(&delivery));
+    tokio::select! {
+        () = &mut worker => panic!("it waits for room"),
+        () = until(|| queue.memory().has_waiting()) => {}
+    }
+    enough.notify_one();
+    tokio::select! {
+        () = &mut worker => panic!("it waits for room"),
+        () = gone.notified() => {}
+    }
+    assert!(pass(Duration::from_secs(2), &mut worker).await.is_none());
+    drop(rooms);
+    worker.await;
+    assert_eq!((sink.mails(), queue.totals().0.messages), (1, 0));
+    let read = rig.disk.read_bytes() - read;
+    assert!(read < 2 * eight_bit(&rig, "a").body.len(), "{read}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_converted_takes_nothing_of_the_rate() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    let mut unfit = eight_bit(&rig, "a");
+    unfit.headers = "Subject: gr\u{fc}n\r\n".into();
+    rig.accept(&unfit).await.unwrap();
+    rig.accept(&message(&rig, "a", "a.example", 16))
+        .await
+        .unwrap();
+    let delivery = manager(&rig, &sink).await;
+    rig.change_upstream(|upstream| {
+        upstream.limits.rate = Some(postroad_config::Rate {
+            messages: 1,
+            per_seconds: 3600,
+        });
+    });
+    delivery.configure(&rig.context.live()).await;
+    visit(&delivery).await;
+    let metrics = &rig.context.metrics;
+    assert_eq!((metrics.failed.get(), metrics.delivered.get()), (1, 1));
 }

@@ -55,21 +55,25 @@ async fn impatient(
     }
 }
 
+impl Sink {
+    /// One that says goodbye to the first connection when the first of these is notified, and then notifies the other.
+    pub(super) async fn start_impatient() -> (Self, Arc<Notify>, Arc<Notify>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (enough, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let mails = Arc::new(AtomicUsize::new(0));
+        let sink = Self {
+            port: listener.local_addr().unwrap().port(),
+            mails: Arc::clone(&mails),
+        };
+        let served = impatient(listener, mails, Arc::clone(&enough), Arc::clone(&gone));
+        tokio::spawn(served);
+        (sink, enough, gone)
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_does_not_wait_while_there_is_no_room_gets_another_connection() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let (enough, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let mails = Arc::new(AtomicUsize::new(0));
-    let sink = Sink {
-        port: listener.local_addr().unwrap().port(),
-        mails: Arc::clone(&mails),
-    };
-    tokio::spawn(impatient(
-        listener,
-        mails,
-        Arc::clone(&enough),
-        Arc::clone(&gone),
-    ));
+    let (sink, enough, gone) = Sink::start_impatient().await;
     let rig = Rig::new(MEMORY);
     let delivery = manager(&rig, &sink).await;
     let queue = &rig.context.queue;

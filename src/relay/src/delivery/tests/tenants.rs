@@ -259,11 +259,18 @@ async fn a_report_without_room_gives_way_to_another_tenants() {
 
 #[tokio::test]
 async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail() {
-    for (age, rooms_of, mails) in [(0, "b", 0), (LIFETIME_SECONDS, "a", 0), (0, "a", 1)] {
+    // The last was held for its sender until now (RFC 4865): that is no time that it has waited.
+    for (age, held, rooms_of, mails) in [
+        (0, 0, "b", 0),
+        (LIFETIME_SECONDS, 0, "a", 0),
+        (0, 0, "a", 1),
+        (LIFETIME_SECONDS, LIFETIME_SECONDS, "a", 1),
+    ] {
         let sink = Sink::start(|_, _| Answer::Yes).await;
         let rig = Rig::new(MEMORY);
         let mut large = message(&rig, "a", "a.example", 150 << 10);
         large.arrival_ms -= age * 1000;
+        large.envelope.not_before_ms = large.arrival_ms + held * 1000;
         rig.accept(&large).await.unwrap();
         let delivery = manager(&rig, &sink).await;
         let queue = &rig.context.queue;
@@ -282,7 +289,7 @@ async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail(
         assert_eq!(
             (is_over, sink.mails()),
             (mails > 0, mails),
-            "{age} {rooms_of}"
+            "{age} {held} {rooms_of}"
         );
     }
 }
