@@ -268,22 +268,64 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 const SEAM: &str = "simulation";
 
 /// What the code of a module names behind `crate::`, tests apart.
-fn named(text: &str) -> BTreeSet<&str> {
+fn named(text: &str) -> BTreeSet<String> {
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
     let lines = code.lines().filter(|line| !line.trim().starts_with("//"));
-    let behind = lines.flat_map(|line| line.split("crate::").skip(1));
-    let several = behind.map(|rest| match rest.strip_prefix('{') {
-        Some(list) => list.split('}').next().unwrap(),
-        None => rest.split(',').next().unwrap(),
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let behind = code.split("crate::").skip(1);
+    let names = behind.flat_map(|rest| match rest.strip_prefix('{') {
+        Some(list) => items(list),
+        None => vec![rest],
     });
-    let names = several.flat_map(|list| list.split(','));
-    names
-        .filter_map(|name| {
-            name.trim()
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-        })
-        .collect()
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let whole = names.filter_map(|name| name.trim().split(|c| !is_part(c)).next());
+    whole.map(ToOwned::to_owned).collect()
+}
+
+/// The items of a list in braces, which may have lists in braces themselves, from behind the first brace.
+fn items(list: &str) -> Vec<&str> {
+    let (mut items, mut begin, mut depth) = (Vec::new(), 0, 1);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 || (depth == 1 && c == ',') {
+            items.push(&list[begin..at]);
+            begin = at + 1;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    items
+}
+
+#[test]
+fn what_a_module_uses_is_found_in_lists_of_every_shape() {
+    for (code, expected) in [
+        ("use crate::a::B;\nuse other::c;", &["a"][..]),
+        ("use crate::{a, b::C};\nuse other::{d};", &["a", "b"]),
+        (
+            "use crate::{\n    a::B,\n    b,\n};\nuse other::d;",
+            &["a", "b"],
+        ),
+        (
+            "use crate::{a::{b, c}, d::{e::{f}, g}, h};",
+            &["a", "d", "h"],
+        ),
+        ("let a = crate::a::b(crate::c::D);", &["a", "c"]),
+        (
+            "// crate::a\nuse crate::b;\n#[cfg(test)]\nmod tests {\nuse crate::c;",
+            &["b"],
+        ),
+    ] {
+        let mut found = named(code);
+        found.remove("");
+        let expected = expected.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(found, expected, "{code}");
+    }
 }
 
 /// The modules of the relay, and which others each of them uses.
@@ -304,8 +346,10 @@ fn modules() -> BTreeMap<String, BTreeSet<String>> {
         let name = path.iter().next().unwrap().to_str().unwrap();
         let name = name.trim_end_matches(".rs");
         let text = std::fs::read_to_string(&file).unwrap();
-        let used = named(&text).into_iter().map(ToOwned::to_owned);
-        modules.entry(name.to_owned()).or_default().extend(used);
+        modules
+            .entry(name.to_owned())
+            .or_default()
+            .extend(named(&text));
     }
     modules.remove(SEAM);
     let names: BTreeSet<String> = modules.keys().cloned().collect();
@@ -352,4 +396,41 @@ fn files_stay_readable() {
         let lines = code.lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
     }
+}
+
+#[test]
+fn the_compliance_table_names_tests_that_exist() {
+    let table = std::fs::read_to_string(root().join("docs/compliance.md")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|'));
+    let tests = rows.filter_map(|row| row.rsplit('|').nth(1));
+    // Names of functions, and of modules of tests; transcripts stand there without quotes.
+    let named: Vec<&str> = tests
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 40, "only {} are named", named.len());
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let texts = files.iter().map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        (file.as_path(), text)
+    });
+    let texts: Vec<(&Path, String)> = texts.collect();
+    for name in named {
+        let module = name
+            .strip_suffix("::tests")
+            .map(|module| module.replace("::", "/"));
+        let found = texts.iter().any(|(file, text)| match &module {
+            Some(module) => is_module(file, module) && text.contains("\nmod tests"),
+            None => text.contains(&format!("fn {name}(")),
+        });
+        assert!(found, "there is no test {name}");
+    }
+}
+
+/// Whether a file is the root of a module, or of a member, by the end of its path.
+fn is_module(file: &Path, module: &str) -> bool {
+    let ends = [format!("{module}.rs"), format!("{module}/src/lib.rs")];
+    ends.iter().any(|end| file.ends_with(end))
 }

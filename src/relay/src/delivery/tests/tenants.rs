@@ -97,7 +97,7 @@ async fn large_mail_to_servers_that_hang_leaves_room_for_another_tenants_mail() 
 
 #[tokio::test]
 async fn large_mail_to_servers_that_hang_leaves_room_for_small_mail_of_its_tenant() {
-    leaves_room_for("greedy", 42).await;
+    leaves_room_for("greedy", 45).await;
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_server_that_has_enough_of_one_messages_recipients_takes_other_mail() 
         _ if line.starts_with("RCPT TO:<last") => Answer::Say("421 4.7.0 too many errors"),
         _ => Answer::Yes,
     };
-    let domains = Domains::within(MEMORY, 37, &[script as Script]).await;
+    let domains = Domains::within(MEMORY, 41, &[script as Script]).await;
     let rig = &domains.rig;
     let mut stale = message(rig, "a", "d0.example", 16);
     stale.envelope.sender.clear();
