@@ -2,7 +2,8 @@
 //!
 //! Whatever the relay reloads by itself (configuration, certificates, logins) is mounted and stands
 //! nowhere in the template, so that changing it replaces no pod. No `subPath`: such mounts are never
-//! refreshed.
+//! refreshed. What the relay reads only at its start is in an annotation as well: a Deployment
+//! replaces its pod for another template, and for nothing else.
 //!
 //! What the user can change about a pod comes in by [`Inputs`] alone, what the operator fills in by
 //! [`PodDefaults`].
@@ -20,13 +21,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use postroad_api::{ANNOTATION_RESTARTED_AT, Amounts, MEMORY_LIMIT, Resources};
-use postroad_config::LEVEL;
+use postroad_config::{LEVEL, SpoolMode};
 
 use super::inputs::Inputs;
 use crate::controller::validate::PodDefaults;
 use crate::names::{
-    ANNOTATION_CONFIG_LEVEL, KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN, PORT_HEALTH, RelayId,
-    pod_port,
+    ANNOTATION_CONFIG_LEVEL, ANNOTATION_MODE, KEY_CONFIG, LISTENERS, PATH_CONFIG, PORT_ADMIN,
+    PORT_HEALTH, RelayId, pod_port,
 };
 
 /// User and group of the image.
@@ -70,10 +71,21 @@ fn annotations(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     let level = (ANNOTATION_CONFIG_LEVEL, LEVEL.to_string());
     let restarted = inputs.restarted_at;
     let restarted = restarted.map(|at| (ANNOTATION_RESTARTED_AT, at.to_owned()));
+    let mode = mode(inputs.mode).map(|mode| (ANNOTATION_MODE, mode));
     std::iter::once(level)
         .chain(restarted)
+        .chain(mode)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// What a 250 promises, as it stands at the pod: nothing of the usual, so that pods that promise it are as they always were.
+fn mode(mode: SpoolMode) -> Option<String> {
+    match mode {
+        SpoolMode::Durable => None,
+        SpoolMode::Relaxed { sync_ms } => Some(format!("Relaxed, {sync_ms} ms")),
+        SpoolMode::Passthrough => Some("Passthrough".into()),
+    }
 }
 
 fn container(inputs: &Inputs<'_>, defaults: &PodDefaults) -> Container {

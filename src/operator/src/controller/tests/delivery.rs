@@ -197,17 +197,23 @@ fn another_promise_replaces_the_pods() {
         let prepared = prepare(&relay, &nothing());
         let deployment = &prepared.objects.replicas[&0].deployment;
         let inputs = deployment["metadata"]["annotations"]["postroad.dev/inputs-hash"].clone();
-        (inputs, config(&relay, &nothing()).spool.mode)
+        // Without another template Kubernetes replaces nothing.
+        let template = deployment["spec"]["template"].clone();
+        ((inputs, template), config(&relay, &nothing()).spool.mode)
     };
     let (usual, durable) = inputs(None);
     assert_eq!(durable, SpoolMode::Durable);
     assert_eq!(inputs(Some(StorageMode::Durable)).0, usual);
     let (relaxed, mode) = inputs(Some(StorageMode::Relaxed));
     assert_eq!(mode, SpoolMode::Relaxed { sync_ms: 100 });
-    assert_ne!(relaxed, usual);
+    assert_ne!(relaxed.0, usual.0);
+    assert_ne!(relaxed.1, usual.1);
     let (passing, mode) = inputs(Some(StorageMode::Passthrough));
     assert_eq!(mode, SpoolMode::Passthrough);
-    assert_ne!(passing, usual);
+    for other in [usual, relaxed] {
+        assert_ne!(passing.0, other.0);
+        assert_ne!(passing.1, other.1);
+    }
 }
 
 #[test]
