@@ -16,6 +16,8 @@ mod direct;
 mod mail;
 #[path = "cluster/overrides.rs"]
 mod overrides;
+#[path = "cluster/promises.rs"]
+mod promises;
 #[path = "cluster/rates.rs"]
 mod rates;
 #[path = "cluster/repair.rs"]
