@@ -38,6 +38,8 @@ pub(crate) struct Counts {
     pub(crate) bounced: usize,
     /// Reports that mail was passed on to where nobody else says so.
     pub(crate) relayed: usize,
+    /// What came converted.
+    pub(crate) converted: usize,
     pub(crate) duplicates: usize,
     /// Senders of whom a next hop took nothing for a while.
     pub(crate) rejected: usize,
@@ -55,6 +57,7 @@ impl Add for Counts {
             taken: self.taken + other.taken,
             bounced: self.bounced + other.bounced,
             relayed: self.relayed + other.relayed,
+            converted: self.converted + other.converted,
             duplicates: self.duplicates + other.duplicates,
             rejected: self.rejected + other.rejected,
             power_cuts: self.power_cuts + other.power_cuts,
@@ -71,6 +74,7 @@ pub(crate) fn check(ledger: &Ledger, queued: &BTreeSet<String>, storage: Storage
         accepted: accepted.len(),
         with_login: accepted.keys().filter(|one| ledger.has_login(one)).count(),
         relayed: ledger.relayed_recipients(),
+        converted: ledger.converted_recipients(),
         passed_on: passed_on.count(),
         rejected: ledger.rejected_senders(),
         power_cuts: ledger.power_cuts().len(),

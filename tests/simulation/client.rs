@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
     Client, ClientConfig, ClientStep, ClientTls, Login, RecipientOutcome, Transaction,
 };
-use postroad_smtp::{ForwardPath, Notify, Password, Recipient};
+use postroad_smtp::{BodyKind, ForwardPath, MailParameters, Notify, Password, Recipient};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
@@ -24,6 +24,12 @@ use crate::plan::SENDERS;
 
 /// Most recipients of a message.
 const RECIPIENTS_MAX: u64 = 5;
+
+/// In so many of 1,000 cases a message is not ASCII.
+const EIGHT_BIT: u64 = 300;
+
+/// The first line of such a message: long enough for quoted-printable to be the shorter form, whatever follows.
+const GREETING: &str = "Gr\u{fc}\u{df}e from one that is not written in ASCII only,\r\n";
 
 /// Longest line of a body, in octets.
 const LINE_BYTES: u64 = 70;
@@ -162,6 +168,9 @@ impl Clients {
             true => self.dice.between(100, 600),
             false => self.dice.between(0, 40),
         };
+        if self.dice.permille(EIGHT_BIT) {
+            content.extend_from_slice(GREETING.as_bytes());
+        }
         for _ in 0..lines {
             let length = self.dice.between(0, LINE_BYTES);
             content.extend(
@@ -205,11 +214,18 @@ fn transaction(letter: Letter) -> Transaction {
         notify,
         ..Recipient::from(address.parse::<ForwardPath>().unwrap())
     };
+    let body = match content.is_ascii() {
+        true => BodyKind::SevenBit,
+        false => BodyKind::EightBit,
+    };
     Transaction {
+        parameters: MailParameters {
+            body,
+            ..MailParameters::default()
+        },
         sender: sender.parse().unwrap(),
         recipients: recipients.into_iter().map(recipient).collect(),
         content: vec![Bytes::from(content)],
-        ..Transaction::default()
     }
 }
 

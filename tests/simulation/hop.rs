@@ -106,9 +106,14 @@ impl Hop {
         }
     }
 
-    /// Each connection may offer something else: content comes behind DATA or BDAT, in one flight or step by step.
+    /// Each connection may offer something else: content comes behind DATA or BDAT, in one flight or step by step, as it is or converted.
     fn extensions(&self) -> Extensions {
-        let optional = [Extension::Pipelining, Extension::Chunking, Extension::Dsn];
+        let optional = [
+            Extension::Pipelining,
+            Extension::Chunking,
+            Extension::Dsn,
+            Extension::EightBitMime,
+        ];
         let missing = optional.into_iter().filter(|_| self.dice.permille(300));
         missing.fold(Extensions::ALL, Extensions::without)
     }
@@ -219,6 +224,7 @@ impl Hop {
                     Reports::Here => Passed::Notify(recipient.notify),
                     Reports::Nobody => Passed::Nothing,
                 },
+                declared: message.sender.parameters.body,
                 content: &message.content,
             };
             let recipient = recipient.path.to_string();

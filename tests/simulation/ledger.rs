@@ -66,6 +66,8 @@ struct Book {
     refused: BTreeSet<String>,
     /// Recipients of whom a report says that they were passed on.
     relayed: BTreeSet<String>,
+    /// Recipients whose message came otherwise than it was sent, as the next hop wanted it.
+    converted: BTreeSet<String>,
     accepted: BTreeMap<String, Acceptance>,
     arrivals: BTreeMap<String, Vec<Arrival>>,
     troubles: Vec<Trouble>,
@@ -102,8 +104,12 @@ impl Ledger {
         let mut book = self.0.borrow_mut();
         let letter = book.letter(recipient);
         let is_right = letter.is_some_and(|letter| letter.is_carried_right(recipient, carried));
+        let is_converted = letter.is_some_and(|letter| letter.is_converted_to(carried.content));
         if !is_right {
             book.wrong.push(format!("not what was sent to {recipient}"));
+        }
+        if is_converted {
+            book.converted.insert(recipient.to_owned());
         }
         book.arrive(recipient, arrival);
     }
@@ -165,6 +171,11 @@ impl Ledger {
     /// Of how many recipients a report says that they were passed on.
     pub(crate) fn relayed_recipients(&self) -> usize {
         self.0.borrow().relayed.len()
+    }
+
+    /// How many recipients have got a message that had been converted.
+    pub(crate) fn converted_recipients(&self) -> usize {
+        self.0.borrow().converted.len()
     }
 
     /// How many senders a next hop has said no to for good.

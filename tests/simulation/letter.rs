@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postroad_smtp::Notify;
+use postroad_smtp::{BodyKind, Notify};
 
 use crate::plan::{Hop, Routing};
 
@@ -23,6 +23,7 @@ pub(crate) struct Carried<'a> {
     pub(crate) hop: Hop,
     pub(crate) sender: &'a str,
     pub(crate) notify: Passed,
+    pub(crate) declared: BodyKind,
     pub(crate) content: &'a [u8],
 }
 
@@ -42,6 +43,7 @@ impl Letter {
             hop,
             sender,
             notify,
+            declared,
             content,
         } = *carried;
         let asked = self.recipients.get(recipient);
@@ -52,8 +54,20 @@ impl Letter {
         };
         asked.is_some_and(is_passed)
             && self.sender == sender
-            && content.ends_with(&self.content)
+            && (content.is_ascii() || declared == BodyKind::EightBit)
+            && (content.ends_with(&self.content) || self.is_converted_to(content))
             && routing.leads_to(hop, domain, self.login)
+    }
+
+    /// Whether this is what becomes of it where only ASCII is taken: its body is quoted-printable (RFC 2045 §6.7).
+    pub(crate) fn is_converted_to(&self, content: &[u8]) -> bool {
+        let ((sent_header, sent), (header, body)) = (halves(&self.content), halves(content));
+        let is_there = |line: &str| header.contains(&format!("{line}\r\n"));
+        !self.content.is_ascii()
+            && content.is_ascii()
+            && sent_header.lines().all(is_there)
+            && is_there("Content-Transfer-Encoding: quoted-printable")
+            && unquoted(body) == sent.as_bytes()
     }
 
     /// Whether somebody wants to hear that a recipient failed.
@@ -67,4 +81,27 @@ impl Letter {
         let asked = self.recipients.get(recipient).copied().flatten();
         self.sender == who && asked.is_some_and(Notify::success)
     }
+}
+
+/// Header and body.
+fn halves(content: &[u8]) -> (&str, &str) {
+    let content = std::str::from_utf8(content).unwrap();
+    let end = content
+        .find("\r\n\r\n")
+        .map_or(content.len(), |end| end + 2);
+    let (header, body) = content.split_at(end);
+    (header, body.get(2..).unwrap_or_default())
+}
+
+/// What quoted-printable stands for.
+fn unquoted(body: &str) -> Vec<u8> {
+    let body = body.replace("=\r\n", "");
+    let mut pieces = body.split('=');
+    let mut octets = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let (code, rest) = piece.split_at(2);
+        octets.push(u8::from_str_radix(code, 16).unwrap());
+        octets.extend_from_slice(rest.as_bytes());
+    }
+    octets
 }

@@ -287,6 +287,7 @@ pub(crate) fn client_tls() -> TlsConnector {
 }
 
 fn complete(config: &mut RelayConfig, plan: &Plan) {
+    config.limits.memory_bytes = plan.memory_bytes;
     config.spool.mode = match plan.storage {
         Storage::Durable => SpoolMode::Durable,
         Storage::Relaxed { sync } => SpoolMode::Relaxed {

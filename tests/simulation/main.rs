@@ -111,6 +111,7 @@ fn account(runs: &[Run]) -> Vec<String> {
             taken,
             bounced,
             relayed,
+            converted,
             duplicates,
             rejected,
             power_cuts,
@@ -123,7 +124,7 @@ fn account(runs: &[Run]) -> Vec<String> {
             _ => accepted,
         };
         let happened = [
-            own, with_login, bounced, relayed, duplicates, rejected, power_cuts,
+            own, with_login, bounced, relayed, converted, duplicates, rejected, power_cuts,
         ];
         assert!(
             is_few || happened.iter().all(|count| *count > 0),

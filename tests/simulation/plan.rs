@@ -12,6 +12,16 @@ pub(crate) const ROUGH_MS: u64 = 15_000;
 /// Most troubles in a run.
 const TROUBLES_MAX: u64 = 9;
 
+/// Memory for content where there is little, in bytes: between room for one message as large as they come, and for a few.
+const LITTLE_MEMORY_MIN: u64 = 100_000;
+const LITTLE_MEMORY_MAX: u64 = 400_000;
+
+/// The same where there is enough for all.
+const MUCH_MEMORY: u64 = 16_000_000;
+
+/// In so many of 1,000 runs there is little.
+const LITTLE_MEMORY: u64 = 300;
+
 /// Longest that a trouble takes, in milliseconds.
 const TROUBLE_MS_MAX: u64 = 4_000;
 
@@ -180,6 +190,8 @@ pub(crate) struct Plan {
     pub(crate) rudeness: u64,
     /// Size of a segment.
     pub(crate) segment_bytes: u64,
+    /// Memory for the content of mail, in bytes.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Plan {
@@ -216,12 +228,20 @@ impl Plan {
             latency_max: Duration::from_millis(dice.between(1, 80)),
             rudeness: dice.between(0, 60),
             segment_bytes: segments[dice.index(segments.len())],
+            memory_bytes: memory(dice),
         }
     }
 }
 
 fn login(dice: &Dice) -> Option<&'static str> {
     LOGINS.get(dice.index(LOGINS.len() + 1)).copied()
+}
+
+fn memory(dice: &Dice) -> u64 {
+    match dice.permille(LITTLE_MEMORY) {
+        true => dice.between(LITTLE_MEMORY_MIN, LITTLE_MEMORY_MAX),
+        false => MUCH_MEMORY,
+    }
 }
 
 fn storage(dice: &Dice) -> Storage {

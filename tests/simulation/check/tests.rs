@@ -1,5 +1,7 @@
 //! The check is told of losses, duplicates and strays, and finds them.
 
+use postroad_smtp::BodyKind;
+
 use super::*;
 use crate::letter::{Carried, Letter, Passed};
 use crate::plan::Routing;
@@ -31,6 +33,7 @@ const CARRIED: Carried<'static> = Carried {
     hop: 0,
     sender: "s1@sender.example",
     notify: Passed::Nothing,
+    declared: BodyKind::SevenBit,
     content: b"Received: content",
 };
 
@@ -117,6 +120,14 @@ fn what_comes_to_somebody_else_or_otherwise_than_it_was_sent_is_told() {
             "m1-0@a.example",
             Carried {
                 sender: "s2@sender.example",
+                ..CARRIED
+            },
+            false,
+        ),
+        (
+            "m1-0@a.example",
+            Carried {
+                content: "Received: \u{fc} content".as_bytes(),
                 ..CARRIED
             },
             false,
@@ -257,5 +268,29 @@ fn what_is_passed_on_must_have_been_there_before() {
         let balance = check(&ledger, &BTreeSet::new(), Storage::Passthrough);
         let found = (balance.errors.len(), balance.counts.passed_on);
         assert_eq!(found, (errors, 1), "{delivered} {told}");
+    }
+}
+
+#[test]
+fn what_was_converted_is_what_was_sent_and_says_so() {
+    let letter = Letter {
+        content: "Subject: m1\r\n\r\ngr\u{fc}n=\r\n".into(),
+        ..letter()
+    };
+    let label = "Content-Transfer-Encoding: quoted-printable\r\n";
+    for (header, body, expected) in [
+        (label, "gr=C3=BCn=3D\r\n", true),
+        (label, "gr=C3=\r\n=BCn=3D\r\n", true),
+        (label, "gr=C3=BCn\r\n", false),
+        (label, "gr\u{fc}n=3D\r\n", false),
+        ("", "gr=C3=BCn=3D\r\n", false),
+    ] {
+        let content = format!("Received: x\r\nSubject: m1\r\n{header}\r\n{body}");
+        let carried = Carried {
+            content: content.as_bytes(),
+            ..CARRIED
+        };
+        let is_right = letter.is_carried_right("m1-0@a.example", &carried);
+        assert_eq!(is_right, expected, "{content}");
     }
 }
