@@ -36,7 +36,7 @@ use crate::room::Sharing;
 use crate::route::Table;
 use crate::schedule::{Filed, Place, Reading, Schedule, Ticket};
 
-pub use door::{Door, Time};
+pub use door::Door;
 pub use passthrough::{Heard, Owed, Passed, Passing, Told};
 pub use read::{LoadError, LoadedRoom};
 pub use reclaim::ReclaimOnPanic;

@@ -5,8 +5,8 @@
 //! the sender was tried, or is being tried, is not; its sender is told of the delay as of any other, and its lifetime goes on.
 //!
 //! Nothing waits where nobody is to be told (the null sender), and where a client waits that hears the reply itself. Beyond half of what its tenant
-//! may have queued mail waits only while another message of the sender is being tried, and is returned when it is rejected itself: a sender is
-//! anybody's invention, and what waits for it is in the way of the tenant's other mail.
+//! may have queued, and at the end of its time, mail waits only while another message of the sender is being tried, and is returned when it is
+//! rejected itself: a sender is anybody's invention, and what waits for it is in the way of the tenant's other mail.
 //!
 //! The hop that said so decides: mail is not sent around a provider's verdict by way of the next one.
 
@@ -63,12 +63,14 @@ impl Worker {
                 sender: sender.clone(),
                 until_ms,
             })),
-            // Before it is returned the upstream is asked: its last word may be hours old.
-            Pass::Wait(..) if ends_ms <= clock::now_ms() => Ok(None),
-            Pass::Wait(until_ms, why) => Err(Waits {
-                until_ms: spread(until_ms, clock::now_ms(), clock::random_unit()).min(ends_ms),
-                why,
-            }),
+            Pass::Wait(until_ms, why) => {
+                let until_ms = spread(until_ms, clock::now_ms(), clock::random_unit());
+                let until_ms = match patience {
+                    Patience::Pause => until_ms.min(ends_ms),
+                    Patience::Verdict => until_ms,
+                };
+                Err(Waits { until_ms, why })
+            }
         }
     }
 
@@ -94,8 +96,7 @@ impl Worker {
                 let now_ms = clock::now_ms();
                 let rules = course::rules(&self.context, &self.context.live());
                 let until_ms = until_ms.min(outcome::next_ms(message, rules, now_ms));
-                let may_wait = patience == Patience::Pause && ends_ms > now_ms;
-                may_wait.then(|| until_ms.min(ends_ms))
+                (patience == Patience::Pause).then(|| until_ms.min(ends_ms))
             }
         }
     }
@@ -106,12 +107,16 @@ impl Worker {
         let (queue, envelope) = (&self.context.queue, &message.envelope);
         let may_wait =
             !hold.is_zero() && !envelope.sender.is_empty() && !queue.is_passing(message.id);
-        may_wait.then(|| Hold {
-            patience: match queue.may_double(&Account::from(&*envelope.credential)) {
+        may_wait.then(|| {
+            let ends_ms = outcome::sender_hold_ends_ms(message, hold);
+            let is_over = ends_ms <= clock::now_ms();
+            let has_room = queue.may_double(&Account::from(&*envelope.credential));
+            // Before it is returned the upstream is asked: its last word may be hours old.
+            let patience = match has_room && !is_over {
                 true => Patience::Pause,
                 false => Patience::Verdict,
-            },
-            ends_ms: outcome::sender_hold_ends_ms(message, hold),
+            };
+            Hold { patience, ends_ms }
         })
     }
 }

@@ -20,7 +20,7 @@ use super::plan::{NO_ROOM_PAUSE, Plan};
 use super::transmit::{Judged, Rest};
 use crate::clock;
 use crate::context::{Context, Phase};
-use crate::queue::{Door, LoadedRoom, ReclaimOnPanic, Time};
+use crate::queue::{Door, LoadedRoom, ReclaimOnPanic};
 use crate::schedule::Taken;
 use crate::unreadable;
 use crate::upstreams::FailedStage;
@@ -234,8 +234,7 @@ impl Worker {
         permit: Option<Permit<'_>>,
     ) -> (Option<Unfinished>, Then) {
         let (id, begun) = (taken.ticket.id, Instant::now());
-        let time = self.time(taken.entry.since_ms);
-        let others = self.door.others_are_ready(&taken, time);
+        let others = self.door.others_are_ready(&taken);
         let (message, room) = match self.context.queue.load_unless(&taken, others).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
@@ -304,14 +303,6 @@ impl Worker {
         match connection {
             Some(open) => Ok(open),
             none => Ok(none.insert(self.open(demand).await?)),
-        }
-    }
-
-    fn time(&self, since_ms: u64) -> Time {
-        let lifetime = self.context.live().config.delivery.retry.lifetime();
-        match clock::after(since_ms, lifetime) <= clock::now_ms() {
-            true => Time::Over,
-            false => Time::Left,
         }
     }
 }

@@ -15,14 +15,9 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// For how long a piece is in the way where it is not known of what: a connection tries so many pieces a second that nothing else suffers.
 const TRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whether a message is as old as it may become.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Time {
-    /// It may wait.
-    Left,
-    /// It is tried once more, with which it expires.
-    Over,
-}
+/// After so long a message gives way no more, if it is the first of its kind of its tenant to wait: where there is always other mail, what is
+/// large would never stand in line until it is its turn.
+const GIVES_WAY_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// A connection for a destination, from the attempt to open it on. It counts until it is dropped, however that comes about.
 pub struct Door {
@@ -80,19 +75,20 @@ impl Door {
     /// Waits until the connection had better take another piece than this, which has no room in memory: one that is ready at the destination,
     /// whosever it is, and would get its room now. Where more is ready than is looked at, that is found by trying one after the other.
     ///
-    /// That may never be for one message of a tenant that has nothing like it in memory, or that is over its time: it gets its turn only where it
-    /// waits. To be called before it does.
-    pub fn others_are_ready(&self, taken: &Taken, time: Time) -> impl Future<Output = ()> {
+    /// That may never be for one message of a tenant that has nothing like it in memory, or that has given way for long enough: it gets its turn only
+    /// where it waits. To be called before it does.
+    pub fn others_are_ready(&self, taken: &Taken) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
         let (ticket, account) = (*ticket, entry.account.clone());
         let bytes = entry.footprint();
         let is_first = !self.queue.memory().has_line(&account, bytes);
+        let is_old = clock::after(entry.since_ms, GIVES_WAY_FOR) <= clock::now_ms();
         async move {
             let memory = self.queue.memory();
             let mut stays = false;
             loop {
                 // For good: it would lose what it has waited.
-                stays |= is_first && (time == Time::Over || !memory.has_any_like(&account, bytes));
+                stays |= is_first && (is_old || !memory.has_any_like(&account, bytes));
                 let better = match stays {
                     true => Some(false),
                     false => self.is_better_ready(ticket),

@@ -1,4 +1,4 @@
-//! Rejected mail of a tenant that has half of its share of the queue.
+//! Rejected mail that is in the way: of a tenant that has half of its share of the queue, or at the end of its time.
 
 use super::*;
 
@@ -46,4 +46,33 @@ async fn a_tenant_that_has_half_of_its_share_asks_with_one_message_at_a_time() {
     assert_eq!(pauses.len(), 50 + 19);
     let soon = pauses.iter().filter(|pause| **pause <= 75_000);
     assert_eq!(soon.count(), 19, "for its verdict: {pauses:?}");
+}
+
+#[tokio::test]
+async fn what_has_waited_for_long_enough_is_asked_for_one_message_at_a_time() {
+    let provider = Provider::new(|retry| retry.sender_hold_seconds = Some(600)).await;
+    provider.hold(1).await;
+    provider.says(Answer::Hang);
+    for _ in 0..20 {
+        provider.accept(600).await;
+    }
+    let others = async {
+        until(|| provider.heard() == (2, 2)).await;
+        provider.visit().await;
+    };
+    tokio::select! {
+        () = provider.visit() => panic!("the provider hangs"),
+        () = others => {}
+        () = until(|| provider.sink.mails() > 2) => panic!("two ask side by side"),
+    }
+    assert_eq!(provider.heard(), (2, 2), "no connection for who waits");
+    let pauses = provider.pauses_ms();
+    let soon = pauses
+        .iter()
+        .filter(|pause| (50_000..=75_000).contains(*pause));
+    assert_eq!(
+        (pauses.len(), soon.count()),
+        (1 + 19, 19),
+        "for its verdict: {pauses:?}"
+    );
 }
