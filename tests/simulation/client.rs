@@ -28,8 +28,11 @@ const RECIPIENTS_MAX: u64 = 5;
 /// In so many of 1,000 cases a message is not ASCII.
 const EIGHT_BIT: u64 = 300;
 
-/// The first line of such a message: long enough for quoted-printable to be the shorter form, whatever follows.
-const GREETING: &str = "Gr\u{fc}\u{df}e from one that is not written in ASCII only,\r\n";
+/// The first lines of such a message: so much text that quoted-printable is chosen, whatever follows.
+const GREETING: &str = "Gr\u{fc}\u{df}e from one that is not written in ASCII only,\r\n\
+    and that goes on for a while in plain words, so that what comes after it,\r\n\
+    which may be anything at all, counts for little beside all of this text,\r\n\
+    with the best wishes and in the hope that it finds its way to everybody:\r\n";
 
 /// Longest line of a body, in octets.
 const LINE_BYTES: u64 = 70;
