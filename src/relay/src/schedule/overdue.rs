@@ -112,7 +112,10 @@ impl Schedule {
                     || (since_ms < limits.late_before_ms && may_be_told)
             };
             let index = std::mem::replace(&mut self.cursor, message.age.next());
-            let reach = Reach::long_over(is_overdue(since_ms.saturating_add(TURN_MS)));
+            let is_expired = since_ms < limits.expired_before_ms;
+            // What could not be tried until now, because it was held or the process was down, is not returned without an attempt.
+            let is_told = !is_expired && is_overdue(since_ms.saturating_add(TURN_MS));
+            let reach = Reach::long_over(is_told);
             if is_overdue(since_ms)
                 && let Some(taken) = self.take_stuck(index, reach, now_ms)
             {

@@ -166,23 +166,22 @@ async fn what_waits_behind_a_rate_is_told_of_and_returned_at_its_time() {
         rig.accept(&message).await.unwrap();
         message.id
     };
-    let returned = [
-        accept(LIFETIME_SECONDS + 60, None).await,
-        accept(60, Some(ByMode::Return)).await,
-    ];
+    // It is tried once more: it may have been held until now.
+    let expired = accept(LIFETIME_SECONDS + 60, None).await;
+    let returned = accept(60, Some(ByMode::Return)).await;
     for (age_seconds, mode) in [(400, None), (60, Some(ByMode::Notify)), (60, None)] {
         accept(age_seconds, mode).await;
     }
     for _ in 0..2 {
         expiry::expire(rig.context.clone(), upstreams.clone()).await;
-        assert_eq!(queue.totals().0.messages, 7, "three, and four reports");
+        assert_eq!(queue.totals().0.messages, 7, "four, and three reports");
     }
     let metrics = &rig.context.metrics;
     assert_eq!(
         (metrics.bounced.get(), metrics.failed.get(), sink.mails()),
-        (4, 2, 1)
+        (3, 1, 1)
     );
-    assert!(returned.iter().all(|id| queue.spool().read(*id).is_err()));
+    assert!(queue.spool().read(returned).is_err() && queue.spool().read(expired).is_ok());
     while let Some(taken) = queue.take() {
         let (message, _room) = queue.load(&taken).await.unwrap();
         let text = String::from_utf8_lossy(&message.body);

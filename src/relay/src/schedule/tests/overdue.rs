@@ -232,12 +232,12 @@ fn what_waits_untried_where_it_works_is_taken_half_a_minute_after_its_time() {
             None,
         ),
         (
-            "nobody is to be told",
+            "it expires with its attempt",
             Queued {
                 reportable: false,
                 ..expired
             },
-            Some(101_000),
+            None,
         ),
         (
             "to be delivered by a time",
