@@ -369,6 +369,7 @@ impl Schedule {
             marks: Marks {
                 deferred: queued.attempts > 0,
                 delay_notified: queued.delay_notified,
+                age_ignored: false,
                 unreadable: false,
                 author: queued.author,
                 sender: Sender::of(queued.reportable),

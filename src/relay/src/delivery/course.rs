@@ -210,8 +210,7 @@ impl<'a> Course<'a> {
         queue.hear(passing, self.progress.ticket, told).await
     }
 
-    /// Tells the sender that nothing can be tried, for this cause, and gives the piece back. Not again for this message, whether it
-    /// wanted to know or not.
+    /// Tells the sender that nothing can be tried, for this cause, and gives the piece back. Not again for this message.
     pub(super) async fn tell_of_delay(self, cause: &Reply) {
         // What is not stored yet is not late: its client waits.
         if self.progress.passing.is_some() {
@@ -226,6 +225,10 @@ impl<'a> Course<'a> {
         let now_ms = clock::now_ms();
         let rules = rules(context, &live);
         let notices = outcome::late(message, self.open_recipients(), cause, rules, now_ms);
+        if notices.is_empty() {
+            // There has just ceased to be room for it.
+            return self.release();
+        }
         let notices = self.claimed(notices);
         let report = report(context, &live, message, &notices, None);
         if report.is_some() {
@@ -244,10 +247,10 @@ impl<'a> Course<'a> {
         self.release();
     }
 
-    /// Gives the piece back: there is nothing to tell. Nobody looks again for this message because of that.
+    /// Gives the piece back: nobody wants to hear of its age. Nobody looks again for this message because of that.
     pub(super) fn tell_nobody(self) {
         if self.progress.passing.is_none() {
-            self.context.queue.delay_told(self.progress.ticket);
+            self.context.queue.nothing_to_tell(self.progress.ticket);
         }
         self.release();
     }

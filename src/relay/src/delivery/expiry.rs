@@ -18,7 +18,7 @@ use super::course::{self, Course};
 use super::look::{self, Loaded, Need, NotLoaded, Telling};
 use crate::clock;
 use crate::context::Context;
-use crate::notify::NextHop;
+use crate::notify::{DelayNotices, NextHop};
 use crate::room::Account;
 use crate::schedule::{OverdueLimits, Swept, Taken};
 use crate::unreadable;
@@ -91,15 +91,16 @@ async fn look_at(context: &Context, taken: Taken, failure: Option<&UpstreamFailu
     let cause = cause(failure);
     let need = |message: &Message| {
         let rules = course::rules(context, &context.live());
-        look::need(message, &taken.entry, &cause, rules, clock::now_ms())
+        let need = look::need(message, &taken.entry, &cause, rules, clock::now_ms());
+        (need, rules.delay_notices)
     };
-    let needs_content = |envelope: &Message| match need(envelope) {
+    let needs_content = |envelope: &Message| match need(envelope).0 {
         Need::Nothing | Need::GiveUp(Telling::Nobody) => false,
         Need::GiveUp(Telling::Sender) | Need::TellOfDelay => true,
     };
     match look::load(context, &taken, needs_content).await {
         Ok(loaded) => {
-            let need = need(loaded.message());
+            let (need, delay_notices) = need(loaded.message());
             let course = Course::of(context, &loaded, taken);
             match (need, &loaded) {
                 (Need::GiveUp(Telling::Nobody), _)
@@ -107,6 +108,8 @@ async fn look_at(context: &Context, taken: Taken, failure: Option<&UpstreamFailu
                     give_up(course, &cause).await;
                 }
                 (Need::TellOfDelay, Loaded::Whole(..)) => course.tell_of_delay(&cause).await,
+                // It may be told when there is room for it.
+                (Need::Nothing, _) if delay_notices == DelayNotices::Off => course.release(),
                 (Need::Nothing, _) => course.tell_nobody(),
                 // Due in this very moment: the next look has all of it.
                 (_, Loaded::Envelope(_)) => course.release(),

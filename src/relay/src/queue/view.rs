@@ -113,6 +113,11 @@ impl Queue {
         self.change(|schedule, _| schedule.delay_told(ticket));
     }
 
+    /// As [`crate::schedule::Schedule::nothing_to_tell`].
+    pub fn nothing_to_tell(&self, ticket: Ticket) {
+        self.change(|schedule, _| schedule.nothing_to_tell(ticket));
+    }
+
     /// As [`crate::schedule::Schedule::claim_delay_notice`].
     #[must_use]
     pub fn claim_delay_notice(&self, ticket: Ticket) -> bool {

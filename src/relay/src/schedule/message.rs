@@ -62,8 +62,10 @@ pub(super) struct Message {
 pub(super) struct Marks {
     /// An attempt failed.
     pub(super) deferred: bool,
-    /// The sender knows that it is late, or need not.
+    /// The sender knows that it is late.
     pub(super) delay_notified: bool,
+    /// The sender need not know how old it is.
+    pub(super) age_ignored: bool,
     /// The disk did not give it back when it was last tried.
     pub(super) unreadable: bool,
     /// Who has written it.

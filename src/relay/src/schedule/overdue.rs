@@ -106,7 +106,8 @@ impl Schedule {
             }
             let since_ms = message.waiting_since_ms();
             let marks = message.marks;
-            let may_be_told = !marks.delay_notified && marks.sender == Sender::Somebody;
+            let is_told = marks.delay_notified || marks.age_ignored;
+            let may_be_told = !is_told && marks.sender == Sender::Somebody;
             let is_overdue = |since_ms| {
                 since_ms < limits.expired_before_ms
                     || (since_ms < limits.late_before_ms && may_be_told)
@@ -135,15 +136,26 @@ impl Schedule {
         }
     }
 
-    /// The sender of what [`Self::take_overdue`] gave knows of the delay, or need not. If the time by which it should have been delivered is
-    /// past, nothing more follows from that.
+    /// The sender of what [`Self::take_overdue`] gave knows of the delay.
     pub fn delay_told(&mut self, ticket: Ticket) {
-        let Some(index) = self.message_of(ticket) else {
-            return;
-        };
-        let message = &mut self.messages[index];
-        message.marks.delay_notified = true;
-        if let Some(more) = &message.more
+        if let Some(index) = self.message_of(ticket) {
+            self.messages[index].marks.delay_notified = true;
+            self.forget_deadline(index);
+        }
+    }
+
+    /// The sender of what [`Self::take_overdue`] gave need not know how old it is. When the time comes by which it should have been delivered, it
+    /// is looked at again.
+    pub fn nothing_to_tell(&mut self, ticket: Ticket) {
+        if let Some(index) = self.message_of(ticket) {
+            self.messages[index].marks.age_ignored = true;
+            self.forget_deadline(index);
+        }
+    }
+
+    /// If the time by which a message should have been delivered is past, nothing more follows from that.
+    fn forget_deadline(&mut self, index: u32) {
+        if let Some(more) = &self.messages[index].more
             && more.look_ms > more.deliver_by_ms
         {
             self.deadlines.remove(&(more.look_ms, index));

@@ -1,5 +1,6 @@
 use futures::FutureExt as _;
 use postroad_config::status::{FailureReason, UpstreamFailure};
+use postroad_spool::{ByMode, DeliverBy};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Delivery;
@@ -7,6 +8,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::context::Phase;
 use crate::rig::{LIFETIME_SECONDS, Rig};
+use crate::schedule::SiteLimits;
 use crate::upstreams::FailedStage;
 
 const MEMORY: u64 = 1 << 20;
@@ -136,6 +138,50 @@ async fn who_has_been_told_is_not_told_again() {
         let (totals, _) = rig.context.queue.totals();
         assert_eq!(totals.messages, messages, "{delay_notified}");
     }
+}
+
+#[tokio::test]
+async fn who_could_not_be_told_for_want_of_room_is_told_when_there_is_some() {
+    let rig = Rig::new(MEMORY);
+    rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+    rig.accept(&due_by(&rig, 120, -1_000)).await.unwrap();
+    let delivery = failing(&rig).await;
+    let queue = &rig.context.queue;
+    for (bytes_max, messages) in [(0, 1), (u64::MAX, 2), (u64::MAX, 2)] {
+        queue.configure(queue.table(), SiteLimits::default(), bytes_max);
+        expire(rig.context.clone(), delivery.upstreams.clone()).await;
+        assert_eq!(queue.totals().0.messages, messages, "{bytes_max}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_told_of_the_age_is_told_of_the_deadline() {
+    let rig = Rig::new(MEMORY);
+    rig.change_delivery(|delivery| {
+        delivery.retry.delay_warning_seconds = None;
+        delivery.retry.lifetime_seconds = 100_000;
+    });
+    rig.accept(&due_by(&rig, 50_000, 3_600_000)).await.unwrap();
+    let delivery = failing(&rig).await;
+    for is_first in [true, false] {
+        let before = rig.disk.read_bytes();
+        expire(rig.context.clone(), delivery.upstreams.clone()).await;
+        assert_eq!(rig.disk.read_bytes() > before, is_first, "looked at once");
+        let taken = rig.context.queue.take().unwrap();
+        assert!(!taken.entry.delay_notified);
+        rig.context.queue.release(taken.ticket, 0);
+    }
+}
+
+/// A message of this age, to be delivered by a time so many milliseconds from now: its sender is to know if it is not.
+fn due_by(rig: &Rig, age_seconds: u64, in_ms: i64) -> Message {
+    let mut message = rig.message(1, age_seconds);
+    message.envelope.deliver_by = Some(DeliverBy {
+        deadline_ms: clock::now_ms().saturating_add_signed(in_ms),
+        on_expiry: ByMode::Notify,
+        trace: false,
+    });
+    message
 }
 
 #[tokio::test]

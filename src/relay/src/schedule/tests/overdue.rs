@@ -158,6 +158,36 @@ fn what_nothing_more_is_to_be_told_of_leaves_the_deadlines() {
 }
 
 #[test]
+fn what_there_is_nothing_to_tell_of_by_its_age_is_looked_at_by_its_deadline() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::default());
+    let urgent = Queued {
+        deliver_by_ms: Some(6_000),
+        ..mail.to(&[("a.example", 1)], 1)
+    };
+    schedule.insert(&urgent, 5_000);
+    failing(&mut schedule, Some(failure()));
+    let late = OverdueLimits {
+        expired_before_ms: 0,
+        late_before_ms: 1_000,
+    };
+    // By its age, which is no reason a second time; then by its deadline, which is none either.
+    for (now_ms, is_found) in [
+        (5_000, true),
+        (5_999, false),
+        (6_000, true),
+        (999_000, false),
+    ] {
+        let found = taken(schedule.take_overdue(late, now_ms));
+        assert_eq!(found.is_some(), is_found, "{now_ms}");
+        if let Some(found) = found {
+            assert!(!found.entry.delay_notified, "{now_ms}");
+            schedule.nothing_to_tell(found.ticket);
+            schedule.put_back(found.ticket, now_ms);
+        }
+    }
+}
+
+#[test]
 fn what_has_expired_does_not_wait_for_what_is_past_its_deadline() {
     let (mail, mut schedule) = (Mail::new(), Schedule::default());
     let old = mail.to(&[("a.example", 1)], 1);
