@@ -1,9 +1,10 @@
 //! The content of a message as a next hop takes it, within the memory budget.
 //!
 //! A conversion has the message a second time while it works, and what it makes of it until that is sent: both have room in the
-//! budget before it begins. If that is much, one of a tenant may wait for it while it holds the room of the message itself, and other large mail
-//! of the tenant is not even read until then. So that those of several tenants do not wait for each other for ever, the wait is bounded. Whoever
-//! may not wait, or waited in vain, puts its message off ([`pause_ms`]), which is not charged with an attempt for that.
+//! budget before it begins. One of a tenant may wait for it while it holds the room of the message itself, one where that is much and one where it is
+//! little; for a while other mail of the tenant that is as large is not even read. So that those of several tenants do not wait for each other
+//! for ever, the wait is bounded. Whoever may not wait, or waited in vain, puts its message off ([`pause_ms`]), which is not charged with an
+//! attempt for that.
 
 use std::time::Duration;
 
@@ -21,12 +22,15 @@ use crate::room::Account;
 /// Content that is larger is converted on a thread of its own, in bytes: some milliseconds. One such at a time.
 const CONVERSION_BYTES_MAX: usize = 256 << 10;
 
-/// How long a conversion waits for its turn and for room. In that time what goes out slowly has gone, and what hangs keeps others waiting no longer.
+/// How long a conversion waits for its turn and for room at most. In that time what goes out slowly has gone.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The pauses of a message that found no room to be converted: another is through after the one, and after the other what hung.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// As [`PAUSE_MAX`] where the message is soon read.
+const SMALL_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Most that the headers of parts add to what is converted, in bytes.
 const PART_HEADERS_MAX: u64 = 1 << 20;
@@ -89,7 +93,7 @@ async fn convert(
     message: &Message,
     takes: Takes,
 ) -> Result<(Adapted, Option<Reservation>), Unready> {
-    let length = message.headers.len() + message.body.len();
+    let length = length(message);
     let is_large = length > CONVERSION_BYTES_MAX;
     let bytes = u64::try_from(length).unwrap_or(u64::MAX);
     let held = memory::footprint(bytes, message.envelope.recipients.len());
@@ -117,8 +121,16 @@ async fn convert(
 
 /// For how long a message is put off that has waited for so long and finds no room to be converted: each try reads all of it, so that there are
 /// fewer and fewer.
-pub(super) fn pause_ms(waited_ms: u64) -> u64 {
-    (waited_ms / 4).clamp(clock::millis(PAUSE_MIN), clock::millis(PAUSE_MAX))
+pub(super) fn pause_ms(message: &Message, waited_ms: u64) -> u64 {
+    let most = match length(message) > CONVERSION_BYTES_MAX {
+        true => PAUSE_MAX,
+        false => SMALL_PAUSE_MAX,
+    };
+    (waited_ms / 4).clamp(clock::millis(PAUSE_MIN), clock::millis(most))
+}
+
+fn length(message: &Message) -> usize {
+    message.headers.len() + message.body.len()
 }
 
 /// The message again, half as much again of it, and the headers of parts.
@@ -188,6 +200,20 @@ mod tests {
             assert!(before - free() >= made, "{length}");
             drop(room);
             assert_eq!(free(), before);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_read_less_and_less_often_unless_that_is_soon_done() {
+        let rig = Rig::new(ENOUGH);
+        let small = eight_bit(&rig, 1_000);
+        let large = eight_bit(&rig, 2 * CONVERSION_BYTES_MAX);
+        let seconds = |message, waited: u64| pause_ms(message, waited * 1000) / 1000;
+        for (waited, small_s, large_s) in
+            [(0, 5, 5), (80, 20, 20), (2000, 60, 500), (9000, 60, 600)]
+        {
+            assert_eq!(seconds(&small, waited), small_s, "{waited}");
+            assert_eq!(seconds(&large, waited), large_s, "{waited}");
         }
     }
 

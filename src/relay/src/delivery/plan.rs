@@ -189,7 +189,7 @@ impl Waits {
     pub(super) fn for_room(message: &Message, why: Reply) -> Self {
         let now_ms = clock::now_ms();
         let waited_ms = now_ms.saturating_sub(outcome::waiting_since_ms(message));
-        let until_ms = now_ms.saturating_add(content::pause_ms(waited_ms));
+        let until_ms = now_ms.saturating_add(content::pause_ms(message, waited_ms));
         Self { until_ms, why }
     }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use demand::{Demands, Queued, Turn};
 use lines::{Kind, Line, Lines};
@@ -31,6 +31,9 @@ use crate::room::{Account, Sharing};
 
 /// Pause between two looks of one that waits. What deliveries give back is announced; what clients do, of whom there are many more, is not.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a small conversion waits for room: several times as long as small mail takes. It has a connection meanwhile, perhaps the only one.
+const LITTLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One of so many parts of the part for delivery is for what is small.
 const SMALL_PARTS: u32 = 8;
@@ -123,10 +126,12 @@ impl Lending {
 
     fn ask(&self, tenant: &Account, bytes: u64, has: u32) -> Want {
         let units = of_message(bytes);
-        let kind = match units <= self.small.units / SMALL_MESSAGES {
-            true => Kind::Small,
-            false if has > 0 => Kind::More,
-            false => Kind::Large,
+        let is_small = units <= self.small.units / SMALL_MESSAGES;
+        let kind = match (is_small, has > 0) {
+            (true, true) => Kind::LittleMore,
+            (true, false) => Kind::Small,
+            (false, true) => Kind::More,
+            (false, false) => Kind::Large,
         };
         let tenant = tenant.clone();
         Want {
@@ -138,9 +143,9 @@ impl Lending {
 
     /// What is in memory of the mail that counts as this.
     fn held(&self, kind: Kind) -> &Shares<Account> {
-        match kind {
-            Kind::Small => &self.held_small,
-            Kind::More | Kind::Large => &self.held_large,
+        match kind.is_small() {
+            true => &self.held_small,
+            false => &self.held_large,
         }
     }
 
@@ -164,9 +169,9 @@ impl Memory {
         self.lend(self.lending.ask(tenant, bytes, 0)).await
     }
 
-    /// Room for so many bytes more, for a delivery that already holds room for a message of `held` bytes; waits for it if it is much. Never for
-    /// more than there can be beside that. `None` if there is not even room for a little, if another delivery of the tenant waits so, or if the
-    /// process is ending.
+    /// Room for so many bytes more, for a delivery that already holds room for a message of `held` bytes; waits for it, for little no longer than
+    /// [`LITTLE_PATIENCE`]. Never for more than there can be beside that. `None` if there is none and another delivery of the tenant waits so, if
+    /// that time is over, or if the process is ending.
     ///
     /// Whoever waits keeps what it holds, and others may wait for that: put a bound on the time.
     pub async fn reserve_beside(
@@ -176,11 +181,16 @@ impl Memory {
         bytes: u64,
     ) -> Option<Reservation> {
         let want = self.lending.ask(tenant, bytes, of_message(held));
-        match want.line.kind {
-            Kind::Small => self.try_lend(&want.line, want.units),
-            // Each would keep its room for nothing.
-            _ if !self.lending.lines.is_open(&want.line) => None,
-            _ => self.lend(want).await,
+        let is_small = want.line.kind.is_small();
+        if !self.lending.lines.is_open(&want.line) {
+            // Each would keep its room for nothing. A little may fit all the same.
+            return is_small
+                .then(|| self.try_lend(&want.line, want.units))
+                .flatten();
+        }
+        match is_small {
+            true => timeout(LITTLE_PATIENCE, self.lend(want)).await.ok()?,
+            false => self.lend(want).await,
         }
     }
 
@@ -193,8 +203,11 @@ impl Memory {
             let held = place.shares.lock();
             claim.is_fair(&held, units, place.room)
         };
-        // What is small and fits passes those that wait.
-        let is_next = line.kind == Kind::Small || self.lending.lines.is_open(&line);
+        let is_next = match line.kind.is_small() {
+            // What fits passes those that wait.
+            true => !self.lending.lines.is_stopped(&line),
+            false => self.lending.lines.is_open(&line),
+        };
         is_next && self.places(line.kind).any(is_fair)
     }
 
@@ -307,7 +320,7 @@ impl Memory {
             room: self.borrowable(),
             part: None,
         };
-        let small = (kind == Kind::Small).then_some(small);
+        let small = kind.is_small().then_some(small);
         [own, borrowed].into_iter().chain(small)
     }
 

@@ -1,12 +1,15 @@
-//! Who waits for room. A tenant has three lines: one for what is small, one for what is large, and one for a large conversion, which holds room
-//! already. They go by arrival, with two exceptions:
+//! Who waits for room. A tenant has four lines: one for what is small, one for what is large, and beside each one for a conversion, which holds
+//! room already. They go by arrival, with two exceptions:
 //! - what is small passes those before it if it fits and they do not;
-//! - while a conversion waits, nothing large of its tenant gets any room, or there would always be something in its way.
+//! - when a conversion begins to wait, nothing of its tenant that is small, or large, as it is gets any room for a while ([`Kind::stops_for`]), or
+//!   there would always be something in its way. Not for longer: what it needs may be held by what hangs.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Reservation;
 use crate::room::Account;
@@ -23,10 +26,40 @@ pub(super) struct Line {
 pub(super) enum Kind {
     /// Much, beside what they have. Others wait for that: they go first.
     More,
+    /// The same for a little.
+    LittleMore,
     /// A little.
     Small,
     /// Much.
     Large,
+}
+
+impl Kind {
+    pub(super) fn is_small(self) -> bool {
+        matches!(self, Self::LittleMore | Self::Small)
+    }
+
+    fn is_conversion(self) -> bool {
+        matches!(self, Self::More | Self::LittleMore)
+    }
+
+    /// The conversions that it waits for.
+    fn conversion(self) -> Option<Self> {
+        match self {
+            Self::More | Self::LittleMore => None,
+            Self::Small => Some(Self::LittleMore),
+            Self::Large => Some(Self::More),
+        }
+    }
+
+    /// For how long a conversion keeps others waiting: what takes its time has gone by then, and it is the lesser part of the time for which
+    /// one waits after the other.
+    fn stops_for(self) -> Duration {
+        match self.is_small() {
+            true => Duration::from_secs(3),
+            false => Duration::from_secs(60),
+        }
+    }
 }
 
 /// All lines. None is empty.
@@ -43,6 +76,7 @@ pub(super) struct Inner {
 #[derive(Debug)]
 struct Waiter {
     arrival: u64,
+    since: Instant,
     units: u32,
     answer: oneshot::Sender<Reservation>,
 }
@@ -59,6 +93,11 @@ impl Lines {
     pub(super) fn is_open(&self, line: &Line) -> bool {
         let inner = self.lock();
         !inner.waiting.contains_key(line) && !inner.is_stopped(line)
+    }
+
+    /// Whether those that come to it wait for a conversion of their tenant.
+    pub(super) fn is_stopped(&self, line: &Line) -> bool {
+        self.lock().is_stopped(line)
     }
 
     /// Whether nobody stands in any.
@@ -86,6 +125,7 @@ impl Lines {
         let waiting = inner.waiting.entry(line.clone()).or_default();
         waiting.push_back(Waiter {
             arrival,
+            since: Instant::now(),
             units,
             answer,
         });
@@ -123,18 +163,20 @@ impl Lines {
 impl Inner {
     /// Whether those in it wait for a conversion of their tenant.
     fn is_stopped(&self, line: &Line) -> bool {
-        let conversion = Line {
-            kind: Kind::More,
-            tenant: line.tenant.clone(),
+        let Some(kind) = line.kind.conversion() else {
+            return false;
         };
-        line.kind == Kind::Large && self.waiting.contains_key(&conversion)
+        let tenant = line.tenant.clone();
+        let waiting = self.waiting.get(&Line { kind, tenant });
+        let first = waiting.and_then(VecDeque::front);
+        first.is_some_and(|first| first.since.elapsed() < kind.stops_for())
     }
 
     /// By who has waited for longest, those first that want more.
     fn in_turn(&self) -> Vec<Line> {
         let fronts = self.waiting.iter().filter_map(|(line, waiting)| {
             let first = waiting.front()?;
-            Some((line.kind != Kind::More, first.arrival, line.clone()))
+            Some((!line.kind.is_conversion(), first.arrival, line.clone()))
         });
         let mut fronts: Vec<_> = fronts.collect();
         fronts.sort_unstable();
