@@ -21,7 +21,11 @@ impl Run {
     pub(crate) fn verdict(&self) -> Result<(), String> {
         match self.balance.errors.as_slice() {
             [] => Ok(()),
-            errors => Err(format!("seed {}: {}", self.seed, errors.join("; "))),
+            errors => {
+                let (seed, storage, routing) = (self.seed, self.storage, self.routing);
+                let errors = errors.join("; ");
+                Err(format!("seed {seed}, {storage:?}, {routing:?}: {errors}"))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::answer::Answer;
-use crate::record::Record;
+use crate::record::{Author, Record};
 use crate::{SubmitError, WAITING_BYTES_MAX, WAITING_GROUPS_MAX};
 
 /// For how long after a message has been stored the next one is expected: a client that waits for each answer needs four round trips, of half
@@ -28,6 +28,12 @@ impl Group {
     /// Whether it is a message that was received.
     pub(crate) fn is_mail(&self) -> bool {
         matches!(self.records[..], [Record::Message(_)])
+    }
+
+    /// Whether one of its messages is a report.
+    pub(crate) fn has_report(&self) -> bool {
+        let mut records = self.records.iter();
+        records.any(|record| matches!(record, Record::Message(message) if message.envelope.author == Author::Relay))
     }
 
     /// Whether it does nothing but end messages.

@@ -222,7 +222,7 @@ impl Writer {
         self.make_way(length)?;
         let places = self.window.encode(batch);
         let stored = self.write().and_then(|(segment, offset)| {
-            if self.is_flush_owed() {
+            if self.is_flush_owed(batch) {
                 self.flush_active()?;
             } else {
                 self.promise(batch, &places);

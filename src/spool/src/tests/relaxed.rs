@@ -40,6 +40,26 @@ fn what_is_answered_is_flushed_when_the_interval_is_over() {
 }
 
 #[test]
+fn a_report_is_flushed_before_it_is_answered() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::relaxed(&disk);
+    assert!(rig.store(vec![put(1)]));
+    let Record::Message(mut report) = put(2) else {
+        unreachable!("a message");
+    };
+    report.envelope.author = Author::Relay;
+    let outcome = attempt(id(1), vec![(0, RecipientResult::Failed)]);
+    assert!(rig.store(vec![Record::Message(report), Record::Attempt(outcome)]));
+    assert_eq!(rig.spool.health().unsynced, None);
+    assert!(rig.store(vec![Record::Done(id(1))]));
+    assert_eq!(
+        rig.power_cut().queued(),
+        [1, 2],
+        "nobody waits for the end of what it is on"
+    );
+}
+
+#[test]
 fn the_end_of_the_process_takes_nothing() {
     let disk = SimDisk::default();
     let mut rig = Rig::relaxed(&disk);

@@ -1,7 +1,8 @@
 //! When what was written gets onto stable storage, and what becomes of it if it does not.
 //!
 //! In the durable mode nothing is answered before. In the relaxed mode a group is answered once it is written, and a flush comes within
-//! [`Mode::Relaxed`]'s interval, or when [`UNSYNCED_BYTES_MAX`] are waiting for it: that much of what was answered a power cut may take.
+//! [`Mode::Relaxed`]'s interval, or when [`UNSYNCED_BYTES_MAX`] are waiting for it: that much of what was answered a power cut may take. A
+//! report is flushed before it is answered, as in the durable mode.
 //! No segment goes, and none is called durable by a header, on the strength of what is not flushed.
 //!
 //! A flush that fails is told like a failed write, and its segment is given up: a second flush would succeed and mean nothing. What
@@ -27,11 +28,12 @@ const UNSYNCED_BYTES_MAX: usize = 16 << 20;
 
 impl Writer {
     /// Whether a batch that is written may not be answered before it is flushed.
-    pub(super) fn is_flush_owed(&self) -> bool {
+    pub(super) fn is_flush_owed(&self, batch: &[Group]) -> bool {
         match self.shared.mode {
             Mode::Durable => true,
-            // After a failure a write proves nothing.
-            Mode::Relaxed { .. } => self.is_failing(),
+            // After a failure a write proves nothing. And what a report is on may have come long ago: were the report lost, and the end of
+            // that message, written behind it, not, nobody would hear of it.
+            Mode::Relaxed { .. } => self.is_failing() || batch.iter().any(Group::has_report),
         }
     }
 
