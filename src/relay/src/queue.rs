@@ -87,8 +87,8 @@ struct Shared {
 /// Under one lock: what is due, and who waits for it.
 struct State {
     schedule: Schedule,
-    /// Destinations with connections: how many, and what wakes one that waits for work.
-    doors: HashMap<Place, (usize, Arc<Notify>)>,
+    /// Destinations with connections.
+    doors: HashMap<Place, door::Doors>,
     /// Destinations for which the manager could not open a connection when it last looked: it is told when that changes.
     blocked: HashSet<Place>,
     /// Messages that are not stored yet, and whose clients wait.
@@ -238,7 +238,7 @@ impl Queue {
         let mut wanted = false;
         while let Some(place) = state.schedule.stirred() {
             match state.doors.get(&place) {
-                Some((_, work)) if state.schedule.has_idle(place) => work.notify_one(),
+                Some(doors) if state.schedule.has_idle(place) => doors.work.notify_one(),
                 _ => wanted |= state.may_open(place),
             }
         }

@@ -15,8 +15,8 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// For how long a piece is in the way where it is not known of what: a connection tries so many pieces a second that nothing else suffers.
 const TRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// After so long a message gives way no more, if it is the first of its kind of its tenant to wait: where there is always other mail, what is
-/// large would never stand in line until it is its turn.
+/// After so long a message gives way no more, if it is the first of its kind of its tenant to wait, and other mail has another connection: where
+/// there is always other mail, what is large would never stand in line until it is its turn.
 const GIVES_WAY_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// A connection for a destination, from the attempt to open it on. It counts until it is dropped, however that comes about.
@@ -27,16 +27,26 @@ pub struct Door {
     opening: Opening,
 }
 
+/// The connections of a destination.
+#[derive(Default)]
+pub(super) struct Doors {
+    count: usize,
+    /// Those of them that wait for room for a piece and give way to no other.
+    staying: usize,
+    /// Wakes one that waits for work.
+    pub(super) work: Arc<Notify>,
+}
+
 impl Queue {
     /// For a connection that the schedule counts as being opened.
     pub(super) fn door(&self, place: Place) -> Door {
         let mut state = self.state();
-        let (count, work) = state.doors.entry(place).or_default();
-        *count += 1;
+        let doors = state.doors.entry(place).or_default();
+        doors.count += 1;
         Door {
             queue: self.clone(),
             place,
-            work: Arc::clone(work),
+            work: Arc::clone(&doors.work),
             opening: Opening::GaveUp,
         }
     }
@@ -75,8 +85,9 @@ impl Door {
     /// Waits until the connection had better take another piece than this, which has no room in memory: one that is ready at the destination,
     /// whosever it is, and would get its room now. Where more is ready than is looked at, that is found by trying one after the other.
     ///
-    /// That may never be for one message of a tenant that has nothing like it in memory, or that has given way for long enough: it gets its turn only
-    /// where it waits. To be called before it does.
+    /// That may never be for one message of a tenant that has nothing like it in memory: it gets its turn only where it waits. Nor for one that has
+    /// given way for long enough, or that waits before there is a connection to send it over, while another connection is there for the rest. To be
+    /// called before it waits.
     pub fn others_are_ready(&self, taken: &Taken) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
         let (ticket, account) = (*ticket, entry.account.clone());
@@ -85,13 +96,22 @@ impl Door {
         let is_old = clock::after(entry.since_ms, GIVES_WAY_FOR) <= clock::now_ms();
         async move {
             let memory = self.queue.memory();
-            let mut stays = false;
+            let (mut right, mut staying) = (Stay::Never, None);
             loop {
-                // For good: it would lose what it has waited.
-                stays |= is_first && (is_old || !memory.has_any_like(&account, bytes));
-                let better = match stays {
-                    true => Some(false),
-                    false => self.is_better_ready(ticket),
+                if is_first && right != Stay::Always {
+                    let is_only = !memory.has_any_like(&account, bytes);
+                    right = match self.opening {
+                        // For good: it would lose what it has waited.
+                        Opening::Done if is_only => Stay::Always,
+                        _ if is_only || is_old => Stay::BesideOthers,
+                        _ => Stay::Never,
+                    };
+                }
+                drop(staying.take());
+                staying = Staying::begin(self, right);
+                let better = match staying {
+                    Some(_) => Some(false),
+                    None => self.is_better_ready(ticket),
                 };
                 match better {
                     Some(true) => return,
@@ -133,9 +153,9 @@ impl Drop for Door {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         let state = &mut *state;
-        if let Some((count, _)) = state.doors.get_mut(&self.place) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(doors) = state.doors.get_mut(&self.place) {
+            doors.count -= 1;
+            if doors.count == 0 {
                 state.doors.remove(&self.place);
                 state.blocked.remove(&self.place);
             }
@@ -170,5 +190,43 @@ impl Drop for Waiting<'_> {
         state
             .schedule
             .idle(self.0.place, Idle::Ends, clock::now_ms());
+    }
+}
+
+/// Whether a piece that waits for room may keep its connection from other mail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stay {
+    Never,
+    /// As long as the destination has a connection for that.
+    BesideOthers,
+    Always,
+}
+
+/// A connection that gives way to no other mail, until dropped.
+struct Staying<'a>(&'a Door);
+
+impl<'a> Staying<'a> {
+    /// `None` if it may not.
+    fn begin(door: &'a Door, right: Stay) -> Option<Self> {
+        let mut state = door.queue.state();
+        let doors = state.doors.get_mut(&door.place)?;
+        let may_stay = match right {
+            Stay::Never => false,
+            Stay::BesideOthers => doors.staying + 1 < doors.count,
+            Stay::Always => true,
+        };
+        may_stay.then(|| {
+            doors.staying += 1;
+            Self(door)
+        })
+    }
+}
+
+impl Drop for Staying<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.queue.state();
+        if let Some(doors) = state.doors.get_mut(&self.0.place) {
+            doors.staying -= 1;
+        }
     }
 }

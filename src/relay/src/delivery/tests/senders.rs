@@ -1,6 +1,7 @@
 //! Senders that an upstream rejects, and an upstream that has had enough for now.
 
 mod crowded;
+mod room;
 
 use std::sync::atomic::AtomicBool;
 

@@ -256,30 +256,43 @@ async fn a_report_without_room_gives_way_to_another_tenants() {
     assert_eq!(sink.mails(), 1);
 }
 
+/// A large message of a tenant from so many seconds ago.
+async fn accept_large(rig: &Rig, tenant: &str, age_seconds: u64, held_seconds: u64) {
+    let mut large = message(rig, tenant, "a.example", 150 << 10);
+    large.arrival_ms -= age_seconds * 1000;
+    large.envelope.not_before_ms = large.arrival_ms + held_seconds * 1000;
+    rig.accept(&large).await.unwrap();
+}
+
 #[tokio::test]
 async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail_and_so_does_an_old_one()
  {
-    // After ten minutes so does one of a tenant that has. The last was held for its sender until now (RFC 4865): that is no time that it has
-    // waited.
-    for (age, held, rooms_of, mails) in [
-        (0, 0, "b", 0),
-        (600, 0, "a", 0),
-        (540, 0, "a", 1),
-        (600, 600, "a", 1),
+    // After ten minutes so does one of a tenant that has, unless the others' mail has no other connection. The last was held for its sender
+    // until now (RFC 4865): that is no time that it has waited.
+    for (age, held, rooms_of, others, mails) in [
+        (0, 0, "b", 0, 0),
+        (600, 0, "b", 0, 0),
+        (600, 0, "a", 1, 0),
+        (600, 0, "a", 0, 1),
+        (540, 0, "a", 1, 1),
+        (600, 600, "a", 1, 1),
     ] {
         let sink = Sink::start(|_, _| Answer::Yes).await;
         let rig = Rig::new(MEMORY);
-        let mut large = message(&rig, "a", "a.example", 150 << 10);
-        large.arrival_ms -= age * 1000;
-        large.envelope.not_before_ms = large.arrival_ms + held * 1000;
-        rig.accept(&large).await.unwrap();
+        accept_large(&rig, "a", age, held).await;
         let delivery = manager(&rig, &sink).await;
         let queue = &rig.context.queue;
         queue.share(Sharing::Many);
         let _rooms = (hoard_by(&rig, rooms_of, 20 << 10), hoard(&rig, "c"));
-        rig.accept(&message(&rig, "d", "a.example", 1 << 10))
-            .await
-            .unwrap();
+        let small = message(&rig, "d", "a.example", 1 << 10);
+        rig.accept(&small).await.unwrap();
+        let (place, _) = queue.wanting().pop().unwrap();
+        let open = || {
+            let mut door = queue.open(place).unwrap();
+            door.connected();
+            door
+        };
+        let _others: Vec<_> = (0..others).map(|_| open()).collect();
         let mut worker = pin!(visit(&delivery));
         let is_over = tokio::select! {
             () = &mut worker => true,
@@ -290,9 +303,28 @@ async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail_
         assert_eq!(
             (is_over, sink.mails()),
             (mails > 0, mails),
-            "{age} {held} {rooms_of}"
+            "{age} {held} {rooms_of} {others}"
         );
     }
+}
+
+#[tokio::test]
+async fn of_several_connections_that_wait_for_the_room_of_old_mail_one_goes_on_with_other_mail() {
+    let sink = Sink::start(|_, _| Answer::Yes).await;
+    let rig = Rig::new(MEMORY);
+    accept_large(&rig, "a", 600, 0).await;
+    accept_large(&rig, "b", 600, 0).await;
+    let delivery = manager(&rig, &sink).await;
+    rig.context.queue.share(Sharing::Many);
+    let _rooms = ["a", "b"].map(|tenant| hoard_by(&rig, tenant, 20 << 10));
+    let small = message(&rig, "d", "a.example", 1 << 10);
+    rig.accept(&small).await.unwrap();
+    tokio::select! {
+        () = visit(&delivery) => {}
+        () = visit(&delivery) => {}
+        () = until(|| sink.mails() == 1) => {}
+    }
+    assert_eq!(sink.mails(), 1);
 }
 
 #[tokio::test]

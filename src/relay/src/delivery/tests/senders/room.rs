@@ -1,0 +1,28 @@
+//! A rejected sender's mail that has no room in memory.
+
+use super::super::tenants::{hoard, hoard_by, message};
+use super::*;
+use crate::room::Sharing;
+
+#[tokio::test]
+async fn a_report_on_held_mail_that_has_no_room_does_not_keep_others_from_the_only_connection() {
+    let provider = Provider::new(|retry| retry.delay_warning_seconds = Some(300)).await;
+    provider.hold(1).await;
+    let mut late = message(&provider.rig, "a", "a.example", 150 << 10);
+    late.arrival_ms -= 400_000;
+    let mut other = message(&provider.rig, "d", "a.example", 1 << 10);
+    other.envelope.sender = "other@example.com".into();
+    for message in [late, other] {
+        provider.send(&message).await;
+    }
+    provider.rig.context.queue.share(Sharing::Many);
+    let _rooms = (
+        hoard_by(&provider.rig, "b", 20 << 10),
+        hoard(&provider.rig, "c"),
+    );
+    tokio::select! {
+        () = provider.visit() => {}
+        () = until(|| provider.sink.mails() == 2) => {}
+    }
+    assert_eq!((provider.heard(), provider.counts().2), ((2, 2), 0));
+}
