@@ -30,7 +30,7 @@ pub(crate) const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// At a pod: which fields of the configuration the operator that has made it knew, see `postroad_config::LEVEL`.
 pub(crate) const ANNOTATION_CONFIG_LEVEL: &str = "postroad.dev/config-level";
-/// At a pod: what a 250 of it promises, if that is not the usual.
+/// At a pod: what a 250 of it promises.
 pub(crate) const ANNOTATION_MODE: &str = "postroad.dev/storage-mode";
 /// Annotation of a Deployment: digest of what its user wrote that shapes the pod.
 pub(crate) const ANNOTATION_INPUTS: &str = "postroad.dev/inputs-hash";

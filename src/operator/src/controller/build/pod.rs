@@ -71,20 +71,20 @@ fn annotations(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     let level = (ANNOTATION_CONFIG_LEVEL, LEVEL.to_string());
     let restarted = inputs.restarted_at;
     let restarted = restarted.map(|at| (ANNOTATION_RESTARTED_AT, at.to_owned()));
-    let mode = mode(inputs.mode).map(|mode| (ANNOTATION_MODE, mode));
-    std::iter::once(level)
+    [level, (ANNOTATION_MODE, mode(inputs.mode))]
+        .into_iter()
         .chain(restarted)
-        .chain(mode)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
 
-/// What a 250 promises, as it stands at the pod: nothing of the usual, so that pods that promise it are as they always were.
-fn mode(mode: SpoolMode) -> Option<String> {
+/// What a 250 promises, as it stands at the pod. The usual too: the template of an operator that did not know of this says nothing, whatever its
+/// pod promises, and has to differ from each.
+fn mode(mode: SpoolMode) -> String {
     match mode {
-        SpoolMode::Durable => None,
-        SpoolMode::Relaxed { sync_ms } => Some(format!("Relaxed, {sync_ms} ms")),
-        SpoolMode::Passthrough => Some("Passthrough".into()),
+        SpoolMode::Durable => "Durable".into(),
+        SpoolMode::Relaxed { sync_ms } => format!("Relaxed, {sync_ms} ms"),
+        SpoolMode::Passthrough => "Passthrough".into(),
     }
 }
 

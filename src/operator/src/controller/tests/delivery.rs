@@ -203,6 +203,9 @@ fn another_promise_replaces_the_pods() {
     };
     let (usual, durable) = inputs(None);
     assert_eq!(durable, SpoolMode::Durable);
+    // An operator that did not know of it has made templates without, of pods with any promise.
+    let said = &usual.1["metadata"]["annotations"]["postroad.dev/storage-mode"];
+    assert_eq!(said, "Durable");
     assert_eq!(inputs(Some(StorageMode::Durable)).0, usual);
     let (relaxed, mode) = inputs(Some(StorageMode::Relaxed));
     assert_eq!(mode, SpoolMode::Relaxed { sync_ms: 100 });
