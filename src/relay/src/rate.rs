@@ -3,15 +3,28 @@
 //! In no span of the rate's length do more messages go than it says, wherever the span begins: a provider that counts by its own clock
 //! finds nothing to complain about. So messages go one by one at even distances. Only where these are shorter than a timer can tell
 //! a few go at once, and the distances are a little longer for it.
+//!
+//! What makes a message ready, a connection, room in memory, a conversion, may take minutes. So it is made ready when it is its *turn*, at the same
+//! distances: no more messages are than can go. When it *goes* is asked for at the last moment, and counts alone.
 
 use postroad_config::Rate;
 
 /// Messages whose distance is shorter go in bursts as long as this, in nanoseconds: timers are exact to about a millisecond.
 const BURST_NS: u64 = 5_000_000;
 
+/// So long before it may go a message may have its turn: it takes that long to make it ready, or less.
+const AHEAD_MS: u64 = 1000;
+
+/// The turns of messages, and those that went.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pacer {
+    turns: Bucket,
+    gone: Bucket,
+}
+
 /// A bucket. It begins full.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Bucket {
+struct Bucket {
     /// When it is full, in nanoseconds: the theoretical time of arrival of the generic cell rate algorithm.
     full_ns: u64,
 }
@@ -35,12 +48,44 @@ impl Pace {
     }
 }
 
+impl Pacer {
+    /// Takes a turn.
+    ///
+    /// # Errors
+    /// When one may be had, in milliseconds since the epoch: later than now.
+    pub fn turn(&mut self, rate: Rate, now_ms: u64) -> Result<(), u64> {
+        match self.next_ms(rate, now_ms) {
+            next_ms if next_ms > now_ms => Err(next_ms),
+            _ => self.turns.take(rate, now_ms),
+        }
+    }
+
+    /// When the next turn may be had, in milliseconds since the epoch; not later than now if it may at once.
+    pub fn next_ms(&self, rate: Rate, now_ms: u64) -> u64 {
+        let gone_ms = self.gone.next_ms(rate, now_ms).saturating_sub(AHEAD_MS);
+        self.turns.next_ms(rate, now_ms).max(gone_ms)
+    }
+
+    /// Gives back the turn of a message that did not get ready.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.turns.give_back(rate);
+    }
+
+    /// A message that is ready goes now.
+    ///
+    /// # Errors
+    /// When it may, in milliseconds since the epoch: later than now.
+    pub fn go(&mut self, rate: Rate, now_ms: u64) -> Result<(), u64> {
+        self.gone.take(rate, now_ms)
+    }
+}
+
 impl Bucket {
     /// Takes what one message needs.
     ///
     /// # Errors
     /// When it may go, in milliseconds since the epoch: later than now.
-    pub fn take(&mut self, rate: Rate, now_ms: u64) -> Result<(), u64> {
+    fn take(&mut self, rate: Rate, now_ms: u64) -> Result<(), u64> {
         let pace = Pace::of(rate);
         let begin_ns = self.begin_ns(pace, now_ms);
         self.check(pace, now_ms)?;
@@ -49,7 +94,7 @@ impl Bucket {
     }
 
     /// When the next message may go, in milliseconds since the epoch; not later than now if it may at once.
-    pub fn next_ms(&self, rate: Rate, now_ms: u64) -> u64 {
+    fn next_ms(&self, rate: Rate, now_ms: u64) -> u64 {
         match self.check(Pace::of(rate), now_ms) {
             Ok(()) => now_ms,
             Err(later_ms) => later_ms,
@@ -57,7 +102,7 @@ impl Bucket {
     }
 
     /// Gives back what the message that took it last did not need.
-    pub fn give_back(&mut self, rate: Rate) {
+    fn give_back(&mut self, rate: Rate) {
         self.full_ns = self.full_ns.saturating_sub(Pace::of(rate).interval_ns);
     }
 
@@ -140,6 +185,27 @@ mod tests {
         bucket.give_back(rate);
         bucket.take(rate, START_MS).unwrap();
         assert_eq!(bucket.take(rate, START_MS), Err(START_MS + 10_000));
+    }
+
+    #[test]
+    fn turns_that_are_used_together_let_no_more_messages_go_than_the_rate_says() {
+        let (mut pacer, rate) = (Pacer::default(), rate(1, 10));
+        for number in 0..5 {
+            let now_ms = START_MS + number * 10_000;
+            pacer.turn(rate, now_ms).unwrap();
+            assert_eq!(pacer.turn(rate, now_ms), Err(now_ms + 10_000));
+        }
+        let now_ms = START_MS + 55_000;
+        pacer.go(rate, now_ms).unwrap();
+        for _ in 1..5 {
+            assert_eq!(pacer.go(rate, now_ms), Err(now_ms + 10_000));
+            pacer.give_back(rate);
+        }
+        let next_ms = now_ms + 10_000 - AHEAD_MS;
+        assert_eq!(pacer.next_ms(rate, now_ms), next_ms);
+        assert_eq!(pacer.turn(rate, now_ms), Err(next_ms));
+        pacer.turn(rate, next_ms).unwrap();
+        pacer.go(rate, now_ms + 10_000).unwrap();
     }
 
     #[test]

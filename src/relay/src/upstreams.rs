@@ -152,7 +152,7 @@ impl Upstreams {
                 Health::Failing { probe_ms, .. }
                     if *probe_ms <= now_ms
                         && tracked.connections == 0
-                        && tracked.permit_ms(now_ms) <= now_ms =>
+                        && tracked.turn_ms(now_ms) <= now_ms =>
                 {
                     return Some(&tracked.name);
                 }
@@ -176,7 +176,7 @@ impl Upstreams {
                 Health::Failing { probe_ms, .. } => *probe_ms,
                 Health::Ready | Health::Unknown => tracked.crowded_until_ms,
             };
-            [probe_ms, tracked.check_ms(), tracked.permit_ms(now_ms)]
+            [probe_ms, tracked.check_ms(), tracked.turn_ms(now_ms)]
         });
         // What is past waits for something else: a connection that ends, or mail that comes.
         times.filter(|time_ms| *time_ms > now_ms).min()
@@ -255,27 +255,28 @@ impl Upstreams {
         }
     }
 
-    /// Takes what one message over an upstream needs of its rate.
+    /// As [`Pacer::turn`](crate::rate::Pacer::turn), of the rate of an upstream.
+    ///
+    /// # Errors
+    /// When one may be had, in milliseconds since the epoch: later than now.
+    pub fn turn(&mut self, name: &str, now_ms: u64) -> Result<(), u64> {
+        let paced = self.find(name).and_then(Tracked::paced);
+        paced.map_or(Ok(()), |(pacer, rate)| pacer.turn(rate, now_ms))
+    }
+
+    /// As [`Pacer::go`](crate::rate::Pacer::go), of the rate of an upstream.
     ///
     /// # Errors
     /// When one may go, in milliseconds since the epoch: later than now.
-    pub fn permit(&mut self, name: &str, now_ms: u64) -> Result<(), u64> {
-        match self.find(name) {
-            Some(Tracked {
-                rate: Some(rate),
-                bucket,
-                ..
-            }) => bucket.take(*rate, now_ms),
-            _ => Ok(()),
-        }
+    pub fn go(&mut self, name: &str, now_ms: u64) -> Result<(), u64> {
+        let paced = self.find(name).and_then(Tracked::paced);
+        paced.map_or(Ok(()), |(pacer, rate)| pacer.go(rate, now_ms))
     }
 
-    /// Gives back what was not needed.
+    /// Gives back a turn that was not needed.
     pub fn give_back(&mut self, name: &str) {
-        if let Some(tracked) = self.find(name)
-            && let Some(rate) = tracked.rate
-        {
-            tracked.bucket.give_back(rate);
+        if let Some((pacer, rate)) = self.find(name).and_then(Tracked::paced) {
+            pacer.give_back(rate);
         }
     }
 

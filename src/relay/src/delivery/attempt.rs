@@ -1,7 +1,9 @@
 //! The attempt at one message: the connection that it goes over, and its content as the server there takes it.
 //!
 //! Both may have to be waited for, for minutes, and servers say goodbye to who is idle meanwhile. What has its room, or is converted, does not
-//! give that back then: another connection is opened.
+//! give that back then: another connection is opened. Whether the rate lets it go is asked last.
+
+use std::time::Duration;
 
 use postroad_smtp::client::RecipientOutcome;
 use postroad_spool::TlsDemand;
@@ -10,11 +12,24 @@ use tokio::time::Instant;
 use super::connect::{Connection, Rank};
 use super::content::{self, Takes, Unready};
 use super::course::Course;
-use super::hop::Permit;
+use super::hop::Turn;
 use super::plan::Waits;
 use super::transmit::{Judged, Rest, unsendable};
 use super::worker::{Closed, REST_MAX, Then, Worker};
+use crate::clock;
+use crate::context::Phase;
 use crate::envelope;
+
+/// For how long a message that is ready waits for the rate, with its room and its connection: it has had its turn, and others that had theirs
+/// earlier may have got ready at the same time.
+const RATE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a wait ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wait {
+    Over,
+    TooLong,
+}
 
 impl Worker {
     /// Sends a message over the connection that has been left alone since `begun`, or another.
@@ -23,7 +38,7 @@ impl Worker {
         connection: &mut Option<Connection>,
         course: Course<'_>,
         begun: Instant,
-        permit: Option<Permit<'_>>,
+        turn: Option<Turn<'_>>,
     ) -> (Rest, Then) {
         let message = course.message();
         if let Some(outcome) = self.objection(message, course.entry()) {
@@ -39,15 +54,35 @@ impl Worker {
             Ok(prepared) => prepared,
             Err(unready) => return self.give_up_converting(course, unready, rank),
         };
-        match self.connect_again(connection, demand, begun).await {
-            Ok(open) if open.peer().takes(content.body) => {
-                self.transmit(open, course, &content, permit).await
+        let latest = Instant::now() + RATE_PATIENCE;
+        turn.into_iter().for_each(Turn::spend);
+        loop {
+            let open = match self.connect_again(connection, demand, begun).await {
+                Ok(open) if open.peer().takes(content.body) => open,
+                Ok(_) => {
+                    let unready = Unready::NoRoom(content::other_server());
+                    return self.give_up_converting(course, unready, rank);
+                }
+                Err(closed) => return self.give_up_connecting(course, closed),
+            };
+            match self.hop.go() {
+                Ok(going) => return self.transmit(open, course, &content, going).await,
+                Err(at_ms) if self.wait_for_rate(at_ms, latest).await == Wait::Over => {}
+                Err(at_ms) => return (self.put_off(course, Waits::for_rate(at_ms)), Then::Again),
             }
-            Ok(_) => {
-                let unready = Unready::NoRoom(content::other_server());
-                self.give_up_converting(course, unready, rank)
-            }
-            Err(closed) => self.give_up_connecting(course, closed),
+        }
+    }
+
+    /// Waits until another message may go, if that is not too late.
+    async fn wait_for_rate(&self, at_ms: u64, latest: Instant) -> Wait {
+        let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
+        if Instant::now() + wait > latest {
+            return Wait::TooLong;
+        }
+        tokio::select! {
+            biased;
+            () = self.context.reached(Phase::Stopping) => Wait::TooLong,
+            () = tokio::time::sleep(wait) => Wait::Over,
         }
     }
 

@@ -110,19 +110,34 @@ impl Hop {
         }
     }
 
-    /// Whether the next message may go.
+    /// Whether the next message may be made ready, as far as the rate goes.
     ///
     /// # Errors
     /// When it may, in milliseconds since the epoch.
-    pub(super) fn permit(&self) -> Result<Permit<'_>, u64> {
+    pub(super) fn turn(&self) -> Result<Turn<'_>, u64> {
         match self {
             Self::Upstream { upstream, .. } => {
                 let mut upstreams = upstream.upstreams.lock();
-                upstreams.permit(upstream.name(), clock::now_ms())?;
+                upstreams.turn(upstream.name(), clock::now_ms())?;
             }
-            Self::Domain(domain) => domain.context.queue.permit(domain.place)?,
+            Self::Domain(domain) => domain.context.queue.turn(domain.place)?,
         }
-        Ok(Permit(Some(self)))
+        Ok(Turn(Some(self)))
+    }
+
+    /// Whether a message that is ready may go. To be asked right before MAIL FROM.
+    ///
+    /// # Errors
+    /// When it may, in milliseconds since the epoch.
+    pub(super) fn go(&self) -> Result<Going, u64> {
+        match self {
+            Self::Upstream { upstream, .. } => {
+                let mut upstreams = upstream.upstreams.lock();
+                upstreams.go(upstream.name(), clock::now_ms())?;
+            }
+            Self::Domain(domain) => domain.context.queue.go(domain.place)?,
+        }
+        Ok(Going(()))
     }
 
     fn give_back(&self) {
@@ -201,17 +216,20 @@ impl Hop {
     }
 }
 
-/// One message may go. Given back to the rate when dropped, unless it went.
-pub(super) struct Permit<'a>(Option<&'a Hop>);
+/// One message goes now: it counts for the rate.
+pub(super) struct Going(());
 
-impl Permit<'_> {
-    /// It goes now.
+/// One message may be made ready. Given back to the rate when dropped, unless it was.
+pub(super) struct Turn<'a>(Option<&'a Hop>);
+
+impl Turn<'_> {
+    /// It is ready.
     pub(super) fn spend(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(hop) = self.0 {
             hop.give_back();

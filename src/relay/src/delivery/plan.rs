@@ -193,6 +193,14 @@ impl Waits {
         Self { until_ms, why }
     }
 
+    /// The rate does not let it go before this time, in milliseconds since the epoch.
+    pub(super) fn for_rate(until_ms: u64) -> Self {
+        let status = EnhancedStatus::new(4, 4, 5);
+        let text = "as many messages have gone as the rate allows";
+        let why = Reply::new(451, status, text);
+        Self { until_ms, why }
+    }
+
     /// There may be no connection for the time being.
     pub(super) fn busy() -> Self {
         let status = EnhancedStatus::new(4, 4, 5);

@@ -3,6 +3,7 @@ mod busy;
 mod conversions;
 mod direct;
 mod plan;
+mod rates;
 mod routes;
 mod senders;
 mod tenants;

@@ -9,7 +9,7 @@ use postroad_spool::{Message, MessageId};
 use super::connect::{Connection, Rank, Sent, Usage, describe};
 use super::course::{Course, Progress};
 use super::holds::Blame;
-use super::hop::Permit;
+use super::hop::Going;
 use super::worker::{Then, Worker};
 use crate::adapt::Adapted;
 use crate::clock;
@@ -68,29 +68,29 @@ type Paths = Vec<(u32, ForwardPath)>;
 
 impl Worker {
     /// Sends to all open recipients, in as few transactions as the limits allow, and records what each came
-    /// to before the next begins. The permit is for the first of them. What the last came to is left to be recorded.
+    /// to before the next begins. The first of them goes at once, others as the rate lets them. What the last came to is left to be recorded.
     pub(super) async fn transmit(
         &self,
         connection: &mut Connection,
         course: Course<'_>,
         content: &Adapted,
-        mut permit: Option<Permit<'_>>,
+        going: Going,
     ) -> (Rest, Then) {
         let message = course.message();
         let (mut paths, outcomes) = parse_recipients(&course);
         let mut judged = self.judge(outcomes, Some(connection));
-        let mut course = course;
+        let (mut course, mut going) = (course, Some(going));
         while !paths.is_empty() && self.context.phase() < Phase::Stopping {
-            let Some(permit) = permit.take().or_else(|| self.hop.permit().ok()) else {
-                break;
-            };
             course = match judged.record(course).await {
                 Some(course) => course,
                 None => return (Rest::Nothing, Then::GoOn),
             };
+            judged = Judged::nothing();
+            if going.take().or_else(|| self.another()).is_none() {
+                break;
+            }
             let most = self.recipients_max(connection).min(paths.len());
             let chunk: Paths = paths.drain(..most).collect();
-            permit.spend();
             let done = self.transact(connection, message, content, chunk).await;
             let is_stuck = done.outcomes.is_empty();
             paths.splice(0..0, done.surplus);
@@ -104,6 +104,11 @@ impl Worker {
             }
         }
         (Rest::Judged(course.pause(), judged), Then::GoOn)
+    }
+
+    fn another(&self) -> Option<Going> {
+        self.hop.turn().ok()?.spend();
+        self.hop.go().ok()
     }
 
     fn judge(&self, outcomes: Outcomes, by: Option<&Connection>) -> Judged {

@@ -15,7 +15,7 @@ use super::SharedUpstreams;
 use super::connect::Connection;
 use super::course::{Course, Progress};
 use super::direct::DirectFailure;
-use super::hop::{Hop, Permit};
+use super::hop::{Hop, Turn};
 use super::plan::{NO_ROOM_PAUSE, Plan};
 use super::transmit::{Judged, Rest};
 use crate::clock;
@@ -142,7 +142,7 @@ impl Worker {
         if sent >= self.messages_max(connection.as_ref()) {
             return None;
         }
-        let (taken, pause, permit) = self.next_piece().await?;
+        let (taken, pause, turn) = self.next_piece().await?;
         let reclaim = self.context.queue.reclaim_on_panic(taken.ticket);
         // What it says between two messages would be taken for the answer to what is sent next.
         let was_used = sent > 0 || [before, pause].contains(&Pause::Rested);
@@ -153,7 +153,7 @@ impl Worker {
             self.context.queue.release(taken.ticket, clock::now_ms());
             return Some((None, Then::Stop));
         }
-        Some(self.deliver(connection, taken, reclaim, permit).await)
+        Some(self.deliver(connection, taken, reclaim, turn).await)
     }
 
     /// What we allow, and what the peer does (RFC 9422 §4.1).
@@ -162,16 +162,16 @@ impl Worker {
         self.hop.messages_max().min(theirs.unwrap_or(u32::MAX))
     }
 
-    async fn next_piece(&self) -> Option<(Taken, Pause, Permit<'_>)> {
+    async fn next_piece(&self) -> Option<(Taken, Pause, Turn<'_>)> {
         if self.context.phase() >= Phase::Stopping {
             return None;
         }
         // What is there is not worth the waiting for two things.
         if self.hop.is_current()
-            && let Ok(permit) = self.hop.permit()
+            && let Ok(turn) = self.hop.turn()
             && let Some(taken) = self.door.take()
         {
-            return Some((taken, Pause::None, permit));
+            return Some((taken, Pause::None, turn));
         }
         tokio::select! {
             biased;
@@ -180,16 +180,16 @@ impl Worker {
         }
     }
 
-    /// The next piece, once the rate lets it go; `None` if none has come for so long that the connection is not worth keeping.
-    async fn wait_for_piece(&self) -> Option<(Taken, Pause, Permit<'_>)> {
+    /// The next piece, once it is its turn by the rate; `None` if none has come for so long that the connection is not worth keeping.
+    async fn wait_for_piece(&self) -> Option<(Taken, Pause, Turn<'_>)> {
         let mut pause = Pause::None;
         while self.hop.is_current() {
-            match self.hop.permit() {
-                Ok(permit) => {
+            match self.hop.turn() {
+                Ok(turn) => {
                     if let Some(taken) = self.door.take() {
-                        return Some((taken, pause, permit));
+                        return Some((taken, pause, turn));
                     }
-                    drop(permit);
+                    drop(turn);
                     if !self.door.wait(IDLE_TIMEOUT).await {
                         return None;
                     }
@@ -212,26 +212,25 @@ impl Worker {
         connection: &mut Option<Connection>,
         taken: Taken,
         reclaim: ReclaimOnPanic,
-        permit: Permit<'_>,
+        turn: Turn<'_>,
     ) -> (Option<Unfinished>, Then) {
         let plan = match self.plan(connection, &taken).await {
             Ok(plan) => plan,
             Err(then) => return (None, then),
         };
         // What is not sent may wait for its room: others may go meanwhile.
-        let permit = Some(permit).filter(|_| matches!(plan, Plan::Send(_)));
-        self.carry_out(plan, connection, taken, reclaim, permit)
-            .await
+        let turn = Some(turn).filter(|_| matches!(plan, Plan::Send(_)));
+        self.carry_out(plan, connection, taken, reclaim, turn).await
     }
 
-    /// Does what was decided about a piece. The permit is for the first transaction, if there is any.
+    /// Does what was decided about a piece. The turn is for the first transaction, if there is any.
     pub(super) async fn carry_out(
         &self,
         plan: Plan<'_>,
         connection: &mut Option<Connection>,
         taken: Taken,
         reclaim: ReclaimOnPanic,
-        permit: Option<Permit<'_>>,
+        turn: Option<Turn<'_>>,
     ) -> (Option<Unfinished>, Then) {
         let (id, begun) = (taken.ticket.id, Instant::now());
         let others = self.door.others_are_ready(&taken);
@@ -248,7 +247,7 @@ impl Worker {
         };
         let course = Course::new(&self.context, &message, taken).under(&room);
         let (rest, then) = match plan {
-            Plan::Send(_trial) => self.attempt(connection, course, begun, permit).await,
+            Plan::Send(_trial) => self.attempt(connection, course, begun, turn).await,
             Plan::PutOff(waits) => (self.put_off(course, waits), Then::Again),
             Plan::Settle(outcome) => (self.judge_all(course, &outcome), Then::Again),
         };

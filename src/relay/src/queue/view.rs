@@ -144,12 +144,20 @@ impl Queue {
         self.change(|schedule, _| schedule.failed(place, failure, Moment::now()))
     }
 
-    /// As [`crate::schedule::Schedule::permit`].
+    /// As [`crate::schedule::Schedule::turn`].
     ///
     /// # Errors
-    /// When it may, in milliseconds since the epoch: later than now.
-    pub fn permit(&self, place: Place) -> Result<(), u64> {
-        self.change(|schedule, now_ms| schedule.permit(place, now_ms))
+    /// When one may be had, in milliseconds since the epoch: later than now.
+    pub fn turn(&self, place: Place) -> Result<(), u64> {
+        self.change(|schedule, now_ms| schedule.turn(place, now_ms))
+    }
+
+    /// As [`crate::schedule::Schedule::go`].
+    ///
+    /// # Errors
+    /// When one may, in milliseconds since the epoch: later than now.
+    pub fn go(&self, place: Place) -> Result<(), u64> {
+        self.change(|schedule, now_ms| schedule.go(place, now_ms))
     }
 
     /// As [`crate::schedule::Schedule::give_back`].

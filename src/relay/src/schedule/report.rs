@@ -179,19 +179,27 @@ impl Schedule {
         judged
     }
 
-    /// Takes what one message to a domain needs of its rate.
+    /// As [`Pacer::turn`](crate::rate::Pacer::turn), of the rate of a domain.
+    ///
+    /// # Errors
+    /// When one may be had, in milliseconds since the epoch: later than now.
+    pub fn turn(&mut self, Place(place): Place, now_ms: u64) -> Result<(), u64> {
+        let limits = self.places.limits;
+        let destination = self.places.all.get_mut(place);
+        destination.map_or(Ok(()), |found| found.site.turn(&limits, now_ms))
+    }
+
+    /// As [`Pacer::go`](crate::rate::Pacer::go), of the rate of a domain.
     ///
     /// # Errors
     /// When one may go, in milliseconds since the epoch: later than now.
-    pub fn permit(&mut self, Place(place): Place, now_ms: u64) -> Result<(), u64> {
+    pub fn go(&mut self, Place(place): Place, now_ms: u64) -> Result<(), u64> {
         let limits = self.places.limits;
-        match self.places.all.get_mut(place) {
-            Some(destination) => destination.site.permit(&limits, now_ms),
-            None => Ok(()),
-        }
+        let destination = self.places.all.get_mut(place);
+        destination.map_or(Ok(()), |found| found.site.go(&limits, now_ms))
     }
 
-    /// Gives back what was not needed.
+    /// Gives back a turn that was not needed.
     pub fn give_back(&mut self, Place(place): Place) {
         let limits = self.places.limits;
         if let Some(destination) = self.places.all.get_mut(place) {

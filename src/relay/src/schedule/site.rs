@@ -7,7 +7,7 @@ use postroad_config::status::{FailureReason, UpstreamFailure};
 
 use crate::backoff::Backoff;
 use crate::clock::{self, Moment};
-use crate::rate::Bucket;
+use crate::rate::Pacer;
 use crate::window::{Answer, Window};
 
 /// Pause before another connection once a destination has asked for less, in milliseconds.
@@ -71,7 +71,7 @@ pub(super) enum Bears {
 pub(super) struct Site {
     pub(super) standing: Standing,
     window: Window,
-    bucket: Bucket,
+    pacer: Pacer,
     /// Open or being opened.
     pub(super) connections: u32,
     /// Those of them that have not taken their first message.
@@ -93,7 +93,7 @@ impl Site {
         Self {
             standing,
             window: Window::default(),
-            bucket: Bucket::default(),
+            pacer: Pacer::default(),
             connections: 0,
             opening: 0,
             idle: 0,
@@ -113,7 +113,7 @@ impl Site {
         if self.connections >= most {
             return Bears::Enough;
         }
-        let rate_ms = limits.rate.map(|rate| self.bucket.next_ms(rate, now_ms));
+        let rate_ms = limits.rate.map(|rate| self.pacer.next_ms(rate, now_ms));
         let next_ms = self.resume_ms.max(rate_ms.unwrap_or(0));
         match next_ms > now_ms {
             true => Bears::After(next_ms),
@@ -121,18 +121,22 @@ impl Site {
         }
     }
 
-    /// As [`Bucket::take`].
-    pub(super) fn permit(&mut self, limits: &SiteLimits, now_ms: u64) -> Result<(), u64> {
-        match limits.rate {
-            Some(rate) => self.bucket.take(rate, now_ms),
-            None => Ok(()),
-        }
+    /// As [`Pacer::turn`].
+    pub(super) fn turn(&mut self, limits: &SiteLimits, now_ms: u64) -> Result<(), u64> {
+        let rate = limits.rate;
+        rate.map_or(Ok(()), |rate| self.pacer.turn(rate, now_ms))
     }
 
-    /// As [`Bucket::give_back`].
+    /// As [`Pacer::go`].
+    pub(super) fn go(&mut self, limits: &SiteLimits, now_ms: u64) -> Result<(), u64> {
+        let rate = limits.rate;
+        rate.map_or(Ok(()), |rate| self.pacer.go(rate, now_ms))
+    }
+
+    /// As [`Pacer::give_back`].
     pub(super) fn give_back(&mut self, limits: &SiteLimits) {
         if let Some(rate) = limits.rate {
-            self.bucket.give_back(rate);
+            self.pacer.give_back(rate);
         }
     }
 

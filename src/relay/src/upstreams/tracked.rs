@@ -9,7 +9,7 @@ use super::senders::Senders;
 use super::{CHECK_INTERVAL, Change, FailedStage};
 use crate::backoff::{Backoff, jittered};
 use crate::clock::{self, Moment};
-use crate::rate::Bucket;
+use crate::rate::Pacer;
 use crate::window::Window;
 
 /// Probes start fast, because most outages are a restart, and end at a pace that a mended upstream is noticed
@@ -27,7 +27,7 @@ pub(super) struct Tracked {
     pub(super) fingerprint: String,
     pub(super) connections_max: u32,
     pub(super) rate: Option<Rate>,
-    pub(super) bucket: Bucket,
+    pub(super) pacer: Pacer,
     pub(super) window: Window,
     /// Whether mail waits for it alone: it is the first choice of a route.
     pub(super) is_first: bool,
@@ -62,7 +62,7 @@ impl Tracked {
             fingerprint: String::new(),
             connections_max: 1,
             rate: None,
-            bucket: Bucket::default(),
+            pacer: Pacer::default(),
             window: Window::default(),
             is_first: false,
             connections: 0,
@@ -91,7 +91,7 @@ impl Tracked {
     }
 
     pub(super) fn bears_another(&self, now_ms: u64) -> bool {
-        let may_go = self.permit_ms(now_ms) <= now_ms;
+        let may_go = self.turn_ms(now_ms) <= now_ms;
         let max = match self.crowded_until_ms <= now_ms {
             true => self.window.limit(self.connections_max),
             false => 1,
@@ -99,10 +99,15 @@ impl Tracked {
         self.connections < max && may_go
     }
 
-    /// When its rate lets the next message go; not later than now if it does at once.
-    pub(super) fn permit_ms(&self, now_ms: u64) -> u64 {
+    /// When it is the turn of the next message by its rate; not later than now if it is at once.
+    pub(super) fn turn_ms(&self, now_ms: u64) -> u64 {
         let rate = self.rate;
-        rate.map_or(now_ms, |rate| self.bucket.next_ms(rate, now_ms))
+        rate.map_or(now_ms, |rate| self.pacer.next_ms(rate, now_ms))
+    }
+
+    /// What its rate is kept by, if it has any.
+    pub(super) fn paced(&mut self) -> Option<(&mut Pacer, Rate)> {
+        self.rate.map(|rate| (&mut self.pacer, rate))
     }
 
     /// When a check is due while no connection is open. Mail waits for the first choice alone: what is behind it is

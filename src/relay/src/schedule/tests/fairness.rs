@@ -282,11 +282,8 @@ fn a_rate_is_kept_for_each_domain() {
     }
     let (a, _) = schedule.open_domain(1).unwrap();
     let (b, _) = schedule.open_domain(1).unwrap();
-    assert_eq!(
-        (schedule.permit(a, 1), schedule.permit(b, 1)),
-        (Ok(()), Ok(()))
-    );
-    assert_eq!(schedule.permit(a, 1), Err(501));
+    assert_eq!((schedule.turn(a, 1), schedule.turn(b, 1)), (Ok(()), Ok(())));
+    assert_eq!(schedule.turn(a, 1), Err(501));
     schedule.connected(a, 1);
     let taken = schedule.take(a, 1).unwrap();
     schedule.answered(a, Answer::Final, 1);

@@ -50,7 +50,7 @@ fn a_rate_and_a_failure_are_kept_after_the_clock_stepped_back() {
     let (rated, _) = schedule.open_domain(START_MS).unwrap();
     let (fails, _) = schedule.open_domain(START_MS).unwrap();
     schedule.connected(rated, BACK_MS);
-    assert_eq!(schedule.permit(rated, BACK_MS), Ok(()));
+    assert_eq!(schedule.turn(rated, BACK_MS), Ok(()));
     let taken = schedule.take(rated, BACK_MS).unwrap();
     schedule.answered(rated, Answer::Final, BACK_MS);
     schedule.finish(taken.ticket, BACK_MS);
