@@ -86,6 +86,15 @@ pub(super) struct Lane {
     classes: [List; 3],
     /// How many more of each class go before the others have their turn.
     credit: [u8; 3],
+    /// How often it has had its turn; wraps around.
+    turns: u8,
+}
+
+/// A lane before its next turn, as long as that has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Upcoming {
+    turn: Turn,
+    turns: u8,
 }
 
 impl Linked for Lane {
@@ -165,6 +174,7 @@ impl Lanes {
                 turn,
                 classes: [List::default(); 3],
                 credit: WEIGHTS,
+                turns: 0,
             });
             ready.lanes.push(&mut self.lanes, lane);
             lane
@@ -190,6 +200,38 @@ impl Lanes {
         list.insert_before(pieces, piece, behind);
     }
 
+    /// Whether anything of a turn is ready for a destination.
+    pub(super) fn has(&self, place: u32, turn: Turn) -> bool {
+        self.numbers.contains_key(&(place, turn))
+    }
+
+    /// Whose turn comes after this; `None` if it is the last in the round.
+    pub(super) fn after(&self, place: u32, turn: Turn) -> Option<Upcoming> {
+        let number = *self.numbers.get(&(place, turn))?;
+        let next = self.lanes.get(self.lanes[number].link.next())?;
+        Some(Upcoming {
+            turn: next.turn,
+            turns: next.turns,
+        })
+    }
+
+    /// Brings a turn to where it comes before another, or first of all if that has come meanwhile.
+    pub(super) fn move_turn_before(
+        &mut self,
+        (place, ready): (u32, &mut Ready),
+        turn: Turn,
+        next: Upcoming,
+    ) {
+        let Some(&number) = self.numbers.get(&(place, turn)) else {
+            return;
+        };
+        ready.lanes.remove(&mut self.lanes, number);
+        let next_number = self.numbers.get(&(place, next.turn)).copied();
+        let before = next_number.filter(|number| self.lanes[*number].turns == next.turns);
+        let before = before.unwrap_or(ready.lanes.first());
+        ready.lanes.insert_before(&mut self.lanes, number, before);
+    }
+
     /// Takes the piece whose turn it is.
     pub(super) fn pop(
         &mut self,
@@ -206,6 +248,7 @@ impl Lanes {
             self.numbers.remove(&(place, turn));
         } else {
             // Behind the others.
+            lane.turns = lane.turns.wrapping_add(1);
             ready.lanes.push(&mut self.lanes, number);
         }
         piece

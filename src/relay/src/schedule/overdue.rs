@@ -7,7 +7,7 @@ use std::sync::Arc;
 use postroad_config::status::UpstreamFailure;
 
 use super::destination::Kind;
-use super::lanes::Label;
+use super::lanes::{Label, Upcoming};
 use super::message::{Piece, State};
 use super::{Reading, Schedule, Taken, Ticket};
 use crate::room::load::Sender;
@@ -50,6 +50,8 @@ pub(super) struct Seat {
     ticket: Ticket,
     /// The piece that stood behind it; [`NONE`] if it was the last, or was not due.
     behind: u32,
+    /// Whose turn came after its own.
+    next: Option<Upcoming>,
 }
 
 /// From where a piece is taken.
@@ -226,9 +228,12 @@ impl Schedule {
     fn take_aside(&mut self, this: u32, now_ms: u64) -> Option<Taken> {
         let piece = &self.pieces[this];
         let place = piece.place;
-        let behind = match piece.state {
-            State::Ready => piece.link.next(),
-            State::Waiting | State::Active => NONE,
+        let (behind, next) = match piece.state {
+            State::Ready => {
+                let (_, label) = self.stand(this);
+                (piece.link.next(), self.lanes.after(place, label.turn))
+            }
+            State::Waiting | State::Active => (NONE, None),
         };
         self.dequeue(this);
         let taken = self.hand_out(this, now_ms);
@@ -237,25 +242,35 @@ impl Schedule {
         self.seat = taken.as_ref().map(|taken| Seat {
             ticket: taken.ticket,
             behind,
+            next,
         });
         taken
     }
 
     /// Puts a piece that is given back where its due time says. What was only looked at is due no earlier than it was, and has its
-    /// place again: before what stood behind it, or first of all if the turn of that has come meanwhile. After a change of the table it may
-    /// have been woken: then it is due at once.
+    /// place again: before what stood behind it, or first of all if the turn of that has come meanwhile. So has its tenant, if it has nothing else
+    /// there. After a change of the table it may have been woken: then it is due at once.
     pub(super) fn enqueue_again(&mut self, ticket: Ticket, due_ms: u64, now_ms: u64) {
         let piece = ticket.piece;
         let index = self.pieces[piece].message;
         let is_current = self.messages[index].generation == self.generation;
         let seat = self.seat.take_if(|seat| seat.ticket == ticket);
-        let Some(Seat { behind, .. }) = seat.filter(|_| is_current) else {
+        let Some(Seat { behind, next, .. }) = seat.filter(|_| is_current) else {
             return self.enqueue(piece, due_ms, now_ms);
         };
         let due_ms = due_ms.max(self.pieces[piece].due_ms);
+        let (place, label) = self.stand(piece);
+        let next = next.filter(|_| !self.lanes.has(place, label.turn));
         self.enqueue(piece, due_ms, now_ms);
-        if self.pieces[piece].state == State::Ready && behind != NONE {
-            let (place, label) = self.stand(piece);
+        if self.pieces[piece].state != State::Ready {
+            return;
+        }
+        if let Some(next) = next {
+            let ready = &mut self.places.all[place].ready;
+            self.lanes
+                .move_turn_before((place, ready), label.turn, next);
+        }
+        if behind != NONE {
             let is_there = self.pieces.get(behind).is_some_and(|found| {
                 found.state == State::Ready && self.stand(behind) == (place, label)
             });

@@ -355,3 +355,41 @@ fn what_is_looked_at_keeps_its_place_and_its_time() {
     give_back(&mut schedule, &found);
     assert_eq!(schedule.due_ms(), [200_000]);
 }
+
+#[test]
+fn a_tenant_whose_only_message_is_looked_at_keeps_its_turn() {
+    let limits = OverdueLimits {
+        expired_before_ms: 0,
+        late_before_ms: 90_000,
+    };
+    // The third has one message, which is looked at before each turn. While that is done for the first time so many turns come.
+    for (meanwhile, expected) in [(0, 3), (1, 3), (2, 3), (3, 4), (5, 6), (9, 10)] {
+        let (mail, mut schedule) = (Mail::new(), Schedule::default());
+        let only = mail.from("only", "a.example");
+        for tenant in ["a", "b", "only", "d", "e", "f", "a", "b", "d", "e", "f"] {
+            let other = Queued {
+                reportable: false,
+                ..mail.from(tenant, "a.example")
+            };
+            let queued = if tenant == "only" { &only } else { &other };
+            schedule.insert(queued, 5_000);
+        }
+        failing(&mut schedule, Some(failure()));
+        let (mut turns, mut during) = (0, meanwhile);
+        loop {
+            // After the last comes the end.
+            let mut looks = (0..2).map(|_| schedule.take_overdue(limits, 99_000));
+            let found = looks.find_map(taken).unwrap();
+            for _ in 0..std::mem::take(&mut during) {
+                assert!(schedule.take_any(99_000).is_some());
+                turns += 1;
+            }
+            schedule.put_back(found.ticket, 99_000);
+            turns += 1;
+            if schedule.take_any(99_000).unwrap().ticket.id == only.id {
+                break;
+            }
+        }
+        assert_eq!(turns, expected, "{meanwhile}");
+    }
+}
