@@ -19,6 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use postroad_spool::{Message, MessageId};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -189,6 +190,18 @@ impl Memory {
     pub fn take(&self, id: MessageId) -> Option<Message> {
         let (message, _room) = self.kept().remove(id)?;
         Some(message)
+    }
+
+    /// A message that is still kept, without its headers and body: those are in the room that they have here.
+    pub fn envelope(&self, id: MessageId) -> Option<Message> {
+        let kept = self.kept();
+        let (message, _) = kept.messages.get(&id)?;
+        Some(Message {
+            envelope: message.envelope.clone(),
+            headers: Bytes::new(),
+            body: Bytes::new(),
+            ..*message
+        })
     }
 
     fn take_share(

@@ -76,7 +76,7 @@ mod unsendable;
 use bytes::{Bytes, BytesMut};
 
 use crate::reply::{ReplyError, ReplyReader};
-use crate::{MailParameters, Recipient, Reply, ReversePath, address};
+use crate::{ForwardPath, MailParameters, Recipient, Reply, ReversePath, address};
 
 pub use config::{Certificate, ClientConfig, ClientTls, Login};
 use connect::Login as LoginStep;
@@ -270,6 +270,13 @@ impl Client {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether the recipient may still be named over the connection: not if the server has heard of as many other domains as it may. See
+    /// [`Peer::domains_max`].
+    #[must_use]
+    pub fn may_name(&self, path: &ForwardPath) -> bool {
+        self.peer.room(&self.named).take(path)
     }
 
     /// What the client waits for.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postroad_config::status::{FailureReason, UpstreamFailure};
+use postroad_smtp::ForwardPath;
 use postroad_smtp::client::{
     Certificate, Client, ClientConfig, ClientStep, ClientTls, ConnectFailure, End, Login, Peer,
     Transaction, TransactionOutcome,
@@ -249,6 +250,11 @@ impl Connection {
             TlsDemand::Required => self.protection == Protection::Verified,
             TlsDemand::Default | TlsDemand::Optional => true,
         }
+    }
+
+    /// Whether a recipient may still be named ([`Client::may_name`]).
+    pub(crate) fn may_name(&self, path: &ForwardPath) -> bool {
+        self.client.may_name(path)
     }
 
     /// Sends one message.

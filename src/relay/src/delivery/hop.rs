@@ -168,6 +168,14 @@ impl Hop {
         }
     }
 
+    /// Whether a connection may end up where another message needs another: recipients at one domain are all the same to it.
+    pub(super) fn limits_domains(&self, connection: &Connection) -> bool {
+        match self {
+            Self::Upstream { .. } => connection.peer().domains_max().is_some(),
+            Self::Domain(_) => false,
+        }
+    }
+
     /// A connection is ready for MAIL FROM.
     pub(super) fn report_connected(&self) {
         match self {

@@ -1,8 +1,9 @@
 //! What a worker does with a piece: decided before its content is read.
 //!
 //! The envelope is read alone where something follows from it: where no connection is open yet, because what hangs while it is being opened would
-//! otherwise hold the room of the content; and where the upstream rejects senders, because their mail may wait in any number. Otherwise,
-//! which is most of the time, nothing is read twice.
+//! otherwise hold the room of the content; where the upstream rejects senders, because their mail may wait in any number; and where it limits the
+//! domains that may be named over a connection (RFC 9422 §4.3), because another may be needed. Otherwise, which is most of the time, nothing is
+//! read twice.
 //!
 //! What is not tried is not charged with an attempt, and nothing is recorded of it, unless its sender is to be told of the delay, or its time is over:
 //! then it is judged as if it had been put off by an answer. It is due again when the next of that is.
@@ -61,7 +62,10 @@ impl Worker {
         connection: &mut Option<Connection>,
         taken: &Taken,
     ) -> Result<Plan<'_>, Then> {
-        if connection.is_some() && !self.hop.rejects_senders() {
+        let is_ready = connection
+            .as_ref()
+            .is_some_and(|open| !self.hop.limits_domains(open));
+        if is_ready && !self.hop.rejects_senders() {
             return Ok(Plan::Send(None));
         }
         // What cannot be read, or is not stored yet, is for whoever loads all of it.
@@ -73,6 +77,9 @@ impl Worker {
             plan => return Ok(plan),
         };
         let demand = envelope::demand(&envelope.envelope);
+        if let Some(used_up) = connection.take_if(|open| !may_name_any(open, &envelope, taken)) {
+            used_up.quit().await;
+        }
         match self.connect(connection, demand).await {
             Ok(_) => Ok(Plan::Send(trial)),
             Err(Closed::Busy) => self.put_off_unread(&envelope, taken, Waits::busy(), Then::Stop),
@@ -182,6 +189,18 @@ impl Worker {
             Need::GiveUp(_) | Need::TellOfDelay => None,
         }
     }
+}
+
+/// Whether a recipient of a piece may be named over the connection; so may one that cannot be read, of which something is to be said.
+fn may_name_any(open: &Connection, envelope: &Message, taken: &Taken) -> bool {
+    let all = &envelope.envelope.recipients;
+    taken.entry.open.iter().any(|index| {
+        let recipient = usize::try_from(*index)
+            .ok()
+            .and_then(|index| all.get(index));
+        let path = recipient.and_then(|recipient| recipient.address.parse().ok());
+        path.is_none_or(|path| open.may_name(&path))
+    })
 }
 
 impl Waits {

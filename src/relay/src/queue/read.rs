@@ -77,11 +77,14 @@ impl Queue {
         Ok(Some((message, LoadedRoom::Own(reservation))))
     }
 
-    /// Only the envelope, from disk: headers and body are empty.
+    /// Only the envelope, from memory or from disk: headers and body are empty.
     ///
     /// # Errors
     /// [`LoadError`].
     pub async fn load_envelope(&self, id: MessageId) -> Result<Message, LoadError> {
+        if let Some(kept) = self.shared.memory.envelope(id) {
+            return Ok(kept);
+        }
         self.ask_spool(move |spool| spool.read_envelope(id)).await
     }
 

@@ -193,6 +193,29 @@ async fn an_envelope_needs_room_in_memory_as_content_does() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_from_the_disk_of_what_is_still_in_memory() {
+    let rig = Rig::new(ENOUGH);
+    let queue = &rig.context.queue;
+    let mut message = rig.message(2, 0);
+    message.body = "\r\nx\r\n".into();
+    accept(queue, message.clone()).await.unwrap();
+    let read = rig.disk.read_bytes();
+    let envelope = queue.load_envelope(message.id).await.unwrap();
+    let without_content = Message {
+        headers: bytes::Bytes::new(),
+        body: bytes::Bytes::new(),
+        ..message.clone()
+    };
+    assert_eq!(envelope, without_content);
+    let (whole, _room) = queue.load(&queue.take().unwrap()).await.unwrap();
+    assert_eq!(whole, message);
+    assert_eq!(rig.disk.read_bytes(), read);
+    // From now on it is read.
+    assert_eq!(queue.load_envelope(message.id).await.unwrap(), envelope);
+    assert!(rig.disk.read_bytes() > read);
+}
+
+#[tokio::test]
 async fn a_message_is_accepted_for_good_even_if_nobody_waits_for_the_answer() {
     let rig = Rig::new(ENOUGH);
     let queue = &rig.context.queue;

@@ -11,7 +11,7 @@ use crate::{ForwardPath, Mailbox};
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Limits {
     pub(super) recipients: Option<u32>,
-    domains: Option<u32>,
+    pub(super) domains: Option<u32>,
     pub(super) messages: Option<u32>,
 }
 

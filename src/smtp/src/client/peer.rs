@@ -62,6 +62,12 @@ impl Peer {
         self.limits.recipients
     }
 
+    /// Of how many domains recipients may be over one connection, if the server says (RFC 9422 §4.3).
+    #[must_use]
+    pub fn domains_max(&self) -> Option<u32> {
+        self.limits.domains
+    }
+
     /// Most messages over one connection, if the server says (RFC 9422 §4.1).
     #[must_use]
     pub fn messages_max(&self) -> Option<u32> {

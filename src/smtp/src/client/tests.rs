@@ -198,6 +198,28 @@ fn what_the_server_says_of_itself_can_be_asked() {
 }
 
 #[test]
+fn who_may_be_named_follows_from_who_was() {
+    let path = |text: &str| text.parse::<ForwardPath>().unwrap();
+    for (limit, expected) in [
+        ("RCPTDOMAINMAX=1", false),
+        ("RCPTDOMAINMAX=2", true),
+        ("", true),
+    ] {
+        let mut client = ready_for(&format!("250-LIMITS {limit}\r\n"));
+        assert!(client.may_name(&path("a@example.net")) && client.may_name(&path("a@example.com")));
+        client.send(transaction(1, b"x\r\n"));
+        let mut input = BytesMut::new();
+        for replies in ["250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 ok\r\n"] {
+            assert!(!matches!(client.step(&mut input), ClientStep::Finished(_)));
+            input.extend_from_slice(replies.as_bytes());
+        }
+        finished(client.step(&mut input));
+        assert!(client.may_name(&path("b@EXAMPLE.net")), "{limit}");
+        assert_eq!(client.may_name(&path("a@example.com")), expected, "{limit}");
+    }
+}
+
+#[test]
 fn only_too_many_recipients_are_a_surplus() {
     let cases = [
         (452, Some((4, 5, 3)), true),

@@ -135,19 +135,32 @@ async fn a_word_about_the_server_charges_nobody_who_is_left_of_a_message() {
 
 #[tokio::test]
 async fn a_connection_that_may_name_no_further_domain_costs_no_attempt() {
+    const LINES: usize = 1000;
     let sink = saying("EHLO", "250-sink\r\n250 LIMITS RCPTDOMAINMAX=1").await;
     let rig = Rig::new(MEMORY);
-    for domain in ["a.example", "a.example", "b.example"] {
-        let mut message = rig.message(1, 0);
-        message.envelope.recipients[0].address = format!("r@{domain}");
+    for domains in [
+        &["a.example"][..],
+        &["a.example"],
+        &["b.example", "c.example"],
+    ] {
+        let mut message = rig.message(domains.len(), 0);
+        let recipients = message.envelope.recipients.iter_mut();
+        for (recipient, domain) in recipients.zip(domains) {
+            recipient.address = format!("r@{domain}");
+        }
+        message.body = Bytes::from("0123456789\r\n".repeat(LINES));
         rig.accept(&message).await.unwrap();
     }
     let delivery = manager(&rig, &sink).await;
-    for (mails, left) in [(2, 1), (3, 0)] {
+    let read = rig.disk.read_bytes();
+    // The third over a second connection, and one recipient is left of it, who may not be named over that either.
+    for (mails, left) in [(3, 1), (4, 0)] {
         visit(&delivery).await;
         let (totals, _) = rig.context.queue.totals();
         assert_eq!((totals.messages, totals.deferred), (left, 0));
         assert_eq!(sink.mails(), mails);
+        let read = rig.disk.read_bytes() - read;
+        assert!(read < (mails + 1) * 12 * LINES, "{read}: for nothing");
     }
 }
 
