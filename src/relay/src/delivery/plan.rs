@@ -128,10 +128,8 @@ impl Worker {
         if let Some(outcome) = self.objection(envelope, &taken.entry) {
             return Ok(Plan::Settle(outcome));
         }
-        match self.admit(envelope, intent) {
-            Ok(trial) => Ok(Plan::Send(trial)),
-            Err(waits) => self.put_off_unread(envelope, taken, waits, Then::Again),
-        }
+        let admitted = self.admit(envelope, intent);
+        admitted.or_else(|waits| self.put_off_unread(envelope, taken, waits, Then::Again))
     }
 
     /// Why a message need not even be tried.

@@ -1,12 +1,12 @@
 //! What becomes of mail whose sender an upstream rejects.
 //!
 //! It is a matter between the upstream and us, and somebody can mend it: the mail waits for as long as `retry.senderHoldSeconds` says, then the
-//! upstream is asked once more, and what it rejects is returned with its reply. What was tried is charged with an attempt. What waits because another message of
+//! upstream is asked once more, unless it was of late, and what it rejects is returned with its reply. What was tried is charged with an attempt. What waits because another message of
 //! the sender was tried, or is being tried, is not; its sender is told of the delay as of any other, and its lifetime goes on.
 //!
 //! Nothing waits where nobody is to be told (the null sender), and where a client waits that hears the reply itself. Beyond half of what its tenant
-//! may have queued, and at the end of its time, mail waits only while another message of the sender is being tried, and is returned when it is
-//! rejected itself: a sender is anybody's invention, and what waits for it is in the way of the tenant's other mail.
+//! may have queued, and at the end of its time, mail waits only while another message of the sender is being tried, and is returned when that is
+//! rejected, or another was of late: a sender is anybody's invention, and what waits for it is in the way of the tenant's other mail.
 //!
 //! The hop that said so decides: mail is not sent around a provider's verdict by way of the next one.
 
@@ -17,7 +17,7 @@ use postroad_spool::Message;
 
 use super::course;
 use super::hop::UpstreamHop;
-use super::plan::Waits;
+use super::plan::{Plan, Waits};
 use super::worker::Worker;
 use crate::clock;
 use crate::outcome;
@@ -45,24 +45,21 @@ struct Hold {
 }
 
 impl Worker {
-    /// Whether a message may be tried as far as its sender goes, by its envelope.
-    pub(super) fn admit(
-        &self,
-        message: &Message,
-        intent: Intent,
-    ) -> Result<Option<Trial<'_>>, Waits> {
+    /// What is to be done with a message as far as its sender goes, by its envelope.
+    pub(super) fn admit(&self, message: &Message, intent: Intent) -> Result<Plan<'_>, Waits> {
         let Some((upstream, hold)) = self.hop.upstream().zip(self.hold(message)) else {
-            return Ok(None);
+            return Ok(Plan::Send(None));
         };
         let Hold { patience, ends_ms } = hold;
         let sender = &message.envelope.sender;
         match upstream.pass(sender, intent, patience) {
-            Pass::Go => Ok(None),
-            Pass::Try(until_ms) => Ok(Some(Trial {
+            Pass::Go => Ok(Plan::Send(None)),
+            Pass::Try(until_ms) => Ok(Plan::Send(Some(Trial {
                 upstream,
                 sender: sender.clone(),
                 until_ms,
-            })),
+            }))),
+            Pass::Rejected(reply) => Ok(Plan::Settle(RecipientOutcome::Failed(reply))),
             Pass::Wait(until_ms, why) => {
                 let until_ms = spread(until_ms, clock::now_ms(), clock::random_unit());
                 let until_ms = match patience {
@@ -111,7 +108,7 @@ impl Worker {
             let ends_ms = outcome::sender_hold_ends_ms(message, hold);
             let is_over = ends_ms <= clock::now_ms();
             let has_room = queue.may_double(&Account::from(&*envelope.credential));
-            // Before it is returned the upstream is asked: its last word may be hours old.
+            // Before it is returned the upstream is asked, if its last word is old.
             let patience = match has_room && !is_over {
                 true => Patience::Pause,
                 false => Patience::Verdict,

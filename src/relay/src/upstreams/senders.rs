@@ -3,8 +3,8 @@
 //! Providers take mail only from senders that are known to them, and say so at MAIL. That is a mistake in somebody's configuration: the mail
 //! of that sender waits, and everybody else's goes on. So that a thousand such messages are not a thousand refusals, which
 //! providers count, one message is tried per pause; the pauses grow while it is rejected. When it is accepted, all of that sender's may go.
-//! A *trial* that ends without a word about the sender is followed by another soon. Mail that may not wait for a pause to end is tried in it, one
-//! message at a time too; that makes no pause longer.
+//! A *trial* that ends without a word about the sender is followed by another soon. Mail that may not wait for a pause to end asks in it, one
+//! message at a time too, if the last rejection is older than a quarter of an hour; otherwise that stands for it. It makes no pause longer.
 //!
 //! Senders are told apart as they are written. All of this is forgotten with the process, and costs one refusal to learn again. So many are
 //! remembered; of more, the account that has most of them there loses one, so that nobody's inventions push out what others need.
@@ -68,6 +68,8 @@ struct Rejected {
     expected_ms: u64,
     /// When the trial that is under way ends at the latest; 0 if there is none.
     trial_ends_ms: u64,
+    /// When it was rejected last, with this reply; `None` if somebody wants to see that again.
+    asked_ms: Option<u64>,
     reply: Reply,
 }
 
@@ -76,7 +78,7 @@ struct Rejected {
 pub enum Patience {
     /// The end of the pause.
     Pause,
-    /// Only the verdict of a trial that is under way.
+    /// Only a verdict: of a trial that is under way, or one of late.
     Verdict,
 }
 
@@ -99,6 +101,8 @@ pub enum Pass {
     /// Not before this time, in milliseconds since the epoch: the sender was rejected with this reply. Or somebody else tries, which may take
     /// as long.
     Wait(u64, Reply),
+    /// No: the sender has just been rejected with this reply, and what may not wait would be too.
+    Rejected(Reply),
 }
 
 /// Whether a report says something that was not known.
@@ -135,6 +139,9 @@ impl Senders {
         if lies_ahead(until_ms, now_ms) {
             return Pass::Wait(until_ms, known.reply.clone());
         }
+        if patience == Patience::Verdict && known.is_fresh(now_ms) {
+            return Pass::Rejected(known.reply.clone());
+        }
         if intent == Intent::Look {
             return Pass::Go;
         }
@@ -165,7 +172,7 @@ impl Senders {
         if let Some(known) = self.rejected.get_mut(sender)
             && lies_ahead(known.until_ms, at.now_ms)
         {
-            (known.trial_ends_ms, known.reply) = (0, reply);
+            known.say(reply, at.now_ms);
             return (known.until_ms, News::Old);
         }
         if self.rejected.len() >= SENDERS_MAX && !self.rejected.contains_key(sender) {
@@ -179,6 +186,7 @@ impl Senders {
             until_ms: 0,
             expected_ms: 0,
             trial_ends_ms: 0,
+            asked_ms: None,
             reply: reply.clone(),
         });
         known.times = known.times.saturating_add(1);
@@ -186,7 +194,7 @@ impl Senders {
         let pause = PAUSES.pause(known.times, at.random).max(PAUSES.initial);
         known.until_ms = clock::after(at.now_ms, pause);
         known.expected_ms = known.until_ms;
-        (known.trial_ends_ms, known.reply) = (0, reply);
+        known.say(reply, at.now_ms);
         (known.until_ms, self.news())
     }
 
@@ -201,6 +209,7 @@ impl Senders {
     /// Whoever wants to see a trial makes no pause longer by it.
     pub(super) fn try_all(&mut self) {
         for known in self.rejected.values_mut() {
+            known.asked_ms = None;
             if known.until_ms > 0 {
                 known.until_ms = 0;
                 known.times = known.times.saturating_sub(1);
@@ -250,6 +259,19 @@ impl Senders {
         if let Some(sender) = least.map(|(sender, _)| sender.clone()) {
             self.rejected.remove(&sender);
         }
+    }
+}
+
+impl Rejected {
+    /// It was rejected with this reply, which ends the trial that is under way.
+    fn say(&mut self, reply: Reply, now_ms: u64) {
+        (self.trial_ends_ms, self.asked_ms, self.reply) = (0, Some(now_ms), reply);
+    }
+
+    /// Whether the reply is so young that the upstream would hardly say another.
+    fn is_fresh(&self, now_ms: u64) -> bool {
+        let age_ms = self.asked_ms.and_then(|at_ms| now_ms.checked_sub(at_ms));
+        age_ms.is_some_and(|age_ms| age_ms < clock::millis(PAUSES.initial))
     }
 }
 

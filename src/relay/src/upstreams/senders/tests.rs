@@ -104,21 +104,43 @@ fn a_trial_without_a_verdict_is_followed_by_another_soon() {
 #[test]
 fn what_does_not_wait_for_the_pause_is_tried_in_it_one_by_one_and_makes_it_no_longer() {
     let mut senders = Senders::default();
-    let until_ms = senders.reject("a@x", 0);
-    for now_ms in [1, 2] {
-        let mut ask = |intent| senders.pass("a@x", intent, Patience::Verdict, now_ms);
-        let end_ms = now_ms + TRIAL_MS;
-        assert_eq!(ask(Intent::Look), Pass::Go);
-        assert_eq!(ask(Intent::Try), Pass::Try(end_ms));
-        assert_eq!(ask(Intent::Look), Pass::Wait(end_ms, no()));
-        assert_eq!(ask(Intent::Try), Pass::Wait(end_ms, no()));
-        let waits = Pass::Wait(until_ms, no());
-        assert_eq!(senders.try_one("a@x", now_ms), waits);
-        assert_eq!(senders.reject("a@x", now_ms), until_ms);
-        senders.tried("a@x", end_ms, now_ms);
+    let first_ms = senders.reject("a@x", 0);
+    let until_ms = senders.reject("a@x", first_ms);
+    assert_eq!(until_ms, first_ms + 30 * MINUTE_MS);
+    for begin_ms in [0, 14 * MINUTE_MS + 59_999] {
+        for intent in [Intent::Look, Intent::Try] {
+            let pass = senders.pass("a@x", intent, Patience::Verdict, first_ms + begin_ms);
+            assert_eq!(pass, Pass::Rejected(no()), "it has just been asked");
+        }
     }
+    let now_ms = first_ms + 15 * MINUTE_MS;
+    let mut ask = |intent| senders.pass("a@x", intent, Patience::Verdict, now_ms);
+    let end_ms = now_ms + TRIAL_MS;
+    assert_eq!(ask(Intent::Look), Pass::Go);
+    assert_eq!(ask(Intent::Try), Pass::Try(end_ms));
+    assert_eq!(ask(Intent::Look), Pass::Wait(end_ms, no()));
+    assert_eq!(ask(Intent::Try), Pass::Wait(end_ms, no()));
+    let waits = Pass::Wait(until_ms, no());
+    assert_eq!(senders.try_one("a@x", now_ms), waits);
+    assert_eq!(senders.reject("a@x", now_ms), until_ms);
+    senders.tried("a@x", end_ms, now_ms);
     let mut ask = |now_ms| senders.pass("a@x", Intent::Try, Patience::Verdict, now_ms);
-    assert_eq!(ask(3), Pass::Try(3 + TRIAL_MS));
+    assert_eq!(ask(now_ms + 1), Pass::Rejected(no()));
+    assert_eq!(
+        ask(now_ms - 1),
+        Pass::Try(now_ms - 1 + TRIAL_MS),
+        "a clock that is set back"
+    );
+}
+
+#[test]
+fn a_trial_in_a_pause_may_outlast_it() {
+    let mut senders = Senders::default();
+    let first_ms = senders.reject("a@x", 0);
+    let until_ms = senders.reject("a@x", first_ms);
+    let mut ask = |now_ms| senders.pass("a@x", Intent::Try, Patience::Verdict, now_ms);
+    let now_ms = first_ms + 15 * MINUTE_MS;
+    assert_eq!(ask(now_ms), Pass::Try(now_ms + TRIAL_MS));
     let end_ms = until_ms - 1 + TRIAL_MS;
     assert_eq!(ask(until_ms - 1), Pass::Try(end_ms), "it takes too long");
     let waits = Pass::Wait(end_ms, no());
@@ -134,6 +156,15 @@ fn what_does_not_wait_for_the_pause_is_tried_in_it_one_by_one_and_makes_it_no_lo
         Pass::Wait(again_ms, no()),
         "there was none"
     );
+}
+
+#[test]
+fn whoever_wants_mail_to_be_tried_is_not_told_the_last_reply() {
+    let mut senders = Senders::default();
+    senders.reject("a@x", 1);
+    senders.try_all();
+    let asks = senders.pass("a@x", Intent::Try, Patience::Verdict, 2);
+    assert_eq!(asks, Pass::Try(2 + TRIAL_MS));
 }
 
 #[test]
