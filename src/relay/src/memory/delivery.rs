@@ -259,6 +259,10 @@ impl Memory {
                 return Some(room);
             }
             match standing.is_front() && self.may_demand(&want, since.elapsed()) {
+                true if self.lending.demands.has_turn(&want) => {
+                    drop((answer, standing));
+                    return self.demand(&want, None).await;
+                }
                 true => self.lending.demands.queue(&mut queued),
                 false => queued = Queued::default(),
             }
@@ -270,7 +274,7 @@ impl Memory {
                     // What is small may have passed it since the last look.
                     if self.may_demand(&want, since.elapsed()) {
                         drop((answer, standing));
-                        return self.demand(&want, turn?).await;
+                        return self.demand(&want, Some(turn?)).await;
                     }
                 }
                 () = self.lending.released.notified() => {}

@@ -3,7 +3,8 @@
 //! the other way round: there might always be some.
 //!
 //! Only the front of a line may be such a message, and they go by who has been one for longest ([`Queued`]): of a tenant whose last one
-//! has just ended, the next one comes after those of others.
+//! has just ended, the next one comes after those of others. It has its turn until it is delivered, so that such messages do not take all that is
+//! for receiving; its conversion needs no other.
 //!
 //! Such a message takes what it needs of the part for receiving. While it waits for that, receiving gets nothing more, and content
 //! that is coming in is dropped with 452 at its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them
@@ -18,6 +19,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Memory, Reservation, Want};
+use crate::memory::shares::{Claim, Shares};
+use crate::room::Account;
 
 /// How long a tenant that has nothing in memory waits for a fair place. Others end theirs in that time, unless they hang.
 pub(super) const DEMAND_AFTER: Duration = Duration::from_secs(30);
@@ -26,21 +29,30 @@ pub(super) const DEMAND_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Demands {
     turn: Arc<Semaphore>,
+    /// Whose it is.
+    holder: Shares<Account>,
     /// Deliveries that wait for what clients hold.
     waiting: AtomicUsize,
 }
 
 /// Whose turn it is, until dropped.
-pub(super) type Turn = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(super) struct Turn {
+    _holder: Claim<Account>,
+    _permit: OwnedSemaphorePermit,
+}
 
 /// Where somebody stands among those that wait for their turn; nowhere at first.
 #[derive(Default)]
-pub(super) struct Queued(Option<Pin<Box<dyn Future<Output = Option<Turn>> + Send>>>);
+pub(super) struct Queued(
+    Option<Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>>,
+);
 
 impl Default for Demands {
     fn default() -> Self {
         Self {
             turn: Arc::new(Semaphore::new(1)),
+            holder: Shares::default(),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -60,6 +72,20 @@ impl Demands {
         });
     }
 
+    /// Whether it is the conversion of the message whose turn it is: nothing else of its tenant is in memory where that is asked.
+    pub(super) fn has_turn(&self, want: &Want) -> bool {
+        want.has > 0 && self.holder.of(&want.line.tenant) > 0
+    }
+
+    fn begin_turn(&self, permit: OwnedSemaphorePermit, tenant: &Account) -> Turn {
+        let mut holder = self.holder.claim(tenant.clone(), 0);
+        holder.add(&mut self.holder.lock(), 1);
+        Turn {
+            _holder: holder,
+            _permit: permit,
+        }
+    }
+
     /// Counts one that waits, until dropped.
     pub(super) fn wait(&self) -> impl Drop + '_ {
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -69,7 +95,7 @@ impl Demands {
 
 impl Queued {
     /// The turn when it comes: never to one that stands nowhere.
-    pub(super) async fn turn(&mut self) -> Option<Turn> {
+    pub(super) async fn turn(&mut self) -> Option<OwnedSemaphorePermit> {
         match &mut self.0 {
             Some(turn) => turn.await,
             None => pending().await,
@@ -89,7 +115,12 @@ impl Memory {
         (want.units > most || waited >= DEMAND_AFTER) && held <= want.has
     }
 
-    pub(super) async fn demand(&self, want: &Want, turn: Turn) -> Option<Reservation> {
+    /// Takes what is needed; with the turn for that, or in that of the message itself.
+    pub(super) async fn demand(
+        &self,
+        want: &Want,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Option<Reservation> {
         let units = want
             .units
             .min(self.receiving.units.saturating_sub(want.has));
@@ -100,10 +131,11 @@ impl Memory {
         let shares = &self.lending.borrowed_shares;
         let mut claim = shares.claim(want.line.tenant.clone(), units);
         claim.add(&mut shares.lock(), units);
+        let turn = turn.map(|turn| self.lending.demands.begin_turn(turn, &want.line.tenant));
         Some(Reservation {
             permit,
             claim: None,
-            lease: Some(self.lending.lease(&want.line, claim, Some(turn))),
+            lease: Some(self.lending.lease(&want.line, claim, turn)),
         })
     }
 
