@@ -9,7 +9,7 @@ use postroad_config::{
     Credential, Credentials, Delivery as DeliveryConfig, Direct, DirectLimits, DirectTls, Match,
     Pattern, RelayConfig, Route, SALT_BYTES, SpoolMode, Target, UpstreamTls, Verifier,
 };
-use postroad_relay::context::{Context, Phase};
+use postroad_relay::context::{Context, Ending, Phase};
 use postroad_relay::delivery::{Delivery, SharedUpstreams};
 use postroad_relay::listener::Listeners;
 use postroad_relay::live::{Files, Live, resolve};
@@ -190,10 +190,10 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
     );
     machine.queue.replace(Some(QueueHandle(queue.clone())));
     let (_publish, live) = watch::channel(Arc::clone(&machine.live));
-    let (phase, phase_receiver) = watch::channel(Phase::default());
+    let ending = Ending::default();
     let context = Context {
         live,
-        phase: phase_receiver,
+        ending: ending.clone(),
         queue,
         metrics: Arc::new(Metrics::default()),
         guesses: Arc::default(),
@@ -209,9 +209,9 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
     let writer = tokio::task::spawn_local(writer);
 
     terminate.cancelled().await;
-    phase.send_replace(Phase::Draining);
+    ending.advance(Phase::Draining);
     listeners.stop(GRACE).await;
-    phase.send_replace(Phase::Stopping);
+    ending.advance(Phase::Stopping);
     if timeout(GRACE, &mut delivery).await.is_err() {
         abort.cancel();
         delivery.await?;

@@ -49,8 +49,11 @@ const SEEDS: u64 = 160;
 /// Seeds of one kind within which a lie must have been found out.
 const SEEDS_WITH_LIES: usize = 24;
 
-/// Seeds that are run twice.
-const SEEDS_TWICE: u64 = 8;
+/// Seeds that are run twice: enough for each kind to end in order while much is under way.
+const SEEDS_TWICE: u64 = 40;
+
+/// Where more seeds are run, so many times fewer are run twice.
+const TWICE_ONE_IN: u64 = 10;
 
 /// A kind of promise, whatever its numbers.
 type Promises = fn(Storage) -> bool;
@@ -137,10 +140,10 @@ fn account(runs: &[Run]) -> Vec<String> {
 
 #[test]
 fn a_seed_is_always_the_same_run() {
-    for seed in 0..SEEDS_TWICE {
-        let (first, second) = (run(seed, Lie::None), run(seed, Lie::None));
-        assert_eq!(first.story(), second.story(), "seed {seed}");
-    }
+    let seeds = number("POSTROAD_SEEDS").map_or(SEEDS_TWICE, |seeds| seeds / TWICE_ONE_IN);
+    let differs = |seed: &u64| run(*seed, Lie::None).story() != run(*seed, Lie::None).story();
+    let different: Vec<u64> = (0..seeds).filter(differs).collect();
+    assert!(different.is_empty(), "seeds {different:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use postroad_config::status::{
 };
 use postroad_telemetry::waiting::{Place, WaitingRoom};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -53,8 +53,6 @@ pub struct Admin {
     pub context: Context,
     /// The state of the upstreams.
     pub upstreams: SharedUpstreams,
-    /// Moves the phase.
-    pub phase: Arc<watch::Sender<Phase>>,
 }
 
 impl Admin {
@@ -121,7 +119,7 @@ impl Admin {
         match (method, path) {
             (&Method::GET, STATUS_PATH) => self.answer_status(),
             (&Method::POST, DRAIN_PATH) => {
-                advance(&self.phase, Phase::Draining);
+                self.context.ending.advance(Phase::Draining);
                 self.answer_status()
             }
             (_, STATUS_PATH | DRAIN_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
@@ -182,17 +180,6 @@ impl Admin {
             },
         }
     }
-}
-
-/// Moves the phase forward, never back.
-pub fn advance(phase: &watch::Sender<Phase>, to: Phase) {
-    phase.send_if_modified(|now| {
-        let forward = *now < to;
-        if forward {
-            *now = to;
-        }
-        forward
-    });
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {

@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, advance};
-use crate::context::{Context, Phase};
+use crate::admin::Admin;
+use crate::context::{Context, Ending, Phase};
 use crate::delivery::{Delivery, SharedUpstreams};
 use crate::descriptors;
 use crate::listener::Listeners;
@@ -110,11 +110,9 @@ fn spool_mode(mode: SpoolMode) -> Mode {
 
 async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow::Result<()> {
     let (publish, live_receiver) = watch::channel(Arc::new(live));
-    let (phase, phase_receiver) = watch::channel(Phase::default());
-    let phase = Arc::new(phase);
     let context = Context {
         live: live_receiver,
-        phase: phase_receiver,
+        ending: Ending::default(),
         queue,
         metrics: Arc::new(Metrics::default()),
         guesses: Arc::default(),
@@ -124,7 +122,6 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
     let admin = Admin {
         context: context.clone(),
         upstreams: upstreams.clone(),
-        phase: Arc::clone(&phase),
     };
     let abort = CancellationToken::new();
     let sockets = Sockets::bind(&context)?;
@@ -148,7 +145,6 @@ async fn serve(path: PathBuf, files: Files, live: Live, queue: Queue) -> anyhow:
 
     let end = End {
         context,
-        phase,
         abort,
         listeners,
         delivery,
@@ -215,7 +211,6 @@ impl Servers {
 /// The orderly end.
 struct End {
     context: Context,
-    phase: Arc<watch::Sender<Phase>>,
     abort: CancellationToken,
     listeners: SharedListeners,
     delivery: JoinHandle<()>,
@@ -227,11 +222,11 @@ struct End {
 
 impl End {
     async fn run(self) -> anyhow::Result<()> {
-        let (phase, abort) = (Arc::clone(&self.phase), self.abort.clone());
+        let (ending, abort) = (self.context.ending.clone(), self.abort.clone());
         let (signalled, broken) = (self.signalled.clone(), self.broken.clone());
         tokio::select! {
             result = self.finish() => result,
-            result = signals(&phase, &abort, &signalled, &broken) => result,
+            result = signals(&ending, &abort, &signalled, &broken) => result,
         }
     }
 
@@ -242,7 +237,7 @@ impl End {
             listeners.stop(SESSION_GRACE).await;
         }
         self.signalled.cancelled().await;
-        advance(&self.phase, Phase::Stopping);
+        self.context.ending.advance(Phase::Stopping);
         let mut delivery = self.delivery;
         let ended = match tokio::time::timeout(DELIVERY_GRACE, &mut delivery).await {
             Ok(ended) => ended,
@@ -258,7 +253,7 @@ impl End {
 
 /// Turns signals, and the end of what must not end, into phases; never returns unless it cannot wait for them.
 async fn signals(
-    phase: &watch::Sender<Phase>,
+    ending: &Ending,
     abort: &CancellationToken,
     signalled: &CancellationToken,
     broken: &CancellationToken,
@@ -271,10 +266,10 @@ async fn signals(
         () = broken.cancelled() => tracing::error!("a task has ended that the relay cannot do without"),
     }
     tracing::info!("stopping");
-    if *phase.borrow() < Phase::Draining {
-        advance(phase, Phase::LameDuck);
+    if ending.phase() < Phase::Draining {
+        ending.advance(Phase::LameDuck);
         tokio::time::sleep(LAME_DUCK).await;
-        advance(phase, Phase::Draining);
+        ending.advance(Phase::Draining);
     }
     signalled.cancel();
     tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
@@ -294,7 +289,6 @@ mod tests {
     fn end(rig: &Rig, broken: CancellationToken, delivery: JoinHandle<()>) -> End {
         End {
             context: rig.context.clone(),
-            phase: Arc::clone(&rig.phase),
             abort: CancellationToken::new(),
             listeners: SharedListeners::default(),
             delivery,
@@ -307,7 +301,7 @@ mod tests {
     async fn a_panic_of_delivery_ends_the_process_in_order_and_fails() {
         let rig = Rig::new(1 << 20);
         // So that no client needs time to notice.
-        rig.phase.send_replace(Phase::Draining);
+        rig.context.ending.advance(Phase::Draining);
         let broken = CancellationToken::new();
         let delivery = spawn_vital(&broken, async { panic!("as if delivery had a bug") });
         let run = end(&rig, broken, delivery).run();
@@ -320,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_another_vital_task_stops_delivery_in_order() {
         let rig = Rig::new(1 << 20);
-        rig.phase.send_replace(Phase::Draining);
+        rig.context.ending.advance(Phase::Draining);
         let broken = CancellationToken::new();
         let context = rig.context.clone();
         let delivery = spawn_vital(

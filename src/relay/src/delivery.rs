@@ -341,6 +341,7 @@ fn or_aborted(
     let mut work = Box::pin(work);
     async move {
         tokio::select! {
+            biased;
             () = &mut work => {}
             () = abort.cancelled() => {}
         }

@@ -204,6 +204,7 @@ async fn converse(
     let metrics = Arc::clone(&context.metrics);
     metrics.open_connections.inc();
     tokio::select! {
+        biased;
         () = session::serve(context, listener, stream, peer, &admitted) => {}
         () = abort.cancelled() => {}
         () = admitted.displaced_and_told() => {}

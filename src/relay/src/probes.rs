@@ -100,7 +100,6 @@ mod tests {
         RelayProbes(Admin {
             context: rig.context.clone(),
             upstreams: SharedUpstreams::default(),
-            phase: Arc::clone(&rig.phase),
         })
     }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock;
-use crate::context::{Context, Phase};
+use crate::context::{Context, Ending};
 use crate::live::{Files, Live, resolve};
 use crate::metrics::Metrics;
 use crate::queue::{AcceptError, Queue};
@@ -31,7 +31,6 @@ pub(crate) const BODY: &[u8] = b"Subject: find me\r\n\r\nhere\r\n";
 /// A relay without sockets.
 pub(crate) struct Rig {
     pub(crate) context: Context,
-    pub(crate) phase: Arc<watch::Sender<Phase>>,
     pub(crate) disk: Disk,
     directory: TempDir,
     writer: Option<JoinHandle<()>>,
@@ -49,10 +48,9 @@ impl Rig {
         let disk = Disk::default();
         let (spool, writer) = open(&disk, directory.path());
         let (publish, live) = watch::channel(Arc::new(live));
-        let (phase, phase_receiver) = watch::channel(Phase::default());
         let context = Context {
             live,
-            phase: phase_receiver,
+            ending: Ending::default(),
             queue: Queue::new(
                 spool,
                 memory_bytes,
@@ -66,7 +64,6 @@ impl Rig {
         };
         Self {
             context,
-            phase: Arc::new(phase),
             disk,
             directory,
             writer: Some(writer),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use crate::live::Live;
@@ -22,7 +23,6 @@ async fn start(rig: &Rig, pki: &Pki) -> (SocketAddr, tokio_util::sync::DropGuard
     let admin = Admin {
         context,
         upstreams: SharedUpstreams::default(),
-        phase: Arc::clone(&rig.phase),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

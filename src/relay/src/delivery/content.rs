@@ -248,7 +248,7 @@ mod tests {
         let rig = Rig::new(ENOUGH);
         let message = eight_bit(&rig, 1_000);
         let _all = rig.context.queue.memory().take_all();
-        rig.phase.send_replace(Phase::Stopping);
+        rig.context.ending.advance(Phase::Stopping);
         let prepared = prepare(&rig.context, &message, SEVEN_BIT).await;
         assert_eq!(prepared.unwrap_err(), Unready::Stopping);
     }

@@ -17,7 +17,6 @@ use postroad_smtp::ForwardPath;
 use postroad_smtp::client::{End, RecipientOutcome, Transaction};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::connect::{Connection, Sent};
 use super::*;
@@ -151,8 +150,8 @@ async fn visit_over(delivery: &Delivery, index: usize) {
         target: Target::default(),
     };
     let mut worker = delivery.worker(hop, door);
-    let (end, phase) = watch::channel(Phase::Serving);
-    worker.context.phase = phase;
+    let end = crate::context::Ending::default();
+    worker.context.ending = end.clone();
     let mut worker = pin!(worker.run());
     let rest = async {
         while !queue.is_at_rest(place) {
@@ -165,7 +164,7 @@ async fn visit_over(delivery: &Delivery, index: usize) {
         () = rest => {}
         () = &mut worker => return,
     }
-    end.send_replace(Phase::Stopping);
+    end.advance(Phase::Stopping);
     worker.await;
 }
 
@@ -242,10 +241,10 @@ async fn the_next_message_is_sent_while_the_outcome_of_the_last_is_stored_and_no
 #[tokio::test]
 async fn the_end_comes_between_transactions_and_costs_no_attempt() {
     let rig = Rig::new(MEMORY);
-    let phase = Arc::clone(&rig.phase);
+    let ending = rig.context.ending.clone();
     let sink = Sink::start(move |line, _| {
         if line == "." {
-            phase.send_replace(Phase::Stopping);
+            ending.advance(Phase::Stopping);
         }
         Answer::Yes
     })

@@ -64,7 +64,7 @@ async fn a_look_ends_with_the_process_whatever_it_waits_for() {
     let delivery = failing(&rig).await;
     let mut last = None;
     delivery.start_expiry(&mut last);
-    rig.phase.send_replace(Phase::Stopping);
+    rig.context.ending.advance(Phase::Stopping);
     last.unwrap().await.unwrap();
     assert!(rig.context.queue.take().is_some(), "it is given back");
 }
