@@ -14,11 +14,14 @@ use super::content::{self, Takes, Unready};
 use super::course::Course;
 use super::hop::Turn;
 use super::plan::Waits;
+use super::senders::Admission;
 use super::transmit::{Judged, Rest, unsendable};
 use super::worker::{Closed, REST_MAX, Then, Worker};
+use crate::adapt::Adapted;
 use crate::clock;
 use crate::context::Phase;
 use crate::envelope;
+use crate::upstreams::Intent;
 
 /// For how long a message that is ready waits for the rate, with its room and its connection: it has had its turn, and others that had theirs
 /// earlier may have got ready at the same time.
@@ -54,8 +57,29 @@ impl Worker {
             Ok(prepared) => prepared,
             Err(unready) => return self.give_up_converting(course, unready, rank),
         };
-        let latest = Instant::now() + RATE_PATIENCE;
+        let _trial = match self.admit(message, Intent::Try) {
+            Ok(Admission::Go(trial)) => trial,
+            Ok(Admission::Rejected(reply)) => {
+                let outcome = RecipientOutcome::Failed(reply);
+                return (self.judge_all(course, &outcome), Then::Again);
+            }
+            Err(waits) => return (self.put_off(course, waits), Then::Again),
+        };
         turn.into_iter().for_each(Turn::spend);
+        self.go(connection, course, begun, &content, rank).await
+    }
+
+    /// Sends what is ready as soon as the rate lets it go.
+    async fn go(
+        &self,
+        connection: &mut Option<Connection>,
+        course: Course<'_>,
+        begun: Instant,
+        content: &Adapted,
+        rank: Rank,
+    ) -> (Rest, Then) {
+        let demand = envelope::demand(&course.message().envelope);
+        let latest = Instant::now() + RATE_PATIENCE;
         loop {
             let open = match self.connect_again(connection, demand, begun).await {
                 Ok(open) if open.peer().takes(content.body) => open,
@@ -66,7 +90,7 @@ impl Worker {
                 Err(closed) => return self.give_up_connecting(course, closed),
             };
             match self.hop.go() {
-                Ok(going) => return self.transmit(open, course, &content, going).await,
+                Ok(going) => return self.transmit(open, course, content, going).await,
                 Err(at_ms) if self.wait_for_rate(at_ms, latest).await == Wait::Over => {}
                 Err(at_ms) => return (self.put_off(course, Waits::for_rate(at_ms)), Then::Again),
             }

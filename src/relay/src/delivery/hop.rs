@@ -321,7 +321,13 @@ impl UpstreamHop {
     /// A trial of this sender that may last until this time is over.
     pub(super) fn report_tried(&self, sender: &str, until_ms: u64) {
         let mut upstreams = self.upstreams.lock();
-        upstreams.sender_tried(self.name(), sender, until_ms, clock::now_ms());
+        upstreams.sender_tried(self.name(), sender, until_ms);
+    }
+
+    /// It was told of this sender, and has said nothing of it.
+    pub(super) fn report_unclear(&self, sender: &str) {
+        let mut upstreams = self.upstreams.lock();
+        upstreams.sender_unclear(self.name(), sender, clock::now_ms());
     }
 
     /// It rejects this sender, as mail of this account has shown. Says until when its mail waits.

@@ -18,7 +18,7 @@ use super::connect::Connection;
 use super::content;
 use super::course::{self, Course};
 use super::look::{self, Need};
-use super::senders::Trial;
+use super::senders::Admission;
 use super::transmit::{Rest, unsendable};
 use super::worker::{Closed, Then, Worker};
 use crate::clock;
@@ -43,9 +43,9 @@ pub(super) struct Waits {
 }
 
 /// What is to be done with a piece.
-pub(super) enum Plan<'a> {
+pub(super) enum Plan {
     /// It is sent. Over the connection that is there by then, unless nothing is known of its envelope.
-    Send(Option<Trial<'a>>),
+    Send,
     /// It is not tried now, and there is something to be done about it that takes its content.
     PutOff(Waits),
     /// All its recipients get this outcome.
@@ -61,27 +61,27 @@ impl Worker {
         &self,
         connection: &mut Option<Connection>,
         taken: &Taken,
-    ) -> Result<Plan<'_>, Then> {
+    ) -> Result<Plan, Then> {
         let is_ready = connection
             .as_ref()
             .is_some_and(|open| !self.hop.limits_domains(open));
         if is_ready && !self.hop.rejects_senders() {
-            return Ok(Plan::Send(None));
+            return Ok(Plan::Send);
         }
         // What cannot be read, or is not stored yet, is for whoever loads all of it.
         let Ok(envelope) = self.context.queue.load_envelope(taken.ticket.id).await else {
-            return Ok(Plan::Send(None));
+            return Ok(Plan::Send);
         };
-        let trial = match self.screen(&envelope, taken, Intent::Try)? {
-            Plan::Send(trial) => trial,
+        match self.screen(&envelope, taken)? {
+            Plan::Send => {}
             plan => return Ok(plan),
-        };
+        }
         let demand = envelope::demand(&envelope.envelope);
         if let Some(used_up) = connection.take_if(|open| !may_name_any(open, &envelope, taken)) {
             used_up.quit().await;
         }
         match self.connect(connection, demand).await {
-            Ok(_) => Ok(Plan::Send(trial)),
+            Ok(_) => Ok(Plan::Send),
             Err(Closed::Busy) => self.put_off_unread(&envelope, taken, Waits::busy(), Then::Stop),
             Err(Closed::Never(reply)) => Ok(Plan::Settle(RecipientOutcome::Failed(reply))),
             Err(Closed::Failed | Closed::Stopping) => {
@@ -103,13 +103,13 @@ impl Worker {
             };
             let reclaim = queue.reclaim_on_panic(taken.ticket);
             let plan = match queue.load_envelope(taken.ticket.id).await {
-                Ok(envelope) => self.screen(&envelope, &taken, Intent::Look),
-                Err(_) => Ok(Plan::Send(None)),
+                Ok(envelope) => self.screen(&envelope, &taken),
+                Err(_) => Ok(Plan::Send),
             };
             let Ok(plan) = plan else {
                 continue;
             };
-            if let Plan::Send(_) = plan {
+            if let Plan::Send = plan {
                 // It goes over whichever connection is there first.
                 queue.release(taken.ticket, clock::now_ms());
                 return true;
@@ -124,12 +124,15 @@ impl Worker {
     }
 
     /// What follows from an envelope; as [`Self::plan`].
-    fn screen(&self, envelope: &Message, taken: &Taken, intent: Intent) -> Result<Plan<'_>, Then> {
+    fn screen(&self, envelope: &Message, taken: &Taken) -> Result<Plan, Then> {
         if let Some(outcome) = self.objection(envelope, &taken.entry) {
             return Ok(Plan::Settle(outcome));
         }
-        let admitted = self.admit(envelope, intent);
-        admitted.or_else(|waits| self.put_off_unread(envelope, taken, waits, Then::Again))
+        match self.admit(envelope, Intent::Look) {
+            Ok(Admission::Go(_)) => Ok(Plan::Send),
+            Ok(Admission::Rejected(reply)) => Ok(Plan::Settle(RecipientOutcome::Failed(reply))),
+            Err(waits) => self.put_off_unread(envelope, taken, waits, Then::Again),
+        }
     }
 
     /// Why a message need not even be tried.
@@ -155,7 +158,7 @@ impl Worker {
         taken: &Taken,
         waits: Waits,
         then: Then,
-    ) -> Result<Plan<'_>, Then> {
+    ) -> Result<Plan, Then> {
         match self.rests_until(envelope, &taken.entry, &waits) {
             Some(due_ms) => {
                 self.context.queue.release(taken.ticket, due_ms);

@@ -12,12 +12,13 @@
 
 use std::time::Duration;
 
+use postroad_smtp::Reply;
 use postroad_smtp::client::{End, RecipientOutcome, SenderVerdict, TransactionOutcome};
 use postroad_spool::Message;
 
 use super::course;
 use super::hop::UpstreamHop;
-use super::plan::{Plan, Waits};
+use super::plan::Waits;
 use super::worker::Worker;
 use crate::clock;
 use crate::outcome;
@@ -37,6 +38,14 @@ pub(super) struct Trial<'a> {
     until_ms: u64,
 }
 
+/// What is to be done with a message that need not wait because of its sender.
+pub(super) enum Admission<'a> {
+    /// It is tried.
+    Go(Option<Trial<'a>>),
+    /// It is returned: the upstream has just rejected the sender with this reply.
+    Rejected(Reply),
+}
+
 /// How a message waits because of its sender.
 struct Hold {
     patience: Patience,
@@ -45,21 +54,25 @@ struct Hold {
 }
 
 impl Worker {
-    /// What is to be done with a message as far as its sender goes, by its envelope.
-    pub(super) fn admit(&self, message: &Message, intent: Intent) -> Result<Plan<'_>, Waits> {
+    /// Whether a message may be tried as far as its sender goes, by its envelope. A trial begins where nothing else is waited for: what makes a message
+    /// ready may take long, and its content may show that it cannot be sent.
+    pub(super) fn admit(&self, message: &Message, intent: Intent) -> Result<Admission<'_>, Waits> {
+        if !self.hop.rejects_senders() {
+            return Ok(Admission::Go(None));
+        }
         let Some((upstream, hold)) = self.hop.upstream().zip(self.hold(message)) else {
-            return Ok(Plan::Send(None));
+            return Ok(Admission::Go(None));
         };
         let Hold { patience, ends_ms } = hold;
         let sender = &message.envelope.sender;
         match upstream.pass(sender, intent, patience) {
-            Pass::Go => Ok(Plan::Send(None)),
-            Pass::Try(until_ms) => Ok(Plan::Send(Some(Trial {
+            Pass::Go => Ok(Admission::Go(None)),
+            Pass::Try(until_ms) => Ok(Admission::Go(Some(Trial {
                 upstream,
                 sender: sender.clone(),
                 until_ms,
             }))),
-            Pass::Rejected(reply) => Ok(Plan::Settle(RecipientOutcome::Failed(reply))),
+            Pass::Rejected(reply) => Ok(Admission::Rejected(reply)),
             Pass::Wait(until_ms, why) => {
                 let until_ms = spread(until_ms, clock::now_ms(), clock::random_unit());
                 let until_ms = match patience {
@@ -80,7 +93,12 @@ impl Worker {
         let upstream = self.hop.upstream()?;
         let envelope = &message.envelope;
         match &outcome.sender {
-            SenderVerdict::Unknown if !is_put_off(outcome) => None,
+            SenderVerdict::Unknown if !is_put_off(outcome) => {
+                if outcome.end != End::Unasked {
+                    upstream.report_unclear(&envelope.sender);
+                }
+                None
+            }
             // Put off by MAIL: each message has its own attempts from now on.
             SenderVerdict::Unknown | SenderVerdict::Accepted => {
                 upstream.report_accepted(&envelope.sender);

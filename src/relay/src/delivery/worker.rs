@@ -219,14 +219,14 @@ impl Worker {
             Err(then) => return (None, then),
         };
         // What is not sent may wait for its room: others may go meanwhile.
-        let turn = Some(turn).filter(|_| matches!(plan, Plan::Send(_)));
+        let turn = Some(turn).filter(|_| matches!(plan, Plan::Send));
         self.carry_out(plan, connection, taken, reclaim, turn).await
     }
 
     /// Does what was decided about a piece. The turn is for the first transaction, if there is any.
     pub(super) async fn carry_out(
         &self,
-        plan: Plan<'_>,
+        plan: Plan,
         connection: &mut Option<Connection>,
         taken: Taken,
         reclaim: ReclaimOnPanic,
@@ -247,7 +247,7 @@ impl Worker {
         };
         let course = Course::new(&self.context, &message, taken).under(&room);
         let (rest, then) = match plan {
-            Plan::Send(_trial) => self.attempt(connection, course, begun, turn).await,
+            Plan::Send => self.attempt(connection, course, begun, turn).await,
             Plan::PutOff(waits) => (self.put_off(course, waits), Then::Again),
             Plan::Settle(outcome) => (self.judge_all(course, &outcome), Then::Again),
         };

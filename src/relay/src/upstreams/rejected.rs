@@ -30,10 +30,17 @@ impl Upstreams {
         })
     }
 
-    /// Whoever was to try until this time has done so. If the upstream has said nothing of the sender, another may soon.
-    pub fn sender_tried(&mut self, name: &str, sender: &str, until_ms: u64, now_ms: u64) {
+    /// Whoever was to try until this time has done so. If MAIL was not said, another may.
+    pub fn sender_tried(&mut self, name: &str, sender: &str, until_ms: u64) {
         if let Some(tracked) = self.find(name) {
-            tracked.senders.tried(sender, until_ms, now_ms);
+            tracked.senders.tried(sender, until_ms);
+        }
+    }
+
+    /// The upstream has said nothing of the sender although MAIL was said: another may try soon.
+    pub fn sender_unclear(&mut self, name: &str, sender: &str, now_ms: u64) {
+        if let Some(tracked) = self.find(name) {
+            tracked.senders.unclear(sender, now_ms);
         }
     }
 

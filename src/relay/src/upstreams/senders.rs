@@ -3,7 +3,8 @@
 //! Providers take mail only from senders that are known to them, and say so at MAIL. That is a mistake in somebody's configuration: the mail
 //! of that sender waits, and everybody else's goes on. So that a thousand such messages are not a thousand refusals, which
 //! providers count, one message is tried per pause; the pauses grow while it is rejected. When it is accepted, all of that sender's may go.
-//! A *trial* that ends without a word about the sender is followed by another soon. Mail that may not wait for a pause to end asks in it, one
+//! A *trial* that ends without a word about the sender is followed by another: at once if MAIL was not even said, because that message can never
+//! be sent there, and soon otherwise. Mail that may not wait for a pause to end asks in it, one
 //! message at a time too, if the last rejection is older than a quarter of an hour; otherwise that stands for it. It makes no pause longer.
 //!
 //! Senders are told apart as they are written. All of this is forgotten with the process, and costs one refusal to learn again. So many are
@@ -42,7 +43,7 @@ const REPLY_MAX: usize = 500;
 /// let us in, and what MAIL was answered is known when the content is through.
 const TRIAL_MS: u64 = 60_000;
 
-/// Pause after a trial without a verdict: it has cost the upstream no refusal.
+/// Pause after a MAIL that was answered without a verdict, or not at all.
 const AGAIN_MS: u64 = 5_000;
 
 /// Nobody has come to try for so long: no mail of that sender waits any more.
@@ -151,11 +152,17 @@ impl Senders {
     }
 
     /// Ends the trial that lasts until this time, if nothing came of it.
-    pub(super) fn tried(&mut self, sender: &str, until_ms: u64, now_ms: u64) {
+    pub(super) fn tried(&mut self, sender: &str, until_ms: u64) {
         if let Some(known) = self.rejected.get_mut(sender)
             && known.trial_ends_ms == until_ms
         {
             known.trial_ends_ms = 0;
+        }
+    }
+
+    /// MAIL of it was said, and no word about the sender came of it.
+    pub(super) fn unclear(&mut self, sender: &str, now_ms: u64) {
+        if let Some(known) = self.rejected.get_mut(sender) {
             known.until_ms = known.until_ms.max(now_ms.saturating_add(AGAIN_MS));
         }
     }

@@ -334,19 +334,27 @@ async fn an_upstream_that_puts_mail_off_rejects_nobody() {
 }
 
 #[tokio::test]
-async fn a_trial_that_never_comes_to_mail_is_followed_by_another_at_once() {
+async fn a_senders_mail_that_can_never_be_sent_keeps_none_waiting_that_can() {
+    const UNSENDABLE: u64 = 20;
     let provider = Provider::new(|_| {}).await;
-    provider.accept(0).await;
-    provider.visit().await;
-    let mut unsendable = provider.rig.message(1, 0);
-    unsendable.envelope.tls = TlsDemand::Required;
-    unsendable.envelope.priority = 9;
-    provider.send(&unsendable).await;
+    provider
+        .rig
+        .change_upstream(|upstream| upstream.limits.messages_per_connection = 1000);
+    provider.hold(1).await;
+    for number in 0..UNSENDABLE {
+        let mut unsendable = provider.rig.message(1, 0);
+        unsendable.envelope.priority = 9;
+        match number % 2 {
+            0 => unsendable.envelope.tls = TlsDemand::Required,
+            _ => unsendable.body = "\r\nNUL: \0\r\n".into(),
+        }
+        provider.send(&unsendable).await;
+    }
+    provider.says(Answer::Yes);
     provider.flush().await;
     provider.visit().await;
-    assert_eq!(provider.rig.context.metrics.failed.get(), 1);
-    let pauses = provider.pauses_ms();
-    assert!(pauses[0] <= 7_000, "{pauses:?}");
+    assert_eq!(provider.counts(), (0, UNSENDABLE, UNSENDABLE));
+    assert_eq!(provider.sink.mails() as u64, 2 + UNSENDABLE, "and reports");
 }
 
 #[tokio::test]

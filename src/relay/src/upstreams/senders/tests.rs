@@ -76,7 +76,14 @@ fn a_trial_without_a_verdict_is_followed_by_another_soon() {
     let until_ms = senders.reject("a@x", 0);
     let end_ms = until_ms + TRIAL_MS;
     assert_eq!(senders.try_one("a@x", until_ms), Pass::Try(end_ms));
-    senders.tried("a@x", end_ms, until_ms + 10);
+    senders.tried("a@x", end_ms);
+    assert_eq!(
+        senders.try_one("a@x", until_ms),
+        Pass::Try(end_ms),
+        "MAIL was not said"
+    );
+    senders.unclear("a@x", until_ms + 10);
+    senders.tried("a@x", end_ms);
     let next_ms = until_ms + 10 + AGAIN_MS;
     assert_eq!(
         senders.try_one("a@x", next_ms - 1),
@@ -89,11 +96,11 @@ fn a_trial_without_a_verdict_is_followed_by_another_soon() {
         Pass::Try(end_ms + TRIAL_MS),
         "it takes too long"
     );
-    senders.tried("a@x", end_ms, end_ms);
+    senders.tried("a@x", end_ms);
     let waits = Pass::Wait(end_ms + TRIAL_MS, no());
     assert_eq!(senders.try_one("a@x", end_ms), waits, "another tries");
     let until_ms = senders.reject("a@x", end_ms);
-    senders.tried("a@x", end_ms + TRIAL_MS, end_ms);
+    senders.tried("a@x", end_ms + TRIAL_MS);
     assert_eq!(
         senders.try_one("a@x", end_ms),
         Pass::Wait(until_ms, no()),
@@ -123,7 +130,7 @@ fn what_does_not_wait_for_the_pause_is_tried_in_it_one_by_one_and_makes_it_no_lo
     let waits = Pass::Wait(until_ms, no());
     assert_eq!(senders.try_one("a@x", now_ms), waits);
     assert_eq!(senders.reject("a@x", now_ms), until_ms);
-    senders.tried("a@x", end_ms, now_ms);
+    senders.tried("a@x", end_ms);
     let mut ask = |now_ms| senders.pass("a@x", Intent::Try, Patience::Verdict, now_ms);
     assert_eq!(ask(now_ms + 1), Pass::Rejected(no()));
     assert_eq!(
@@ -149,7 +156,8 @@ fn a_trial_in_a_pause_may_outlast_it() {
         waits,
         "its verdict will do"
     );
-    senders.tried("a@x", end_ms, until_ms);
+    senders.unclear("a@x", until_ms);
+    senders.tried("a@x", end_ms);
     let again_ms = until_ms + AGAIN_MS;
     assert_eq!(
         senders.try_one("a@x", until_ms),

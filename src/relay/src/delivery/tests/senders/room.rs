@@ -26,3 +26,29 @@ async fn a_report_on_held_mail_that_has_no_room_does_not_keep_others_from_the_on
     }
     assert_eq!((provider.heard(), provider.counts().2), ((2, 2), 0));
 }
+
+#[tokio::test]
+async fn a_trial_does_not_begin_before_there_is_room() {
+    let provider = Provider::new(|_| {}).await;
+    let greedy = message(&provider.rig, "greedy", "a.example", 1 << 10);
+    provider.send(&greedy).await;
+    provider.visit().await;
+    let queue = &provider.rig.context.queue;
+    queue.share(Sharing::Many);
+    let _rooms = hoard(&provider.rig, "greedy");
+    provider.says(Answer::Yes);
+    provider.flush().await;
+    let mut waiting = Box::pin(provider.visit());
+    tokio::select! {
+        () = &mut waiting => panic!("it waits for room"),
+        () = until(|| queue.memory().has_waiting()) => {}
+    }
+    let modest = message(&provider.rig, "modest", "a.example", 1 << 10);
+    provider.send(&modest).await;
+    tokio::select! {
+        () = waiting => {}
+        () = provider.visit() => {}
+        () = until(|| provider.rejected().is_none()) => {}
+    }
+    assert_eq!((provider.sink.mails(), provider.rejected()), (2, None));
+}
