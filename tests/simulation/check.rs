@@ -38,6 +38,8 @@ pub(crate) struct Counts {
     pub(crate) bounced: usize,
     /// Reports that mail was passed on to where nobody else says so.
     pub(crate) relayed: usize,
+    /// Reports that mail is late.
+    pub(crate) delayed: usize,
     /// What came converted.
     pub(crate) converted: usize,
     pub(crate) duplicates: usize,
@@ -57,6 +59,7 @@ impl Add for Counts {
             taken: self.taken + other.taken,
             bounced: self.bounced + other.bounced,
             relayed: self.relayed + other.relayed,
+            delayed: self.delayed + other.delayed,
             converted: self.converted + other.converted,
             duplicates: self.duplicates + other.duplicates,
             rejected: self.rejected + other.rejected,
@@ -74,6 +77,7 @@ pub(crate) fn check(ledger: &Ledger, queued: &BTreeSet<String>, storage: Storage
         accepted: accepted.len(),
         with_login: accepted.keys().filter(|one| ledger.has_login(one)).count(),
         relayed: ledger.relayed_recipients(),
+        delayed: ledger.delayed_recipients(),
         converted: ledger.converted_recipients(),
         passed_on: passed_on.count(),
         rejected: ledger.rejected_senders(),

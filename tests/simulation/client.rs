@@ -9,7 +9,9 @@ use bytes::{Bytes, BytesMut};
 use postroad_smtp::client::{
     Client, ClientConfig, ClientStep, ClientTls, Login, RecipientOutcome, Transaction,
 };
-use postroad_smtp::{BodyKind, ForwardPath, MailParameters, Notify, Password, Recipient};
+use postroad_smtp::{
+    BodyKind, DeliverBy, ForwardPath, MailParameters, Notify, OnExpiry, Password, Recipient,
+};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
@@ -47,6 +49,11 @@ const NOTIFY: [&str; 4] = [
 
 /// In so many of 1,000 cases they say so.
 const NOTIFIED: u64 = 300;
+
+/// In so many of 1,000 cases they say by when it must be delivered: in so many seconds that some of it is not.
+const DELIVER_BY: u64 = 200;
+const DELIVER_BY_SECONDS_MIN: u64 = 2;
+const DELIVER_BY_SECONDS_MAX: u64 = 40;
 
 /// A connection, with or without TLS.
 trait Wire: AsyncRead + AsyncWrite + Unpin {}
@@ -140,24 +147,38 @@ impl Clients {
         let number = self.sent.get();
         self.sent.set(number + 1);
         let count = self.dice.between(1, RECIPIENTS_MAX + 1);
+        let deliver_by = self.deliver_by();
         let address = |index| {
             let domain = self.dice.between(0, self.domains.len() as u64);
             let domain = self.domains[usize::try_from(domain).unwrap()];
-            (recipient(number, index, domain), self.notify(domain))
+            let notify = self.notify(domain, deliver_by);
+            (recipient(number, index, domain), notify)
         };
         let letter = Letter {
             sender: sender(self.dice.between(0, SENDERS)),
             login: self.login,
             recipients: (0..count).map(address).collect(),
+            deliver_by,
             content: self.content(number),
         };
         self.ledger.sent(number, letter.clone());
         transaction(letter)
     }
 
-    /// A domain that does not exist is heard of in any case, or there would be no trace of its mail.
-    fn notify(&self, domain: &str) -> Option<Notify> {
-        if self.dice.permille(self.never_heard_of) && domain != "none.example" {
+    fn deliver_by(&self) -> Option<DeliverBy> {
+        let modes = [OnExpiry::Return, OnExpiry::Notify];
+        let mode = modes[self.dice.index(modes.len())];
+        let seconds = (self.dice).between(DELIVER_BY_SECONDS_MIN, DELIVER_BY_SECONDS_MAX);
+        let is_asked = self.dice.permille(DELIVER_BY);
+        let by = || DeliverBy::new(seconds.try_into().unwrap(), mode, false).unwrap();
+        is_asked.then(by)
+    }
+
+    /// Of a domain that does not exist, and of mail that is returned in time, is heard in any case, or there would be no trace of it.
+    fn notify(&self, domain: &str, deliver_by: Option<DeliverBy>) -> Option<Notify> {
+        let mode = deliver_by.map(DeliverBy::on_expiry);
+        let is_heard_of = domain == "none.example" || mode == Some(OnExpiry::Return);
+        if self.dice.permille(self.never_heard_of) && !is_heard_of {
             return Some(Notify::NEVER);
         }
         let words = NOTIFY[self.dice.index(NOTIFY.len())];
@@ -211,6 +232,7 @@ fn transaction(letter: Letter) -> Transaction {
         sender,
         login: _,
         recipients,
+        deliver_by,
         content,
     } = letter;
     let recipient = |(address, notify): (String, Option<Notify>)| Recipient {
@@ -224,6 +246,7 @@ fn transaction(letter: Letter) -> Transaction {
     Transaction {
         parameters: MailParameters {
             body,
+            deliver_by,
             ..MailParameters::default()
         },
         sender: sender.parse().unwrap(),

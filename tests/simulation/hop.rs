@@ -225,6 +225,7 @@ impl Hop {
                     Reports::Nobody => Passed::Nothing,
                 },
                 declared: message.sender.parameters.body,
+                deliver_by: message.sender.parameters.deliver_by,
                 content: &message.content,
             };
             let recipient = recipient.path.to_string();
@@ -241,6 +242,7 @@ impl Hop {
             match action.as_str() {
                 "failed" => self.ledger.bounced(&recipient, &to, arrival),
                 "relayed" => self.ledger.relayed(&recipient, &to),
+                "delayed" => self.ledger.delayed(&recipient, &to),
                 _ => self.ledger.wrong_report(&recipient, &action),
             }
         }

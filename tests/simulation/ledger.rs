@@ -66,6 +66,8 @@ struct Book {
     refused: BTreeSet<String>,
     /// Recipients of whom a report says that they were passed on.
     relayed: BTreeSet<String>,
+    /// Recipients of whom a report says that they have not got it in time.
+    delayed: BTreeSet<String>,
     /// Recipients whose message came otherwise than it was sent, as the next hop wanted it.
     converted: BTreeSet<String>,
     accepted: BTreeMap<String, Acceptance>,
@@ -138,6 +140,23 @@ impl Ledger {
             book.wrong.push(error);
         }
         book.relayed.insert(recipient.to_owned());
+    }
+
+    /// A report has come to a next hop, for `to`, that says that a recipient has not got it yet.
+    pub(crate) fn delayed(&self, recipient: &str, to: &str) {
+        let mut book = self.0.borrow_mut();
+        let letter = book.letter(recipient);
+        if letter.is_some_and(|letter| letter.wants_delay(recipient, to)) {
+            book.delayed.insert(recipient.to_owned());
+        } else {
+            let error = format!("{to} is told that {recipient} is late, and should not be");
+            book.wrong.push(error);
+        }
+    }
+
+    /// Of how many recipients a report says that they are late.
+    pub(crate) fn delayed_recipients(&self) -> usize {
+        self.0.borrow().delayed.len()
     }
 
     /// A report has come that nobody can have asked for.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postroad_smtp::{BodyKind, Notify};
+use postroad_smtp::{BodyKind, DeliverBy, Notify, OnExpiry};
 
 use crate::plan::{Hop, Routing};
 
@@ -13,6 +13,8 @@ pub(crate) struct Letter {
     pub(crate) login: Option<&'static str>,
     /// With what its client wants to hear of each.
     pub(crate) recipients: BTreeMap<String, Option<Notify>>,
+    /// By when it is to be delivered.
+    pub(crate) deliver_by: Option<DeliverBy>,
     pub(crate) content: Vec<u8>,
 }
 
@@ -24,6 +26,7 @@ pub(crate) struct Carried<'a> {
     pub(crate) sender: &'a str,
     pub(crate) notify: Passed,
     pub(crate) declared: BodyKind,
+    pub(crate) deliver_by: Option<DeliverBy>,
     pub(crate) content: &'a [u8],
 }
 
@@ -44,6 +47,7 @@ impl Letter {
             sender,
             notify,
             declared,
+            deliver_by,
             content,
         } = *carried;
         let asked = self.recipients.get(recipient);
@@ -56,6 +60,7 @@ impl Letter {
             && self.sender == sender
             && (content.is_ascii() || declared == BodyKind::EightBit)
             && (content.ends_with(&self.content) || self.is_converted_to(content))
+            && self.is_in_time(deliver_by)
             && routing.leads_to(hop, domain, self.login)
     }
 
@@ -68,6 +73,26 @@ impl Letter {
             && sent_header.lines().all(is_there)
             && is_there("Content-Transfer-Encoding: quoted-printable")
             && unquoted(body) == sent.as_bytes()
+    }
+
+    /// Whether a next hop is told by when, and no more time than there was.
+    fn is_in_time(&self, told: Option<DeliverBy>) -> bool {
+        match (self.deliver_by, told) {
+            (Some(asked), Some(told)) => {
+                told.on_expiry() == asked.on_expiry() && told.seconds() <= asked.seconds()
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether somebody wants to hear that a recipient has not got it in time. In no run is a message as old as one that is told of by its age.
+    pub(crate) fn wants_delay(&self, recipient: &str, who: &str) -> bool {
+        let asked = self.recipients.get(recipient);
+        let mode = self.deliver_by.map(DeliverBy::on_expiry);
+        self.sender == who
+            && mode == Some(OnExpiry::Notify)
+            && asked.is_some_and(|notify| notify.is_none_or(Notify::delay))
     }
 
     /// Whether somebody wants to hear that a recipient failed.

@@ -1,6 +1,6 @@
 //! The check is told of losses, duplicates and strays, and finds them.
 
-use postroad_smtp::BodyKind;
+use postroad_smtp::{BodyKind, DeliverBy, OnExpiry};
 
 use super::*;
 use crate::letter::{Carried, Letter, Passed};
@@ -23,6 +23,7 @@ fn letter() -> Letter {
         sender: "s1@sender.example".into(),
         login: None,
         recipients: asked.into_iter().enumerate().map(recipient).collect(),
+        deliver_by: None,
         content: b"content".into(),
     }
 }
@@ -34,6 +35,7 @@ const CARRIED: Carried<'static> = Carried {
     sender: "s1@sender.example",
     notify: Passed::Nothing,
     declared: BodyKind::SevenBit,
+    deliver_by: None,
     content: b"Received: content",
 };
 
@@ -204,6 +206,56 @@ fn who_asks_is_told_that_a_message_was_passed_on_where_nobody_else_says_so() {
         }
         let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
         assert_eq!(balance.errors.len(), errors, "{index} {reports:?}");
+    }
+}
+
+#[test]
+fn who_says_by_when_is_told_that_it_is_late_and_nobody_else() {
+    for (index, on_expiry, errors) in [
+        (0, Some(OnExpiry::Notify), 0),
+        (0, Some(OnExpiry::Return), 1),
+        (0, None, 1),
+        (2, Some(OnExpiry::Notify), 1),
+        (3, Some(OnExpiry::Notify), 1),
+    ] {
+        let by = |mode| DeliverBy::new(9, mode, false).unwrap();
+        let deliver_by = on_expiry.map(by);
+        let ledger = Ledger::default();
+        ledger.sent(
+            1,
+            Letter {
+                deliver_by,
+                ..letter()
+            },
+        );
+        ledger.delayed(&format!("m1-{index}@a.example"), CARRIED.sender);
+        assert_eq!(ledger.wrong().len(), errors, "{index} {on_expiry:?}");
+    }
+}
+
+#[test]
+fn a_next_hop_is_given_no_more_time_than_there_was() {
+    let by = |seconds, mode| DeliverBy::new(seconds, mode, false);
+    let asked = by(9, OnExpiry::Return);
+    for (asked, told, is_right) in [
+        (None, None, true),
+        (None, asked, false),
+        (asked, None, false),
+        (asked, asked, true),
+        (asked, by(7, OnExpiry::Return), true),
+        (asked, by(10, OnExpiry::Return), false),
+        (asked, by(7, OnExpiry::Notify), false),
+    ] {
+        let letter = Letter {
+            deliver_by: asked,
+            ..letter()
+        };
+        let carried = Carried {
+            deliver_by: told,
+            ..CARRIED
+        };
+        let found = letter.is_carried_right("m1-0@a.example", &carried);
+        assert_eq!(found, is_right, "{asked:?} {told:?}");
     }
 }
 
