@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use postroad_smtp::Reply;
-use postroad_smtp::client::{End, RecipientOutcome, SenderVerdict, TransactionOutcome};
+use postroad_smtp::client::{End, SenderVerdict, TransactionOutcome};
 use postroad_spool::Message;
 
 use super::course;
@@ -93,14 +93,14 @@ impl Worker {
         let upstream = self.hop.upstream()?;
         let envelope = &message.envelope;
         match &outcome.sender {
-            SenderVerdict::Unknown if !is_put_off(outcome) => {
+            SenderVerdict::Unknown => {
                 if outcome.end != End::Unasked {
                     upstream.report_unclear(&envelope.sender);
                 }
                 None
             }
-            // Put off by MAIL: each message has its own attempts from now on.
-            SenderVerdict::Unknown | SenderVerdict::Accepted => {
+            // Put off: each message has its own attempts from now on.
+            SenderVerdict::Accepted | SenderVerdict::PutOff => {
                 upstream.report_accepted(&envelope.sender);
                 None
             }
@@ -140,13 +140,6 @@ impl Drop for Trial<'_> {
     fn drop(&mut self) {
         self.upstream.report_tried(&self.sender, self.until_ms);
     }
-}
-
-/// Whether MAIL was answered with 4yz that is not about the server, if nothing is known of the sender by that.
-fn is_put_off(outcome: &TransactionOutcome) -> bool {
-    let mut recipients = outcome.recipients.iter();
-    outcome.end == End::Answered
-        && recipients.any(|one| matches!(one, RecipientOutcome::Deferred(_)))
 }
 
 /// Somewhat later than this, by chance. `random` is uniform in 0..1.

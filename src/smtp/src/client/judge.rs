@@ -90,6 +90,8 @@ impl Judge {
             None => {
                 if is_about_sender(reply) {
                     self.sender = SenderVerdict::Rejected(reply.clone());
+                } else if reply.is_transient() {
+                    self.sender = SenderVerdict::PutOff;
                 }
                 verdict(reply)
             }

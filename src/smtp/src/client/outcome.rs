@@ -43,6 +43,8 @@ pub enum SenderVerdict {
     Unknown,
     /// MAIL was accepted.
     Accepted,
+    /// MAIL was answered with 4yz that is not about the server: another time the answer may be another.
+    PutOff,
     /// MAIL was refused for good because of who sends. Every recipient is [`RecipientOutcome::Failed`] with the same reply. Where
     /// that is an account's matter and not the recipient's, the caller may know better.
     Rejected(Reply),

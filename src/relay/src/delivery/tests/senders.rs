@@ -30,13 +30,18 @@ struct Provider {
 
 impl Provider {
     async fn new(change: impl FnOnce(&mut Retry)) -> Self {
+        Self::offering("250-sink\r\n250 DELIVERBY", change).await
+    }
+
+    /// One that says this to EHLO.
+    async fn offering(ehlo: &'static str, change: impl FnOnce(&mut Retry)) -> Self {
         let answer = Arc::new(Mutex::new(Answer::Say(UNVERIFIED)));
         let connections = Arc::new(AtomicUsize::new(0));
         let (says, counts) = (Arc::clone(&answer), Arc::clone(&connections));
         let sink = Sink::start(move |line, _| match line {
             _ if line.starts_with("EHLO") => {
                 counts.fetch_add(1, Ordering::SeqCst);
-                Answer::Say("250-sink\r\n250 DELIVERBY")
+                Answer::Say(ehlo)
             }
             _ if line.starts_with("MAIL FROM:<s@example.com>") => *says.lock().unwrap(),
             _ => Answer::Yes,
@@ -331,6 +336,25 @@ async fn an_upstream_that_puts_mail_off_rejects_nobody() {
     assert_eq!(provider.rejected(), None);
     assert_eq!(provider.sink.mails(), 1 + 3);
     assert_eq!(provider.attempts().await, [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_for_its_own_sake_says_nothing_of_its_sender() {
+    let limited = "250-sink\r\n250 LIMITS RCPTDOMAINMAX=1";
+    let provider = Provider::offering(limited, |_| {}).await;
+    provider.hold(1).await;
+    let mut message = provider.rig.message(2, 0);
+    // Our own word puts it off: nobody else may be named.
+    message.envelope.recipients[1].address = "r@other.example".into();
+    message.envelope.priority = 9;
+    provider.send(&message).await;
+    provider
+        .rig
+        .change_upstream(|upstream| upstream.limits.recipients_per_message = 10);
+    provider.says(Answer::Say("552 5.3.4 too big"));
+    provider.flush().await;
+    provider.visit().await;
+    assert!(provider.rejected().is_some());
 }
 
 #[tokio::test]

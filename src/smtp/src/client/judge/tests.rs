@@ -114,7 +114,8 @@ fn class(posture: Posture, step: Step, reply: &Reply) -> Class {
         },
         (End::Answered, SenderVerdict::Rejected(_)) if is_failed => Sender,
         (End::Answered, SenderVerdict::Unknown) if is_failed => Message,
-        (End::Answered, SenderVerdict::Unknown) => Later,
+        (End::Answered, SenderVerdict::PutOff) if step == Mail => Later,
+        (End::Answered, SenderVerdict::Unknown) if step != Mail => Later,
         other => panic!("{step:?} {reply}: {outcome:?} {other:?}"),
     }
 }
