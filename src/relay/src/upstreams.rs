@@ -182,6 +182,12 @@ impl Upstreams {
         times.filter(|time_ms| *time_ms > now_ms).min()
     }
 
+    /// Whether an upstream fails, as far as is known.
+    pub fn fails(&self, name: &str) -> bool {
+        let mut tracked = self.tracked.iter();
+        tracked.any(|one| one.name == name && matches!(one.health, Health::Failing { .. }))
+    }
+
     /// Whether every upstream of a target has been tried and fails.
     pub fn all_failing<'a>(&'a self, target: &'a Target) -> Option<&'a UpstreamFailure> {
         let mut first = None;

@@ -2,7 +2,8 @@
 //!
 //! What holds all mail, 421, a throttle or a hang-up before a message was judged for one, is about the upstream, and the message is not charged.
 //! But a message can bring it about (a scanner that dies of it, a sender that the upstream takes for a stranger), and
-//! would then hold up all others again and again: so the count has a limit.
+//! would then hold up all others again and again: so the count has a limit. It does not matter where an upstream throttles all
+//! MAIL, and has taken no other mail since it began to.
 
 use std::collections::BTreeMap;
 

@@ -294,6 +294,11 @@ impl UpstreamHop {
         self.context.queue.nudge();
     }
 
+    /// Whether it has failed, and has taken no mail since.
+    pub(super) fn fails(&self) -> bool {
+        self.upstreams.lock().fails(self.name())
+    }
+
     fn report_failed(&self, stage: FailedStage, failure: &UpstreamFailure) {
         let (at, fingerprint) = (Moment::now(), &self.upstream.fingerprint);
         let mut upstreams = self.upstreams.lock();

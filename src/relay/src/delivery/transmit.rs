@@ -1,7 +1,8 @@
 //! One message over one connection.
 
 use postroad_smtp::client::{
-    ConnectFailure, Connection as Afterwards, End, FailureKind, RecipientOutcome,
+    ConnectFailure, Connection as Afterwards, End, FailureKind, RecipientOutcome, SenderVerdict,
+    TransactionOutcome,
 };
 use postroad_smtp::{EnhancedStatus, Extension, ForwardPath, Reply};
 use postroad_spool::{Message, MessageId};
@@ -9,7 +10,7 @@ use postroad_spool::{Message, MessageId};
 use super::connect::{Connection, Rank, Sent, Usage, describe};
 use super::course::{Course, Progress};
 use super::holds::Blame;
-use super::hop::Going;
+use super::hop::{Going, UpstreamHop};
 use super::worker::{Then, Worker};
 use crate::adapt::Adapted;
 use crate::clock;
@@ -165,7 +166,7 @@ impl Worker {
         let is_asked = |path: &ForwardPath| !is_unasked && (path.is_ascii() || takes_utf8);
         let mut all = paths.iter().zip(&outcome.recipients);
         let has_verdict = all.any(|((_, path), one)| is_asked(path) && is_final(one));
-        let blame = self.report(message.id, &outcome.end, has_verdict, usage);
+        let blame = self.report(message.id, &outcome, has_verdict, usage);
         let mut done = Transacted {
             outcomes: Vec::with_capacity(paths.len()),
             surplus: Vec::new(),
@@ -195,15 +196,21 @@ impl Worker {
     }
 
     /// Reports what a transaction says about the server. Whoever has no last word is charged only if the message answers for it.
-    fn report(&self, id: MessageId, end: &End, has_verdict: bool, usage: Usage) -> Blame {
-        match end {
+    fn report(
+        &self,
+        id: MessageId,
+        outcome: &TransactionOutcome,
+        has_verdict: bool,
+        usage: Usage,
+    ) -> Blame {
+        match &outcome.end {
             End::Held(failure) if has_verdict && is_goodbye(failure) => {
                 // It has had enough of this message's recipients, or of the connection: it takes other mail.
                 self.upstreams.lock_holds().forget(id);
                 let kind = failure.kind;
                 tracing::info!(%id, upstream = self.hop.label(), ?kind, "judged in part");
             }
-            End::Held(failure) => return self.blame(id, failure, usage),
+            End::Held(failure) => return self.blame(id, failure, &outcome.sender, usage),
             End::Answered => {
                 self.upstreams.lock_holds().forget(id);
                 self.hop.report_answered(match has_verdict {
@@ -217,9 +224,24 @@ impl Worker {
     }
 
     /// The server takes no mail now. Whether the message has something to do with it: then it is no failure of the server. One that closes
-    /// a connection over which it has taken mail may only have had enough of that connection: that is no failure either, but it counts.
-    fn blame(&self, id: MessageId, failure: &ConnectFailure, usage: Usage) -> Blame {
+    /// a connection over which it has taken mail may only have had enough of that connection: that is no failure either, but it counts. An upstream
+    /// that throttles all MAIL does so for as long as it likes: its pauses are short. Those of a domain may be as long as a message's own,
+    /// and no message is to hold up others for that.
+    fn blame(
+        &self,
+        id: MessageId,
+        failure: &ConnectFailure,
+        sender: &SenderVerdict,
+        usage: Usage,
+    ) -> Blame {
+        let is_throttled =
+            failure.kind == FailureKind::Throttled && *sender == SenderVerdict::Unknown;
         let blame = self.upstreams.lock_holds().count(id);
+        let blame = match is_throttled && self.hop.upstream().is_some_and(UpstreamHop::fails) {
+            // It has taken no other mail since it failed first.
+            true => Blame::Upstream,
+            false => blame,
+        };
         let is_failure = usage == Usage::Fresh || failure.kind != FailureKind::Disconnected;
         if is_failure && blame == Blame::Upstream {
             self.hop

@@ -452,6 +452,36 @@ async fn where_mail_goes_to_domains_it_is_the_recipients_server_that_says_no() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_throttles_all_mail_for_long_charges_nobody_and_one_that_takes_other_mail_does()
+ {
+    for (takes_other, deferred, state) in [
+        (false, 0, UpstreamState::Failing),
+        (true, 1, UpstreamState::Ready),
+    ] {
+        let sink = Sink::start(move |line, _| match line.starts_with("MAIL") {
+            true => Answer::Say("421 4.7.0 try again later"),
+            false => Answer::Yes,
+        })
+        .await;
+        let rig = Rig::new(MEMORY);
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+        let delivery = manager(&rig, &sink).await;
+        let fingerprint = rig.context.live().upstreams[0].fingerprint.clone();
+        for visited in 1..=3 {
+            visit(&delivery).await;
+            assert_eq!(sink.mails(), visited);
+            if takes_other {
+                let now = clock::Moment::now();
+                let mut upstreams = delivery.upstreams.lock();
+                upstreams.answered("provider", &fingerprint, window::Answer::Final, now);
+            }
+        }
+        assert_eq!(rig.context.queue.totals().0.deferred, deferred);
+        assert_eq!(delivery.upstreams.status()[0].state, state);
+    }
+}
+
+#[tokio::test]
 async fn a_throttle_slows_the_upstream_and_charges_nobody() {
     let throttles = Arc::new(AtomicBool::new(true));
     let throttling = Arc::clone(&throttles);
