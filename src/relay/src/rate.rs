@@ -153,6 +153,17 @@ mod tests {
         times
     }
 
+    /// In no span of its length more go than the rate says, and hardly fewer.
+    fn assert_keeps(rate: Rate, times: &[u64]) {
+        let (span_ms, most) = (u64::from(rate.per_seconds) * 1000, rate.messages as usize);
+        for (first, begin) in times.iter().enumerate() {
+            let within = times[first..].partition_point(|time| *time < begin + span_ms);
+            assert!(within <= most, "{rate:?}: {within}");
+        }
+        let took_ms = times[most * 3] - times[0];
+        assert!(took_ms <= span_ms * 3 + span_ms / 10, "{rate:?}: {took_ms}");
+    }
+
     #[test]
     fn in_no_span_of_its_length_do_more_go_than_the_rate_says_and_hardly_fewer() {
         for (messages, per_seconds) in [
@@ -166,14 +177,7 @@ mod tests {
             (10_000, 3600),
         ] {
             let rate = rate(messages, per_seconds);
-            let (span_ms, most) = (u64::from(per_seconds) * 1000, messages as usize);
-            let times = times(rate, most * 3 + 3);
-            for (first, begin) in times.iter().enumerate() {
-                let within = times[first..].partition_point(|time| *time < begin + span_ms);
-                assert!(within <= most, "{rate:?}: {within}");
-            }
-            let took_ms = times[most * 3] - times[0];
-            assert!(took_ms <= span_ms * 3 + span_ms / 10, "{rate:?}: {took_ms}");
+            assert_keeps(rate, &times(rate, messages as usize * 3 + 3));
         }
     }
 
@@ -206,6 +210,41 @@ mod tests {
         assert_eq!(pacer.turn(rate, now_ms), Err(next_ms));
         pacer.turn(rate, next_ms).unwrap();
         pacer.go(rate, now_ms + 10_000).unwrap();
+    }
+
+    /// When messages go that get ready some milliseconds after their turns, the second of every two later than the first.
+    fn times_when_made_ready(rate: Rate, count: usize) -> Vec<u64> {
+        let (mut pacer, mut turn_ms, mut turns) = (Pacer::default(), START_MS, 0);
+        let (mut ready, mut times) = (Vec::new(), Vec::new());
+        while times.len() < count {
+            let first = ready.iter().copied().min();
+            match first.filter(|ready_ms| *ready_ms <= turn_ms) {
+                Some(now_ms) => {
+                    ready.swap_remove(ready.iter().position(|one| *one == now_ms).unwrap());
+                    match pacer.go(rate, now_ms) {
+                        Ok(()) => times.push(now_ms),
+                        Err(later_ms) => ready.push(later_ms),
+                    }
+                }
+                None => match pacer.turn(rate, turn_ms) {
+                    Ok(()) => {
+                        ready.push(turn_ms + 1 + turns % 2 * 8);
+                        turns += 1;
+                    }
+                    Err(later_ms) => turn_ms = later_ms,
+                },
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn what_takes_long_to_get_ready_goes_no_faster_than_the_rate_says_and_hardly_slower() {
+        for (messages, per_seconds) in [(14, 1), (100, 60), (1000, 1), (1, 10)] {
+            let rate = rate(messages, per_seconds);
+            let times = times_when_made_ready(rate, messages as usize * 3 + 1);
+            assert_keeps(rate, &times);
+        }
     }
 
     #[test]
