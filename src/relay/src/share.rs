@@ -96,6 +96,14 @@ impl<K: Ord, V: Copy + Default + PartialEq> Holdings<K, V> {
     }
 }
 
+impl<K: Ord> Holdings<K, u32> {
+    /// What all but one have.
+    pub fn of_others(&self, holder: &K) -> u32 {
+        let others = self.held.iter().filter(|(other, _)| *other != holder);
+        others.fold(0, |sum, (_, held)| sum.saturating_add(*held))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,13 @@ use crate::upstreams::Intent;
 /// earlier may have got ready at the same time.
 const RATE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// A message that is ready, with its turn if there is a rate.
+struct Ready<'a> {
+    content: Adapted,
+    rank: Rank,
+    turn: Option<Turn<'a>>,
+}
+
 /// How a wait ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wait {
@@ -65,8 +72,12 @@ impl Worker {
             }
             Err(waits) => return (self.put_off(course, waits), Then::Again),
         };
-        turn.into_iter().for_each(Turn::spend);
-        self.go(connection, course, begun, &content, rank).await
+        let ready = Ready {
+            content,
+            rank,
+            turn,
+        };
+        self.go(connection, course, begun, ready).await
     }
 
     /// Sends what is ready as soon as the rate lets it go.
@@ -75,9 +86,13 @@ impl Worker {
         connection: &mut Option<Connection>,
         course: Course<'_>,
         begun: Instant,
-        content: &Adapted,
-        rank: Rank,
+        ready: Ready<'_>,
     ) -> (Rest, Then) {
+        let Ready {
+            content,
+            rank,
+            turn,
+        } = ready;
         let demand = envelope::demand(&course.message().envelope);
         let latest = Instant::now() + RATE_PATIENCE;
         loop {
@@ -89,10 +104,17 @@ impl Worker {
                 }
                 Err(closed) => return self.give_up_connecting(course, closed),
             };
-            match self.hop.go() {
-                Ok(going) => return self.transmit(open, course, content, going).await,
-                Err(at_ms) if self.wait_for_rate(at_ms, latest).await == Wait::Over => {}
-                Err(at_ms) => return (self.put_off(course, Waits::for_rate(at_ms)), Then::Again),
+            let at_ms = match self.hop.go() {
+                Ok(going) => {
+                    turn.into_iter().for_each(Turn::spend);
+                    return self.transmit(open, course, &content, going).await;
+                }
+                Err(at_ms) => at_ms,
+            };
+            if self.wait_for_rate(at_ms, latest).await == Wait::TooLong {
+                // It had its turn: what comes after it is not to be ready at once for the same place.
+                turn.into_iter().for_each(Turn::spend);
+                return (self.put_off(course, Waits::for_rate(at_ms)), Then::Again);
             }
         }
     }

@@ -50,6 +50,8 @@ pub(super) enum Plan {
     PutOff(Waits),
     /// All its recipients get this outcome.
     Settle(RecipientOutcome),
+    /// It is returned because of its sender, if that is still rejected when its content is there.
+    Reject,
 }
 
 impl Worker {
@@ -130,8 +132,22 @@ impl Worker {
         }
         match self.admit(envelope, Intent::Look) {
             Ok(Admission::Go(_)) => Ok(Plan::Send),
-            Ok(Admission::Rejected(reply)) => Ok(Plan::Settle(RecipientOutcome::Failed(reply))),
+            Ok(Admission::Rejected(_)) => Ok(Plan::Reject),
             Err(waits) => self.put_off_unread(envelope, taken, waits, Then::Again),
+        }
+    }
+
+    /// Returns a message because of its sender. Its content may have taken minutes to come: who was accepted meanwhile is tried.
+    pub(super) fn reject(&self, course: Course<'_>) -> Rest {
+        match self.admit(course.message(), Intent::Look) {
+            Ok(Admission::Rejected(reply)) => {
+                self.judge_all(course, &RecipientOutcome::Failed(reply))
+            }
+            Ok(Admission::Go(_)) => {
+                course.release_at(clock::now_ms());
+                Rest::Nothing
+            }
+            Err(waits) => self.put_off(course, waits),
         }
     }
 

@@ -108,8 +108,10 @@ impl Worker {
     }
 
     fn another(&self) -> Option<Going> {
-        self.hop.turn().ok()?.spend();
-        self.hop.go().ok()
+        let turn = self.hop.turn().ok()?;
+        let going = self.hop.go().ok()?;
+        turn.spend();
+        Some(going)
     }
 
     fn judge(&self, outcomes: Outcomes, by: Option<&Connection>) -> Judged {

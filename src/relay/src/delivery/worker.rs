@@ -233,7 +233,8 @@ impl Worker {
         turn: Option<Turn<'_>>,
     ) -> (Option<Unfinished>, Then) {
         let (id, begun) = (taken.ticket.id, Instant::now());
-        let others = self.door.others_are_ready(&taken);
+        let lifetime = self.context.live().config.delivery.retry.lifetime();
+        let others = self.door.others_are_ready(&taken, lifetime);
         let (message, room) = match self.context.queue.load_unless(&taken, others).await {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
@@ -250,6 +251,7 @@ impl Worker {
             Plan::Send => self.attempt(connection, course, begun, turn).await,
             Plan::PutOff(waits) => (self.put_off(course, waits), Then::Again),
             Plan::Settle(outcome) => (self.judge_all(course, &outcome), Then::Again),
+            Plan::Reject => (self.reject(course), Then::Again),
         };
         let unfinished = match rest {
             Rest::Nothing => {

@@ -259,10 +259,11 @@ impl Memory {
                 return Some(room);
             }
             match standing.is_front() && self.may_demand(&want, since.elapsed()) {
-                true if self.lending.demands.has_turn(&want) => {
+                true if self.lending.demands.has_turn(&want) && self.is_with_clients(&want) => {
                     drop((answer, standing));
                     return self.demand(&want, None).await;
                 }
+                true if self.lending.demands.has_turn(&want) => {}
                 true => self.lending.demands.queue(&mut queued),
                 false => queued = Queued::default(),
             }

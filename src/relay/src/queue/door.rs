@@ -86,17 +86,23 @@ impl Door {
     /// whosever it is, and would get its room now. Where more is ready than is looked at, that is found by trying one after the other.
     ///
     /// That may never be for one message of a tenant that has nothing like it in memory: it gets its turn only where it waits. Nor for one that has
-    /// given way for long enough, or that waits before there is a connection to send it over, while another connection is there for the rest. To be
-    /// called before it waits.
-    pub fn others_are_ready(&self, taken: &Taken) -> impl Future<Output = ()> {
+    /// given way for long enough, or that waits before there is a connection to send it over, while another connection is there for the rest. Nor for
+    /// one whose `lifetime` is over: nobody would send it, nor return it, where the destination works. To be called before it waits.
+    pub fn others_are_ready(&self, taken: &Taken, lifetime: Duration) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
         let (ticket, account) = (*ticket, entry.account.clone());
         let bytes = entry.footprint();
         let is_first = !self.queue.memory().has_line(&account, bytes);
-        let is_old = clock::after(entry.since_ms, GIVES_WAY_FOR) <= clock::now_ms();
+        let (since_ms, now_ms) = (entry.since_ms, clock::now_ms());
+        let is_old = clock::after(since_ms, GIVES_WAY_FOR) <= now_ms;
+        let is_over = clock::after(since_ms, lifetime) <= now_ms;
         async move {
             let memory = self.queue.memory();
-            let (mut right, mut staying) = (Stay::Never, None);
+            let mut right = match is_over && self.opening == Opening::Done {
+                true => Stay::Always,
+                false => Stay::Never,
+            };
+            let mut staying = None;
             loop {
                 if is_first && right != Stay::Always {
                     let is_only = !memory.has_any_like(&account, bytes);

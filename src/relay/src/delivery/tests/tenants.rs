@@ -7,6 +7,7 @@ use super::direct::{Domains, Script, yes};
 use super::routes::overriding;
 use super::*;
 use crate::memory::{Holder, Reservation};
+use crate::rig::LIFETIME_SECONDS;
 use crate::room::Sharing;
 
 /// In this time, who waits for room looks more than once whether it had better give way.
@@ -267,14 +268,15 @@ async fn accept_large(rig: &Rig, tenant: &str, age_seconds: u64, held_seconds: u
 #[tokio::test]
 async fn one_of_a_tenant_that_has_nothing_in_memory_waits_whoever_else_has_mail_and_so_does_an_old_one()
  {
-    // After ten minutes so does one of a tenant that has, unless the others' mail has no other connection. The last was held for its sender
-    // until now (RFC 4865): that is no time that it has waited.
+    // After ten minutes so does one of a tenant that has, unless the others' mail has no other connection; after its lifetime it does in any case. The
+    // last was held for its sender until now (RFC 4865): that is no time that it has waited.
     for (age, held, rooms_of, others, mails) in [
         (0, 0, "b", 0, 0),
         (600, 0, "b", 0, 0),
         (600, 0, "a", 1, 0),
         (600, 0, "a", 0, 1),
         (540, 0, "a", 1, 1),
+        (LIFETIME_SECONDS, 0, "a", 0, 0),
         (600, 600, "a", 1, 1),
     ] {
         let sink = Sink::start(|_, _| Answer::Yes).await;

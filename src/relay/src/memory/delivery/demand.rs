@@ -4,7 +4,7 @@
 //!
 //! Only the front of a line may be such a message, and they go by who has been one for longest ([`Queued`]): of a tenant whose last one
 //! has just ended, the next one comes after those of others. It has its turn until it is delivered, so that such messages do not take all that is
-//! for receiving; its conversion needs no other.
+//! for receiving; its conversion needs no other, and demands only what clients can give up.
 //!
 //! Such a message takes what it needs of the part for receiving. While it waits for that, receiving gets nothing more, and content
 //! that is coming in is dropped with 452 at its client's next word ([`Memory::is_wanted`]): so the wait ends when the slowest of them
@@ -29,7 +29,7 @@ pub(super) const DEMAND_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Demands {
     turn: Arc<Semaphore>,
-    /// Whose it is.
+    /// Whose it is, with the units of the message.
     holder: Shares<Account>,
     /// Deliveries that wait for what clients hold.
     waiting: AtomicUsize,
@@ -72,14 +72,14 @@ impl Demands {
         });
     }
 
-    /// Whether it is the conversion of the message whose turn it is: nothing else of its tenant is in memory where that is asked.
+    /// Whether it is the conversion of the message whose turn it is: nothing else of its kind of its tenant is in memory where that is asked.
     pub(super) fn has_turn(&self, want: &Want) -> bool {
-        want.has > 0 && self.holder.of(&want.line.tenant) > 0
+        want.has > 0 && self.holder.of(&want.line.tenant) == want.has
     }
 
-    fn begin_turn(&self, permit: OwnedSemaphorePermit, tenant: &Account) -> Turn {
-        let mut holder = self.holder.claim(tenant.clone(), 0);
-        holder.add(&mut self.holder.lock(), 1);
+    fn begin_turn(&self, permit: OwnedSemaphorePermit, want: &Want) -> Turn {
+        let mut holder = self.holder.claim(want.line.tenant.clone(), 0);
+        holder.add(&mut self.holder.lock(), want.units);
         Turn {
             _holder: holder,
             _permit: permit,
@@ -115,6 +115,14 @@ impl Memory {
         (want.units > most || waited >= DEMAND_AFTER) && held <= want.has
     }
 
+    /// Whether clients can be waited for: what others have borrowed they do not give back.
+    pub(super) fn is_with_clients(&self, want: &Want) -> bool {
+        let borrowed = self.lending.borrowed_shares.lock();
+        let lent = borrowed.of_others(&want.line.tenant);
+        let gone = lent.saturating_add(want.has).saturating_add(want.units);
+        gone <= self.receiving.units
+    }
+
     /// Takes what is needed; with the turn for that, or in that of the message itself.
     pub(super) async fn demand(
         &self,
@@ -131,7 +139,7 @@ impl Memory {
         let shares = &self.lending.borrowed_shares;
         let mut claim = shares.claim(want.line.tenant.clone(), units);
         claim.add(&mut shares.lock(), units);
-        let turn = turn.map(|turn| self.lending.demands.begin_turn(turn, &want.line.tenant));
+        let turn = turn.map(|turn| self.lending.demands.begin_turn(turn, want));
         Some(Reservation {
             permit,
             claim: None,
@@ -152,5 +160,25 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_turn_of_a_message_is_its_conversions_and_no_other_messages() {
+        let memory = Memory::new(1 << 20);
+        let tenant = "a".into();
+        let want = |bytes, has| memory.lending.ask(&tenant, bytes, has);
+        let (small, large) = (want(4 << 10, 0), want(90 << 10, 0));
+        let demands = &memory.lending.demands;
+        let permit = Arc::clone(&demands.turn).try_acquire_owned().unwrap();
+        let turn = demands.begin_turn(permit, &small);
+        assert!(demands.has_turn(&want(9 << 10, small.units)));
+        assert!(!demands.has_turn(&want(200 << 10, large.units)));
+        drop(turn);
+        assert!(!demands.has_turn(&want(9 << 10, small.units)));
     }
 }

@@ -52,3 +52,27 @@ async fn a_trial_does_not_begin_before_there_is_room() {
     }
     assert_eq!((provider.sink.mails(), provider.rejected()), (2, None));
 }
+
+#[tokio::test]
+async fn what_was_to_be_returned_is_tried_if_the_upstream_is_asked_anew_before_there_is_room() {
+    let provider = Provider::new(|retry| retry.sender_hold_seconds = Some(600)).await;
+    provider.hold(1).await;
+    let mut old = message(&provider.rig, "greedy", "a.example", 1 << 10);
+    old.arrival_ms -= 600_000;
+    provider.send(&old).await;
+    let queue = &provider.rig.context.queue;
+    queue.share(Sharing::Many);
+    let rooms = hoard(&provider.rig, "greedy");
+    let mut waiting = Box::pin(provider.visit());
+    tokio::select! {
+        () = &mut waiting => panic!("it waits for room"),
+        () = until(|| queue.memory().has_waiting()) => {}
+    }
+    provider.says(Answer::Yes);
+    provider.flush().await;
+    drop(rooms);
+    waiting.await;
+    let metrics = &provider.rig.context.metrics;
+    assert_eq!((metrics.failed.get(), metrics.bounced.get()), (0, 0));
+    assert_eq!(provider.rejected(), None);
+}

@@ -142,3 +142,20 @@ async fn the_conversion_of_what_is_delivered_although_that_is_not_fair_is_too() 
     let other = memory.within("e", 300, 2 * DEMAND_AFTER).await;
     assert!(other.is_some(), "the turn ended with the message");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_conversion_keeps_no_client_waiting_for_what_deliveries_hold() {
+    // It needs so much in KiB; what is lent is given back by nobody.
+    for (needed, is_wanted) in [(300, true), (600, false)] {
+        let memory = Memory::new(BUDGET);
+        let _hoards = [memory.hoard("a", 20).await, memory.hoard("b", 20).await];
+        let _room = memory.within("d", 150, 2 * DEMAND_AFTER).await.unwrap();
+        let _client = memory.try_reserve(250 << 10).unwrap();
+        let tenant = "d".into();
+        let conversion = memory.reserve_beside(&tenant, 146 << 10, needed << 10);
+        let mut conversion = Box::pin(conversion);
+        let waits = timeout(2 * LOOK_PAUSE, &mut conversion).await;
+        let found = (waits.is_err(), memory.is_wanted());
+        assert_eq!(found, (true, is_wanted), "{needed}");
+    }
+}
