@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Why a configuration was refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration file cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {path}: {source}", path = .path.display())]
     Read {
         /// The file.
@@ -108,16 +108,20 @@ impl Files {
     /// Reads the configuration file and every file that it names. Blocking.
     ///
     /// # Errors
-    /// [`Error`] if the configuration file itself cannot be read or parsed; the others may be missing.
+    /// [`Error`] if the configuration file itself cannot be read or parsed, or another file cannot be read; that may be missing.
     pub fn read(path: &Path) -> Result<(Self, RelayConfig), Error> {
-        let bytes = read_bounded(path).map_err(|source| Error::Read {
+        let error = |path: &Path, source| Error::Read {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let bytes = read_bounded(path).map_err(|source| error(path, source))?;
         let config = RelayConfig::parse(&String::from_utf8_lossy(&bytes))?;
         let others = paths(&config)
-            .map(|path| (path.clone(), read_bounded(path).ok()))
-            .collect();
+            .map(|path| {
+                let bytes = read_if_there(path).map_err(|source| error(path, source))?;
+                Ok((path.clone(), bytes))
+            })
+            .collect::<Result<_, Error>>()?;
         Ok((
             Self {
                 config: bytes,
@@ -155,6 +159,24 @@ fn paths(config: &RelayConfig) -> impl Iterator<Item = &PathBuf> {
         upstream.ca.iter().chain(login)
     });
     fixed.into_iter().chain(upstreams)
+}
+
+/// `None` only if there is no such file: what cannot be read for another reason says nothing about who may log in. A second look, because a
+/// volume that is being replaced has for a moment no files.
+fn read_if_there(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut read = read_bounded(path);
+    if read.as_ref().is_err_and(is_missing) {
+        read = read_bounded(path);
+    }
+    match read {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -346,4 +368,30 @@ fn fingerprint(files: &Files, upstream: &Upstream) -> String {
 
 fn sha256(bytes: &[u8]) -> String {
     tls::hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::CONFIG;
+
+    #[test]
+    fn a_file_that_is_missing_is_none_and_one_that_cannot_be_read_is_an_error_that_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let credentials = path("credentials.yaml");
+        let config = CONFIG.replace("/nowhere/credentials.yaml", credentials.to_str().unwrap());
+        std::fs::write(path("relay.yaml"), config).unwrap();
+        let read = || Files::read(&path("relay.yaml"));
+        let (files, _) = read().unwrap();
+        assert_eq!(files.get(&credentials), None);
+        // Nobody can read it, root neither.
+        std::fs::create_dir(&credentials).unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("credentials.yaml"), "{error}");
+        std::fs::remove_dir(&credentials).unwrap();
+        std::fs::write(&credentials, "credentials: []").unwrap();
+        let (files, _) = read().unwrap();
+        assert!(files.get(&credentials).is_some());
+    }
 }

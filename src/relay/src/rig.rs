@@ -317,7 +317,7 @@ impl File for DiskFile {
     }
 }
 
-const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
 version: 1
 hostname: mail.example.com
 listeners:

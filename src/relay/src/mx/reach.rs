@@ -93,6 +93,8 @@ fn place_v4(address: Ipv4Addr) -> Place {
         // RFC 6598: between a carrier and its customers; some clouds give it to pods.
         [100, 64..=127, ..] => Place::Private,
         _ if address.is_private() => Place::Private,
+        // RFC 2544, RFC 6890 §2.2.2 and RFC 1112 §4: for tests, for protocols, and reserved. Some networks give them to hosts of their own.
+        [198, 18..=19, ..] | [192, 0, 0, _] | [240..=255, ..] => Place::Private,
         _ => Place::Internet,
     }
 }
@@ -159,6 +161,13 @@ mod tests {
             ("fd12:3456::1", Barred),
             ("fec0::1", Barred),
             ("64:ff9b:1::1", Barred),
+            ("198.18.0.1", Barred),
+            ("198.19.255.255", Barred),
+            ("198.20.0.1", Open),
+            ("192.0.0.1", Barred),
+            ("192.0.1.1", Open),
+            ("240.0.0.1", Barred),
+            ("255.255.255.254", Barred),
             ("::ffff:10.0.0.1", Barred),
             ("::ffff:192.168.1.1", Barred),
             ("::10.0.0.1", Barred),
