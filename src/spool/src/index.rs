@@ -153,12 +153,14 @@ impl Index {
     }
 
     pub(crate) fn place(&self, id: MessageId) -> Option<Place> {
-        let known = self.messages.get(id)?;
-        Some(Place {
-            segment: self.sequence(known.segment),
-            offset: known.offset.into(),
-            length: known.length,
-        })
+        self.messages.get(id).map(|known| self.place_of(known))
+    }
+
+    /// What is alive in a segment. Looks at all that is known.
+    pub(crate) fn placed_in(&self, segment: u64) -> Vec<(MessageId, Place)> {
+        let all = self.messages.iter();
+        let here = all.filter(|(_, known)| self.sequence(known.segment) == segment);
+        here.map(|(id, known)| (id, self.place_of(known))).collect()
     }
 
     /// `None` if there was no attempt.
@@ -200,6 +202,14 @@ impl Index {
         settled.sort_unstable();
         settled.dedup();
         self.settled.insert(attempt.id, settled.into_boxed_slice());
+    }
+
+    fn place_of(&self, known: &Known) -> Place {
+        Place {
+            segment: self.sequence(known.segment),
+            offset: known.offset.into(),
+            length: known.length,
+        }
     }
 
     /// The sequence with this lower half, counted back from the newest.

@@ -19,7 +19,7 @@
 //! *active* (the writer appends to it) -> *sealed* (full, poisoned, or from an earlier run) -> gone. Only the oldest
 //! segment may go, once nothing in it is alive: a `Done` in a later segment must outlive the message it is about. So that one
 //! long-lived message does not keep the whole log, the oldest segment is compacted when little of it, or of the whole log, is
-//! alive: what is alive is appended anew through the ordinary commit.
+//! alive: what is alive is appended anew through the ordinary commit. What is damaged cannot be: see [`Spool::take_damaged`].
 //!
 //! In an orderly end the header of one more segment, which stays empty, tells how far the last one is durable.
 //!
@@ -316,6 +316,13 @@ impl Spool {
     /// [`ReadError`]: there is no copy that would survive a crash.
     pub fn set_aside(&self, id: MessageId) -> Result<(), ReadError> {
         self.shared.set_aside(id)
+    }
+
+    /// Damaged messages that keep the oldest segment, and with it all behind, until their [`Record::Done`]: each search for space finds
+    /// them, about once a minute, and the next call gives what the last one found, a hundred at most.
+    #[must_use]
+    pub fn take_damaged(&self) -> Vec<MessageId> {
+        std::mem::take(&mut self.shared.counts().damaged)
     }
 
     /// The state of the spool.

@@ -51,6 +51,8 @@ pub(crate) struct Counts {
     /// The writer is gone, and the spool was not closed.
     pub(crate) writer_died: bool,
     pub(crate) corrupt: u64,
+    /// Damaged messages that keep the oldest segment, and of which nobody has heard since.
+    pub(crate) damaged: Vec<MessageId>,
     /// Since when something is answered and not flushed.
     pub(crate) unsynced: Option<Instant>,
     pub(crate) syncs: u64,

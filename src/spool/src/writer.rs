@@ -61,8 +61,8 @@ pub struct Writer {
     /// When a message was stored last that had been received.
     last_mail: Option<Instant>,
     /// When the disk was measured last.
-    measured: Instant,
-    clock: fn() -> Instant,
+    pub(crate) measured: Instant,
+    pub(crate) clock: fn() -> Instant,
 }
 
 impl Writer {

@@ -2,6 +2,9 @@
 //! tells the senders of what waits for long, if they want to know. That is what is for a destination that does not work, or whose turn does not
 //! come. Else both happen with an attempt.
 //!
+//! A damaged message of which the spool says that it keeps the disk from being given back is given up by the same look, whatever it waits for:
+//! nobody may read it for days.
+//!
 //! Loading a message for a report waits for room in memory: nothing else may wait for this, so that it is a task of its own. It waits once for a
 //! tenant that has too much there; what else is that tenant's is passed by until the next look.
 
@@ -11,7 +14,7 @@ use std::time::Duration;
 use postroad_config::status::UpstreamFailure;
 use postroad_smtp::client::RecipientOutcome;
 use postroad_smtp::{EnhancedStatus, Reply};
-use postroad_spool::Message;
+use postroad_spool::{Message, MessageId};
 
 use super::SharedUpstreams;
 use super::course::{self, Course};
@@ -32,6 +35,8 @@ const STEPS_MAX: usize = 10_000;
 
 /// One look. Takes one message at a time.
 pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
+    let damaged = context.queue.spool().take_damaged();
+    settle_damaged(&context, &upstreams, damaged).await;
     let mut returned = 0;
     let mut crowded: HashSet<Account> = HashSet::new();
     for _ in 0..STEPS_MAX {
@@ -59,6 +64,28 @@ pub(super) async fn expire(context: Context, upstreams: SharedUpstreams) {
         }
         if returned == BATCH {
             return;
+        }
+    }
+}
+
+/// What is left out here, because somebody has it or there is no room, the spool tells of again.
+async fn settle_damaged(context: &Context, upstreams: &SharedUpstreams, ids: Vec<MessageId>) {
+    let queue = &context.queue;
+    for id in ids {
+        // There it is whole.
+        if queue.memory().envelope(id).is_some() {
+            continue;
+        }
+        let Some(taken) = queue.take_of(id) else {
+            continue;
+        };
+        let _reclaim = queue.reclaim_on_panic(taken.ticket);
+        match queue.load_unless(&taken, std::future::ready(())).await {
+            Ok(_) => queue.release(taken.ticket, clock::now_ms()),
+            Err(error) => {
+                upstreams.lock_holds().forget(id);
+                unreadable::settle(context, taken, error).await;
+            }
         }
     }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use postroad_config::status::{DirectStatus, UpstreamFailure};
+use postroad_spool::MessageId;
 
 use super::{Door, Queue};
 use crate::clock::{self, Moment};
 use crate::room::Account;
 use crate::route::{Key, Table};
 use crate::schedule::{
-    Destination, OverdueLimits, Place, SiteLimits, Standing, Swept, Ticket, Totals, Verdict, Wake,
+    Destination, OverdueLimits, Place, SiteLimits, Standing, Swept, Taken, Ticket, Totals, Verdict,
+    Wake,
 };
 use crate::window::Answer;
 
@@ -106,6 +108,12 @@ impl Queue {
     #[must_use]
     pub fn take_overdue(&self, limits: OverdueLimits) -> Swept {
         self.change(|schedule, now_ms| schedule.take_overdue(limits, now_ms))
+    }
+
+    /// As [`crate::schedule::Schedule::take_of`].
+    #[must_use]
+    pub fn take_of(&self, id: MessageId) -> Option<Taken> {
+        self.change(|schedule, now_ms| schedule.take_of(id, now_ms))
     }
 
     /// As [`crate::schedule::Schedule::delay_told`].

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use postroad_config::status::UpstreamFailure;
+use postroad_spool::MessageId;
 
 use super::destination::Kind;
 use super::lanes::{Label, Upcoming};
@@ -129,6 +130,23 @@ impl Schedule {
             NONE => Swept::End,
             _ => Swept::More,
         }
+    }
+
+    /// Takes a piece of a message, wherever it waits; `None` if somebody has one of it, or it is gone. Looks at all messages: for what is
+    /// rare.
+    pub fn take_of(&mut self, id: MessageId, now_ms: u64) -> Option<Taken> {
+        let mut all = 0..self.messages.end();
+        let is_it = |index: &u32| self.messages.get(*index).is_some_and(|one| one.id == id);
+        let first = self.messages[all.find(is_it)?].pieces;
+        let mut next = first;
+        while let Some(piece) = self.pieces.get(next) {
+            if piece.state == State::Active {
+                return None;
+            }
+            next = piece.sibling;
+        }
+        self.pieces.get(first)?;
+        self.take_aside(first, now_ms)
     }
 
     /// Why mail does not go to the upstreams of a destination; `None` if it does. What goes to domains is known from their connections.

@@ -1,7 +1,41 @@
 //! Space comes back, and nothing that is needed goes with it.
 
+use std::cell::Cell;
+use std::time::Instant;
+
 use super::*;
 use crate::sim::Fault;
+
+thread_local! {
+    static BEGIN: Instant = Instant::now();
+    static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Stands still until [`pass`].
+fn clock() -> Instant {
+    BEGIN.with(|begin| *begin + PASSED.get())
+}
+
+fn pass(time: Duration) {
+    PASSED.set(PASSED.get() + time);
+}
+
+impl Rig {
+    fn with_clock(mut self) -> Self {
+        self.writer.clock = clock;
+        self.writer.measured = clock();
+        self
+    }
+
+    /// So much mail comes and is done.
+    fn finish_mail(&mut self, numbers: std::ops::RangeInclusive<u128>) {
+        for number in numbers {
+            assert!(self.store(vec![put(number)]));
+            assert!(self.store(vec![Record::Done(id(number))]));
+            self.settle();
+        }
+    }
+}
 
 #[test]
 fn a_done_outlives_the_message_it_is_about() {
@@ -171,5 +205,58 @@ fn a_segment_that_could_not_be_read_is_tried_again_when_some_of_it_is_finished()
     assert!(rig.store(vec![Record::Done(id(2))]));
     rig.settle();
     assert!(!disk.files().contains_key(&first()));
+    assert_eq!(rig.power_cut().queued(), [1]);
+}
+
+#[test]
+fn a_damaged_message_that_nobody_reads_keeps_no_segments_once_it_is_told_of_and_settled() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=3).with_clock();
+    disk.damage(&first(), 150);
+    rig.finish_mail(4..=100);
+    assert_eq!(rig.spool.take_damaged(), [id(1)]);
+    assert!(rig.spool.take_damaged().is_empty(), "told once");
+    assert!(disk.files().contains_key(&first()), "nothing was lost");
+    pass(Duration::from_secs(61));
+    rig.settle();
+    assert_eq!(rig.spool.take_damaged(), [id(1)], "and again, still there");
+    assert!(rig.store(vec![Record::Done(id(1))]));
+    rig.finish_mail(101..=300);
+    let health = rig.spool.health();
+    assert!(health.disk_bytes < 6 * SEGMENT, "{health:?}");
+    assert_eq!(rig.power_cut().queued(), [2, 3]);
+}
+
+#[test]
+fn an_intact_message_in_a_damaged_group_is_moved() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::on(&disk).with_clock();
+    let state = Record::Attempt(attempt(id(1), vec![(1, RecipientResult::Failed)]));
+    assert!(rig.store(vec![put(1), state]));
+    let end = disk.files()[&first()].len();
+    disk.damage(&first(), end - 20);
+    rig.finish_mail(2..=300);
+    assert!(rig.spool.take_damaged().is_empty());
+    let health = rig.spool.health();
+    assert!(health.disk_bytes < 6 * SEGMENT, "{health:?}");
+    let rig = rig.power_cut();
+    let queued = rig.recovery.queued.iter().next().unwrap();
+    assert_eq!((queued.id, &*queued.settled), (id(1), &[1][..]));
+}
+
+#[test]
+fn a_read_that_fails_once_keeps_a_segment_for_a_minute_only() {
+    let disk = SimDisk::default();
+    let mut rig = Rig::filled(&disk, 1..=1).with_clock();
+    for number in 2..=60 {
+        submit(&rig.spool, vec![put(number), Record::Done(id(number))]);
+    }
+    disk.fail(Fault::Read, 1);
+    rig.finish_mail(61..=120);
+    assert!(disk.files().contains_key(&first()), "compaction gave up");
+    pass(Duration::from_secs(61));
+    rig.finish_mail(121..=300);
+    let health = rig.spool.health();
+    assert!(health.disk_bytes < 6 * SEGMENT, "{health:?}");
     assert_eq!(rig.power_cut().queued(), [1]);
 }

@@ -2,21 +2,26 @@
 //!
 //! Only the oldest may go, so it is the only one compacted: when little of it is alive, or when little of the whole spool is, since
 //! then it keeps all the dead segments behind it.
+//!
+//! A message that the scan does not find, because something in its group is damaged, is read by the index. One that is damaged itself
+//! cannot be moved: who has the spool hears of it ([`crate::Spool::take_damaged`]), and whatever the cause why a segment stays, it is tried
+//! again after [`RETRY_PAUSE`].
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Writer;
-use crate::MessageId;
 use crate::answer::Answer;
 use crate::format::Mark;
 use crate::index::{Live, Place};
 use crate::read::read_message;
-use crate::record::Record;
+use crate::record::{Message, Record};
 use crate::scan::{Found, Piece, Scanner};
 use crate::shared::State;
 use crate::sys::File;
 use crate::waiting::Group;
+use crate::{MessageId, ReadError};
 
 /// Bytes of messages moved by one step: short enough that mail that comes meanwhile hardly waits.
 const SLICE_BYTES: u64 = 1 << 20;
@@ -40,6 +45,12 @@ const SAVING_PARTS: u64 = 2;
 /// What a message that is moved takes beside its record, in bytes: group, and an attempt with a few results.
 const MOVED_BYTES: u64 = 128;
 
+/// Pause before a segment is tried again that could not be moved: what the disk did not give back once, it may.
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Most damaged messages told of at once: the rest is for the next time.
+const DAMAGED_MAX: usize = 100;
+
 /// How far the compaction of the oldest segment has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Compaction {
@@ -48,10 +59,12 @@ pub(super) enum Compaction {
         segment: u64,
         offset: u64,
     },
-    /// Something in this segment cannot be moved. Once fewer of its messages are alive, it may not be there any more.
+    /// Something in this segment cannot be moved. Once fewer of its messages are alive, it may not be there any more; and what
+    /// could not be read then may be read later.
     GivenUp {
         segment: u64,
         alive: u64,
+        at: Instant,
     },
 }
 
@@ -73,6 +86,19 @@ struct Target {
     file: Arc<dyn File>,
     mark: Option<Mark>,
     offset: u64,
+    /// Where the segment ends.
+    end: u64,
+}
+
+/// A message with its state, to be written anew.
+fn group(message: Message, progress: Option<Record>, bytes: u64) -> Group {
+    let mut records = vec![Record::Message(message)];
+    records.extend(progress);
+    Group {
+        records,
+        bytes,
+        done: Answer::new(Box::new(drop)),
+    }
 }
 
 /// Whether so much of the disk is waste that compaction cannot wait until nothing else is to be done.
@@ -99,17 +125,22 @@ impl Writer {
         room.is_tight() && waste >= room.segment_bytes
     }
 
-    /// What cannot be moved stays, until fewer messages of its segment are alive.
+    /// What cannot be moved stays, until fewer messages of its segment are alive or a while has passed.
     pub(super) fn give_up_compaction(&mut self, segment: u64) {
         let alive = self.shared.state().index.live(segment).messages;
-        self.compaction = Compaction::GivenUp { segment, alive };
+        let at = (self.clock)();
+        self.compaction = Compaction::GivenUp { segment, alive, at };
     }
 
     /// Some of what is alive in the oldest segment, if that is worth moving.
     pub(super) fn slice(&mut self) -> Option<Slice> {
         let target = self.compaction_target()?;
         let segment = target.segment;
-        match self.gather(&target) {
+        let gathered = match target.offset < target.end {
+            true => self.gather(&target),
+            false => self.gather_rest(&target),
+        };
+        match gathered {
             Ok((groups, offset)) => Some(Slice {
                 groups,
                 compaction: Compaction::At { segment, offset },
@@ -146,9 +177,11 @@ impl Writer {
             return None;
         }
         let offset = match self.compaction {
-            Compaction::GivenUp { segment: at, alive }
-                if at == segment && alive == live.messages =>
-            {
+            Compaction::GivenUp {
+                segment: given_up,
+                alive,
+                at,
+            } if given_up == segment && alive == live.messages && self.since(at) < RETRY_PAUSE => {
                 return None;
             }
             Compaction::At {
@@ -157,12 +190,12 @@ impl Writer {
             } if at == segment => offset,
             _ => 0,
         };
-        // Read to its end and still alive: something in it cannot be found again.
-        (offset < known.bytes).then(|| Target {
+        Some(Target {
             segment,
             file: Arc::clone(&known.file),
             mark: known.mark,
             offset,
+            end: known.bytes,
         })
     }
 
@@ -185,16 +218,39 @@ impl Writer {
                 };
                 let message = read_message(file, place).map_err(io::Error::other)?;
                 bytes += u64::from(place.length);
-                let mut records = vec![Record::Message(message)];
-                records.extend(progress);
-                groups.push(Group {
-                    records,
-                    bytes: u64::from(place.length),
-                    done: Answer::new(Box::new(drop)),
-                });
+                groups.push(group(message, progress, u64::from(place.length)));
             }
         }
         Ok((groups, scanner.position()))
+    }
+
+    /// As [`Self::gather`], of a segment that was read to its end: what is still alive there lies in damaged groups.
+    fn gather_rest(&self, target: &Target) -> io::Result<(Vec<Group>, u64)> {
+        let rest = self.shared.state().index.placed_in(target.segment);
+        let (mut groups, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (id, place) in rest {
+            if bytes >= SLICE_BYTES || damaged.len() >= DAMAGED_MAX {
+                break;
+            }
+            match read_message(target.file.as_ref(), place) {
+                Ok(message) => {
+                    let Some(progress) = self.progress_if_at(id, place) else {
+                        continue;
+                    };
+                    bytes += u64::from(place.length);
+                    groups.push(group(message, progress, u64::from(place.length)));
+                }
+                Err(ReadError::Damaged(_)) => damaged.push(id),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        if !groups.is_empty() {
+            return Ok((groups, target.offset));
+        }
+        let count = damaged.len();
+        self.shared.counts().damaged = damaged;
+        let text = format!("{count} damaged messages keep it, and all segments behind it");
+        Err(io::Error::other(text))
     }
 
     /// The state of a message that is alive and lies here.

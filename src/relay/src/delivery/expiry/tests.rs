@@ -265,3 +265,47 @@ async fn a_tenant_that_has_too_much_in_memory_does_not_keep_others_waiting() {
     expire(rig.context.clone(), delivery.upstreams.clone()).await;
     assert_eq!(there(&greedy), 0);
 }
+
+#[tokio::test]
+async fn a_damaged_message_that_keeps_the_disk_is_given_up_though_it_must_not_be_sent_yet() {
+    let rig = Rig::new(MEMORY);
+    let held = |recipients| {
+        let mut message = rig.message(recipients, 0);
+        message.envelope.not_before_ms = clock::now_ms() + 3_600_000;
+        message
+    };
+    let (damaged, intact) = (held(2), held(1));
+    rig.accept(&damaged).await.unwrap();
+    rig.damage(b"find me");
+    rig.accept(&intact).await.unwrap();
+    let queue = &rig.context.queue;
+    assert!(queue.take().is_none(), "nobody would read them");
+    let gone = queue.next_id(0);
+    let upstreams = SharedUpstreams::default();
+    settle_damaged(&rig.context, &upstreams, vec![damaged.id, intact.id, gone]).await;
+    assert_eq!(rig.corrupt().len(), 1);
+    assert!(queue.spool().read(damaged.id).is_err(), "done");
+    let bounce = queue.take().unwrap();
+    let (report, _room) = queue.load(&bounce).await.unwrap();
+    assert_eq!(report.envelope.recipients[0].address, "s@example.com");
+    assert!(queue.take().is_none(), "what is intact waits on");
+    assert_eq!(queue.totals().0.messages, 2, "the bounce and that");
+}
+
+#[tokio::test]
+async fn a_damaged_message_that_somebody_has_or_that_is_whole_in_memory_is_left_alone() {
+    let rig = Rig::new(MEMORY);
+    let message = rig.message(1, 0);
+    let queue = &rig.context.queue;
+    let room = queue.memory().try_reserve(0).unwrap();
+    queue.accept(message.clone(), room).await.unwrap();
+    rig.damage(b"find me");
+    let upstreams = SharedUpstreams::default();
+    settle_damaged(&rig.context, &upstreams, vec![message.id]).await;
+    let taken = queue.take().unwrap();
+    let (read, _room) = queue.load(&taken).await.unwrap();
+    assert_eq!(read, message);
+    settle_damaged(&rig.context, &upstreams, vec![message.id]).await;
+    assert!(queue.is_taken(taken.ticket));
+    assert!(rig.corrupt().is_empty());
+}
