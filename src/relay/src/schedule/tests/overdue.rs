@@ -393,3 +393,24 @@ fn a_tenant_whose_only_message_is_looked_at_keeps_its_turn() {
         assert_eq!(turns, expected, "{meanwhile}");
     }
 }
+
+#[test]
+fn takes_what_is_asked_for_wherever_it_waits_unless_somebody_has_some_of_it() {
+    let mail = Mail::new();
+    let table = super::tables::overriding("held.example", Action::Hold);
+    let mut schedule = Schedule::new(table);
+    let queued = mail.to(&[("held.example", 1), ("a.example", 1)], 1);
+    schedule.insert(&queued, 1);
+    let other = schedule.take_any(1).unwrap();
+    assert_eq!(schedule.take_of(queued.id, 1), None, "somebody has a piece");
+    schedule.release(other.ticket, 9_000, Reading::Fine, 1);
+    let first = schedule.take_of(queued.id, 1).unwrap();
+    schedule.put_back(first.ticket, 1);
+    assert_eq!(schedule.totals().held, 1, "it is held on");
+    assert_eq!(schedule.take_any(1), None, "the other keeps its pause");
+    let again = schedule.take_of(queued.id, 1).unwrap();
+    assert_eq!(&*schedule.orphans(again.ticket, 1), [0, 1]);
+    schedule.finish(again.ticket, 1);
+    assert_eq!(schedule.totals(), Totals::default());
+    assert_eq!(schedule.take_of(queued.id, 1), None, "it is gone");
+}
