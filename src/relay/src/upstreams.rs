@@ -16,7 +16,8 @@
 //! # What mends a failure
 //! A failure to connect is mended by a connection. A failure in a transaction is not, while mail waits that can tell:
 //! the upstream that says 421 to every MAIL lets everybody in. It is mended by a transaction that was answered. The
-//! backoff begins anew with an answered transaction, or with a check when nothing waits.
+//! backoff begins anew with an answered transaction, or with a check when nothing waits. Connections that were there before the failure may hang for
+//! as long as a server may take for its answer, ten minutes: nobody waits for them with the next try.
 //!
 //! # Crowds
 //! An upstream that works and asks a further connection for less, or hangs up on it, has enough of them: half of them go
@@ -150,9 +151,7 @@ impl Upstreams {
                 Health::Unknown if tracked.connections == 0 => return Some(&tracked.name),
                 Health::Ready | Health::Unknown => return None,
                 Health::Failing { probe_ms, .. }
-                    if *probe_ms <= now_ms
-                        && tracked.connections == 0
-                        && tracked.turn_ms(now_ms) <= now_ms =>
+                    if *probe_ms <= now_ms && tracked.bears_probe(now_ms) =>
                 {
                     return Some(&tracked.name);
                 }
@@ -210,7 +209,7 @@ impl Upstreams {
     /// A connection has ended, or was not to be had.
     pub fn closed(&mut self, name: &str) {
         if let Some(tracked) = self.find(name) {
-            tracked.connections = tracked.connections.saturating_sub(1);
+            tracked.closed();
         }
     }
 

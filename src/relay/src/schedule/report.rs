@@ -126,7 +126,7 @@ impl Schedule {
     /// A connection has ended that had been [connected](Self::connected), or else gave up.
     pub fn closed(&mut self, place: Place, opening: Opening, now_ms: u64) {
         self.change(place, now_ms, |site, _| {
-            site.connections = site.connections.saturating_sub(1);
+            site.closed();
             if opening == Opening::GaveUp {
                 site.opening = site.opening.saturating_sub(1);
             }

@@ -74,6 +74,8 @@ pub(super) struct Site {
     pacer: Pacer,
     /// Open or being opened.
     pub(super) connections: u32,
+    /// Those of them that were there when it failed last: they may hang, for minutes, and are not waited for with the next try.
+    before: u32,
     /// Those of them that have not taken their first message.
     pub(super) opening: u32,
     /// Those that wait for work.
@@ -95,6 +97,7 @@ impl Site {
             window: Window::default(),
             pacer: Pacer::default(),
             connections: 0,
+            before: 0,
             opening: 0,
             idle: 0,
             failures: 0,
@@ -108,7 +111,8 @@ impl Site {
     pub(super) fn bears(&self, limits: &SiteLimits, now_ms: u64) -> Bears {
         let most = match self.standing {
             Standing::Proven => self.window.limit(limits.connections),
-            Standing::Fresh | Standing::Failing => 1,
+            Standing::Fresh => 1,
+            Standing::Failing => self.before.saturating_add(1).min(limits.connections).max(1),
         };
         if self.connections >= most {
             return Bears::Enough;
@@ -174,9 +178,17 @@ impl Site {
             self.resume_ms = clock::after(at.now_ms, pause);
         }
         self.standing = Standing::Failing;
+        self.before = self.connections;
         self.window = Window::default();
         self.failure = Some(Arc::new(failure));
         Verdict::Fails
+    }
+
+    /// A connection has ended.
+    pub(super) fn closed(&mut self) {
+        self.connections = self.connections.saturating_sub(1);
+        // Which of them it was is not known: if one that came later, that has failed as well.
+        self.before = self.before.saturating_sub(1);
     }
 
     /// Something about delivery has changed: a try is worth it at once.

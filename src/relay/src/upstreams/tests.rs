@@ -132,6 +132,32 @@ fn the_next_upstream_serves_while_the_first_fails_and_the_first_is_probed() {
 }
 
 #[test]
+fn what_hangs_since_before_a_failure_keeps_nobody_from_trying_again() {
+    let mut upstreams = two();
+    upstreams.opened("a");
+    upstreams.connects("a", 5);
+    assert_eq!(
+        upstreams.visit("a", |all| all.cannot_connect("a", 1000)),
+        Change::Failed
+    );
+    assert_eq!(upstreams.pick(1999), Some("b"));
+    assert_eq!(upstreams.pick(2000), Some("a"), "one of two hangs");
+    upstreams.opened("a");
+    assert_eq!(upstreams.pick(2000), Some("b"), "one probe at a time");
+    upstreams.cannot_connect("a", 2000);
+    upstreams.closed("a");
+    assert_eq!(upstreams.pick(4000), Some("a"));
+    upstreams.opened("a");
+    upstreams.cannot_connect("a", 4000);
+    assert_eq!(upstreams.pick(MINUTE_MS), Some("b"), "both hang");
+    upstreams.closed("a");
+    upstreams.closed("a");
+    assert_eq!(upstreams.pick(MINUTE_MS), Some("a"));
+    upstreams.opened("a");
+    assert_eq!(upstreams.pick(MINUTE_MS), Some("b"), "one probe at a time");
+}
+
+#[test]
 fn all_failing_names_the_first_reason_and_keeps_the_time_it_began() {
     let mut upstreams = two();
     assert_eq!(upstreams.all_fail(), None);

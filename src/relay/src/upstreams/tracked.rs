@@ -33,6 +33,8 @@ pub(super) struct Tracked {
     pub(super) is_first: bool,
     /// Connections open or being opened.
     pub(super) connections: u32,
+    /// Those of them that were there when it failed last: they may hang, for minutes.
+    before: u32,
     pub(super) since_ms: u64,
     pub(super) health: Health,
     /// Failures since a transaction was answered.
@@ -66,6 +68,7 @@ impl Tracked {
             window: Window::default(),
             is_first: false,
             connections: 0,
+            before: 0,
             since_ms: now_ms,
             health: Health::Unknown,
             failures: 0,
@@ -97,6 +100,18 @@ impl Tracked {
             false => 1,
         };
         self.connections < max && may_go
+    }
+
+    /// Whether one connection may be opened to see whether it works again.
+    pub(super) fn bears_probe(&self, now_ms: u64) -> bool {
+        let most = self.before.saturating_add(1).min(self.connections_max);
+        self.connections < most && self.turn_ms(now_ms) <= now_ms
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.connections = self.connections.saturating_sub(1);
+        // Which of them it was is not known: if one that came later, that has failed as well.
+        self.before = self.before.saturating_sub(1);
     }
 
     /// When it is the turn of the next message by its rate; not later than now if it is at once.
@@ -153,6 +168,7 @@ impl Tracked {
         failure: UpstreamFailure,
         at: Moment,
     ) -> Change {
+        self.before = self.connections;
         let (change, stage, pending_ms) = match &self.health {
             Health::Failing {
                 failure: known,

@@ -224,6 +224,35 @@ fn a_destination_that_works_gets_more_connections_than_one_as_it_bears_them() {
 }
 
 #[test]
+fn what_hangs_since_before_a_failure_does_not_keep_a_destination_from_being_tried() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
+    schedule.set_limits(SiteLimits {
+        connections: 3,
+        ..SiteLimits::default()
+    });
+    for _ in 0..10 {
+        schedule.insert(&mail.to(&[("a.example", 1)], 1), 1);
+    }
+    let (place, _) = schedule.open_domain(1).unwrap();
+    schedule.connected(place, 1);
+    schedule.answered(place, Answer::Final, 1);
+    assert_eq!(schedule.open_domain(1).map(|(place, _)| place), Some(place));
+    let at = |now_ms| crate::clock::Moment {
+        now_ms,
+        random: 0.5,
+    };
+    for failed_ms in [1, 1_000_000] {
+        let judged = schedule.failed(place, super::hanging::failure(), at(failed_ms));
+        assert_eq!(judged.0, Verdict::Fails);
+        schedule.closed(place, Opening::GaveUp, failed_ms);
+        assert_eq!(schedule.open_domain(failed_ms), None);
+        let late_ms = failed_ms + 500_000;
+        let again: Vec<_> = std::iter::from_fn(|| schedule.open_domain(late_ms)).collect();
+        assert_eq!(again.len(), 1, "beside the one that hangs");
+    }
+}
+
+#[test]
 fn a_destination_that_puts_everybody_off_gets_no_more_connections() {
     let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
     schedule.set_limits(SiteLimits {
