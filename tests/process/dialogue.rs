@@ -209,25 +209,24 @@ async fn a_bad_configuration_is_refused_and_the_former_stays_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_restart_is_said_and_not_done_by_halves() {
+async fn what_needs_a_restart_is_said_and_keeps_nothing_else_out() {
     let mut relay = relay().await;
-    let before = relay.config.limits.memory_bytes;
-    relay.config.limits.memory_bytes = 2 * before;
+    relay.config.limits.memory_bytes *= 2;
     relay.config.limits.recipients = 1;
     relay.write_config();
-    let refused = eventually("the refusal in the status", async || {
-        relay.status().await.config.refused
+    let config = eventually("the field in the status", async || {
+        let config = relay.status().await.config;
+        (!config.awaits_restart.is_empty()).then_some(config)
     })
     .await;
-    assert!(refused.contains("limits.memoryBytes"), "{refused}");
+    assert_eq!(config.awaits_restart, ["limits.memoryBytes"]);
+    assert_eq!(config.refused, None);
     let mut client = relay.login(ListenerName::Submission).await.unwrap();
-    let recipients = ["a@example.org", "b@example.org"];
-    let reply = client.message("s@example.com", &recipients, b"\r\nx\r\n");
-    assert_eq!(
-        reply.await.unwrap().code,
-        250,
-        "the former limits are in force"
-    );
+    client.command("MAIL FROM:<s@example.com>").await.unwrap();
+    for (recipient, code) in [("a@example.org", 250), ("b@example.org", 452)] {
+        let reply = client.command(&format!("RCPT TO:<{recipient}>")).await;
+        assert_eq!(reply.unwrap().code, code, "the new limit is in force");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,10 @@ pub struct ConfigStatus {
     /// What of the files on disk is not in force, and why: what was refused, whose former value stays in force,
     /// and listeners that cannot be opened, which are tried again every second.
     pub refused: Option<String>,
+    /// Fields of the file that only a new process takes up, such as `spool.mode`: their former values stay in force. Nothing is wrong
+    /// with them, and everything else of the file is in force.
+    #[serde(default)]
+    pub awaits_restart: Vec<String>,
 }
 
 /// What waits.

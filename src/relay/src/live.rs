@@ -2,14 +2,16 @@
 //!
 //! [`Files::read`] is the only IO. [`resolve`] is pure: it turns bytes into a [`Live`]
 //! value, which is immutable; a reload is a new value. A part that cannot be used keeps its former value
-//! and is named in [`Live::refused_parts`], so that a bad certificate does not keep a good credential out.
+//! and is named in [`Live::refused_parts`], so that a bad certificate does not keep a good credential out. So does a field that only a
+//! new process can take up, which is named in [`ConfigStatus::awaits_restart`]: a relay that drains is never replaced, and still has to hear of
+//! routes and overrides.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postroad_config::status::ConfigStatus;
-use postroad_config::{Credentials, RelayConfig, Upstream};
+use postroad_config::{Credentials, RelayConfig, Upstream, memory};
 use postroad_smtp::Password;
 use ring::digest;
 use rustls::{ClientConfig, ServerConfig};
@@ -35,15 +37,12 @@ pub enum Error {
     /// The configuration file says something that cannot be.
     #[error("cannot use the configuration file: {0}")]
     Config(#[from] postroad_config::Error),
-    /// The new configuration asks for what only a new process can do.
-    #[error("{0} cannot change while the relay runs: restart it")]
-    NeedsRestart(&'static str),
 }
 
 /// The configuration in force.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// As written.
+    /// As written, but for the fields that await a restart.
     pub config: RelayConfig,
     /// Who may authenticate.
     pub credentials: Credentials,
@@ -192,14 +191,13 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Turns files into what the program uses. `before` lends what cannot be replaced.
-///
-/// # Errors
-/// [`Error::NeedsRestart`] if the change cannot be made in a running process.
-pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Result<Live, Error> {
-    if let Some(before) = before {
-        check_restart(&before.config, &config)?;
-    }
+#[must_use]
+pub fn resolve(files: &Files, mut config: RelayConfig, before: Option<&Live>) -> Live {
     let mut refused = Vec::new();
+    let awaits_restart = match before {
+        Some(before) => keep_fixed(&before.config, &mut config),
+        None => Vec::new(),
+    };
     let served = resolve_served(files, &config, before, &mut refused);
     let admin = resolve_admin(files, &config, before, &mut refused);
     let credentials = resolve_credentials(files, &config, before, &mut refused);
@@ -213,8 +211,9 @@ pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Res
         hash: sha256(&files.config),
         credentials_hash: sha256(files.get(&config.access.credentials).unwrap_or_default()),
         refused: refused_parts.clone(),
+        awaits_restart,
     };
-    Ok(Live {
+    Live {
         upstreams: upstreams.collect(),
         credentials,
         served,
@@ -222,22 +221,43 @@ pub fn resolve(files: &Files, config: RelayConfig, before: Option<&Live>) -> Res
         status,
         refused_parts,
         config,
-    })
+    }
 }
 
-fn check_restart(before: &RelayConfig, after: &RelayConfig) -> Result<(), Error> {
-    let fixed = [
-        ("spool", before.spool == after.spool),
-        ("admin.listen", before.admin.listen == after.admin.listen),
-        ("health.listen", before.health.listen == after.health.listen),
-        (
-            "limits.memoryBytes",
-            before.limits.memory_bytes == after.limits.memory_bytes,
-        ),
-    ];
-    match fixed.into_iter().find(|(_, same)| !same) {
-        Some((field, _)) => Err(Error::NeedsRestart(field)),
-        None => Ok(()),
+/// Gives the fields that are read at the start alone their former values; those that had others are returned.
+fn keep_fixed(before: &RelayConfig, config: &mut RelayConfig) -> Vec<String> {
+    let mut kept = Vec::new();
+    let (spool, limits) = (&mut config.spool, &mut config.limits);
+    keep("spool.mode", &before.spool.mode, &mut spool.mode, &mut kept);
+    let bytes_max = &before.spool.bytes_max;
+    keep("spool.bytesMax", bytes_max, &mut spool.bytes_max, &mut kept);
+    // The rest of it.
+    keep("spool", &before.spool, spool, &mut kept);
+    let memory = &before.limits.memory_bytes;
+    keep(
+        "limits.memoryBytes",
+        memory,
+        &mut limits.memory_bytes,
+        &mut kept,
+    );
+    // What does not fit into this memory is not offered to be taken.
+    limits.message_bytes = limits.message_bytes.min(memory::message_max(*memory));
+    let listen = &before.admin.listen;
+    keep("admin.listen", listen, &mut config.admin.listen, &mut kept);
+    let listen = &before.health.listen;
+    keep(
+        "health.listen",
+        listen,
+        &mut config.health.listen,
+        &mut kept,
+    );
+    kept
+}
+
+fn keep<T: Clone + PartialEq>(field: &str, before: &T, after: &mut T, kept: &mut Vec<String>) {
+    if before != after {
+        after.clone_from(before);
+        kept.push(field.to_owned());
     }
 }
 
@@ -371,27 +391,4 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rig::CONFIG;
-
-    #[test]
-    fn a_file_that_is_missing_is_none_and_one_that_cannot_be_read_is_an_error_that_names_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        let credentials = path("credentials.yaml");
-        let config = CONFIG.replace("/nowhere/credentials.yaml", credentials.to_str().unwrap());
-        std::fs::write(path("relay.yaml"), config).unwrap();
-        let read = || Files::read(&path("relay.yaml"));
-        let (files, _) = read().unwrap();
-        assert_eq!(files.get(&credentials), None);
-        // Nobody can read it, root neither.
-        std::fs::create_dir(&credentials).unwrap();
-        let error = read().unwrap_err().to_string();
-        assert!(error.contains("credentials.yaml"), "{error}");
-        std::fs::remove_dir(&credentials).unwrap();
-        std::fs::write(&credentials, "credentials: []").unwrap();
-        let (files, _) = read().unwrap();
-        assert!(files.get(&credentials).is_some());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //!
 //! What of the files is not in force stands in `config.refused` of the status, for as long as that is so: files that
 //! were refused as a whole, parts that were, and listeners that could not be opened, which are tried again at each look.
+//! What only a new process takes up stands in `config.awaitsRestart`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub type SharedListeners = Arc<Mutex<Option<Listeners>>>;
 /// [`Error`] if there is none that could be used.
 pub fn load(path: &std::path::Path) -> Result<(Files, Live), Error> {
     let (files, config) = Files::read(path)?;
-    let live = live::resolve(&files, config, None)?;
+    let live = live::resolve(&files, config, None);
     Ok((files, live))
 }
 
@@ -71,7 +72,7 @@ impl Reloader {
         if files == self.files {
             return Ok(None);
         }
-        let live = live::resolve(&files, config, Some(&self.context.live()))?;
+        let live = live::resolve(&files, config, Some(&self.context.live()));
         self.files = files;
         Ok(Some(live))
     }
@@ -91,13 +92,18 @@ impl Reloader {
         }
         let mut live = fresh.unwrap_or_else(|| Live::clone(&current));
         live.status.refused = refused;
+        let awaits_restart = &live.status.awaits_restart;
         match &live.status.refused {
             Some(refused) => tracing::error!(
                 hash = live.status.hash,
                 refused,
                 "not all of the files is in force"
             ),
-            None => tracing::info!(hash = live.status.hash, "configuration in force"),
+            None => tracing::info!(
+                hash = live.status.hash,
+                awaits_restart = (!awaits_restart.is_empty()).then(|| awaits_restart.join(", ")),
+                "configuration in force"
+            ),
         }
         self.publish.send_replace(Arc::new(live));
     }

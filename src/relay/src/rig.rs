@@ -44,7 +44,7 @@ impl Rig {
         let path = directory.path().join("relay.yaml");
         std::fs::write(&path, CONFIG).unwrap();
         let (files, config) = Files::read(&path).unwrap();
-        let live = resolve(&files, config, None).unwrap();
+        let live = resolve(&files, config, None);
         let disk = Disk::default();
         let (spool, writer) = open(&disk, directory.path());
         let (publish, live) = watch::channel(Arc::new(live));
@@ -82,7 +82,7 @@ impl Rig {
         let before = self.context.live();
         let mut config = before.config.clone();
         change(&mut config.delivery);
-        let live = resolve(&files, config, Some(&before)).unwrap();
+        let live = resolve(&files, config, Some(&before));
         self.publish.send_replace(Arc::new(live));
     }
 

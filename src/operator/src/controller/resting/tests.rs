@@ -15,6 +15,7 @@ fn status() -> RelayStatus {
             hash: "config".into(),
             credentials_hash: "credentials".into(),
             refused: None,
+            awaits_restart: Vec::new(),
         },
         queue: QueueStatus::default(),
         totals: Totals::default(),

@@ -57,6 +57,7 @@ fn says(states: &str) -> RelayStatus {
             hash: "config".into(),
             credentials_hash: "credentials".into(),
             refused: None,
+            awaits_restart: Vec::new(),
         },
         queue: QueueStatus::default(),
         totals: Totals::default(),
