@@ -230,29 +230,37 @@ fn available(pods: &Pods, wanted: u32) -> Verdict {
     }
 }
 
+/// What only another pod takes up is no refusal: it is told beside what is waited for.
 fn progressing(applied: &Applied, voices: &Voices<'_>) -> Verdict {
+    let kept = voices.kept();
+    let rolling = |message: String| {
+        let told: Vec<_> = std::iter::once(message).chain(kept.clone()).collect();
+        Verdict::new(Some(true), "RollingOut", told.join("; "))
+    };
     if let Some(Refusal { reason, .. }) = &applied.validated.pods_refused {
         let message = "the replicas stay as they are: see Accepted";
         Verdict::new(Some(false), reason, message)
     } else if let Some(waiting) = &applied.plan.waiting {
-        let message = format!("waiting for {waiting}");
-        Verdict::new(Some(true), "RollingOut", message)
+        rolling(format!("waiting for {waiting}"))
     } else if !applied.plan.steps.is_empty() {
-        Verdict::new(
-            Some(true),
-            "RollingOut",
-            "replicas are being brought up to date",
-        )
+        rolling("replicas are being brought up to date".to_owned())
     } else if let Some(refusal) = voices.refusal() {
         Verdict::new(Some(true), "ConfigurationRefused", refusal)
     } else if let Some(ordinal) = voices.behind(&applied.digests) {
         let message = format!("waiting for replica {ordinal} to take up the configuration");
         Verdict::new(Some(true), "ConfigurationSpreading", message)
-    } else if applied.outdated.ordinals.is_empty() {
-        Verdict::new(Some(false), "Settled", "everything is as specified")
-    } else {
+    } else if !applied.outdated.ordinals.is_empty() {
         let message = update(&applied.validated, &applied.outdated);
         Verdict::new(Some(false), UPDATE_AVAILABLE, message)
+    } else if let Some(kept) = kept {
+        let RelayId {
+            name, namespace, ..
+        } = &applied.validated.id;
+        let restart = super::restart(name, namespace);
+        let message = format!("{kept}. To have newer pods, one at a time: {restart}");
+        Verdict::new(Some(false), UPDATE_AVAILABLE, message)
+    } else {
+        Verdict::new(Some(false), "Settled", "everything is as specified")
     }
 }
 

@@ -121,6 +121,20 @@ impl<'a> Voices<'a> {
         })
     }
 
+    /// What a pod keeps of its start because only another pod takes it up. Nothing is wrong: a pod of which the user has changed something is
+    /// replaced, or goes when it has delivered what it holds.
+    pub(super) fn kept(&self) -> Option<String> {
+        let mut heard = self.heard.iter();
+        let (pod, status) = heard.find(|(_, status)| !status.config.awaits_restart.is_empty())?;
+        let fields = status.config.awaits_restart.iter();
+        let fields: Vec<_> = fields.map(|field| in_spec(field)).collect();
+        Some(format!(
+            "replica {} keeps its former {} until its pod goes",
+            pod.ordinal,
+            fields.join(", ")
+        ))
+    }
+
     /// A replica that does not work with these files yet.
     pub(super) fn behind(&self, digests: &Digests) -> Option<u32> {
         let mut heard = self.heard.iter();
@@ -288,6 +302,15 @@ impl<'a> Voices<'a> {
                 super::restart(name, namespace)
             ),
         })
+    }
+}
+
+/// What the user has written that a field of the relay's file is made of.
+fn in_spec(field: &str) -> &str {
+    match field {
+        "spool.mode" => "storage.mode",
+        "spool.bytesMax" => "storage.size",
+        other => other,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `Ready`, and what is said beside it when a settled relay is changed in one way.
 
 use super::*;
+use crate::rollout::Step;
 
 type Change = fn(&mut Applied, &mut Vec<FoundPod>);
 
@@ -146,6 +147,69 @@ fn a_listener_that_cannot_be_opened_is_the_reason_for_not_being_ready() {
     assert_eq!(summary.pace, Pace::Moving);
     let reasons: Vec<_> = summary.notices.iter().map(|notice| notice.reason).collect();
     assert!(reasons.contains(&"ConfigurationRefused"), "{reasons:?}");
+}
+
+#[test]
+fn what_only_another_pod_takes_up_is_no_refusal() {
+    let waiting = |what: &str| Plan {
+        steps: Vec::new(),
+        waiting: Some(what.to_owned()),
+    };
+    let rolling = Plan {
+        steps: vec![Step::Roll(0)],
+        waiting: None,
+    };
+    for (wanted, plan, replica, fields, progressing, message) in [
+        (
+            2,
+            waiting("replica 0 to become ready"),
+            1,
+            &["spool.mode"][..],
+            "Progressing=True RollingOut",
+            "waiting for replica 0 to become ready; replica 1 keeps its former storage.mode until its pod goes",
+        ),
+        (
+            2,
+            rolling,
+            0,
+            &["spool.mode", "spool.bytesMax"],
+            "Progressing=True RollingOut",
+            "replicas are being brought up to date; replica 0 keeps its former storage.mode, storage.size until its pod goes",
+        ),
+        // One that is scaled in is not replaced.
+        (
+            1,
+            waiting("replica 1 to deliver what it holds"),
+            1,
+            &["spool.mode"],
+            "Progressing=True RollingOut",
+            "waiting for replica 1 to deliver what it holds; replica 1 keeps its former storage.mode until its pod goes",
+        ),
+        (
+            2,
+            Plan::default(),
+            0,
+            &["limits.memoryBytes"],
+            "Progressing=False UpdateAvailable",
+            "replica 0 keeps its former limits.memoryBytes until its pod goes. To have newer pods, one at a time: \
+             kubectl --namespace infra annotate smtprelay mail postroad.dev/restartedAt=$(date +%s) --overwrite",
+        ),
+    ] {
+        let (mut applied, mut pods) = settled();
+        applied.validated.replicas = wanted;
+        applied.plan = plan;
+        let fields = fields.iter().map(|&field| field.to_owned());
+        said(&mut pods[replica]).config.awaits_restart = fields.collect();
+        let summary = summarize(&applied, &found(pods), None, now());
+        let shown = holds(&summary.status);
+        assert_eq!(
+            [shown[0].as_str(), shown[3].as_str()],
+            ["Ready=True Ready", progressing]
+        );
+        assert_eq!(summary.status.conditions[3].message, message);
+        let refused = |notice: &Notice| notice.reason == "ConfigurationRefused";
+        assert!(!summary.notices.iter().any(refused));
+    }
 }
 
 #[test]
