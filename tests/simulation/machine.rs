@@ -267,7 +267,7 @@ fn live(plan: &Plan) -> Live {
     let path = write("relay.yaml", &CONFIG.replace("/nowhere", directory));
     let (files, mut config) = Files::read(&path).unwrap();
     complete(&mut config, plan);
-    resolve(&files, config, None).unwrap()
+    resolve(&files, config, None)
 }
 
 fn credentials() -> String {
