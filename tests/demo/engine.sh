@@ -14,7 +14,7 @@ show_engine() {
 }
 
 postroad() {
-  step "kubectl postroad $* -n $namespace"
+  step "$(as_typed kubectl postroad "$@" -n "$namespace")"
   in_cluster kubectl postroad "$@" -n "$namespace"
 }
 
@@ -48,12 +48,13 @@ holds_one() {
 # Only the local cluster's DNS has a domain whose mail exchanger is this machine.
 show_exchanger() {
   [[ $CLUSTER == local ]] || return 0
-  local subject="Postroad demo, straight" pods line
+  local subject="Postroad demo, straight" pods patch
   pods=$(pods)
   echo
   step "a route for one domain: straight to the mail exchanger that the DNS names"
-  line="{direct: {allowedNetworks: [$PROVIDER_HOST/32]}, routes: [{name: straight, match: {recipients: [example.test]}, to: {direct: true}}]}"
-  echo "spec: {delivery: $line}" | kubectl -n "$namespace" patch smtprelay "$relay" --type=merge --patch-file=/dev/stdin
+  patch="spec: {delivery: {direct: {allowedNetworks: [$PROVIDER_HOST/32]}, routes: [{name: straight, match: {recipients: [example.test]}, to: {direct: true}}]}}"
+  echo "    $patch"
+  echo "$patch" | kubectl -n "$namespace" patch smtprelay "$relay" --type=merge --patch-file=/dev/stdin
   settle
   [[ $(pods) == "$pods" ]] || die "pods were replaced for a route: $pods before, $(pods) now"
   step "the replicas took it up, no pod was replaced; sending a mail to customer@example.test"

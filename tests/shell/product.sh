@@ -6,6 +6,7 @@
 #   MADE_BY       who asks: what it makes in the cluster is marked with this, and only that is removed
 #   PROVIDER_HOST the address at which pods reach a server outside the cluster; see provider_host
 #   in_cluster    CMD...: run a command that reaches the cluster's API and the addresses of its nodes
+#   as_typed      CMD...: the same as a line to type
 
 tools=$PWD/tests/localcluster
 system=postroad-system
@@ -42,6 +43,15 @@ in_cluster() {
   case $CLUSTER in
     local) "$tools/cluster" run "$@" ;;
     *) command "$@" ;; # not a function of that name, which may end here again
+  esac
+}
+
+# How a command of in_cluster is typed in the project's folder.
+as_typed() { # CMD...
+  case $CLUSTER in
+    local) echo "${tools#"$PWD"/}/cluster run $*" ;;
+    kind) echo "KUBECONFIG=${KUBECONFIG#"$PWD"/} $*" ;;
+    current) echo "$*" ;;
   esac
 }
 
@@ -97,15 +107,16 @@ install_product() { # HELM-OPTIONS...
     --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE##*:}" --set image.pullPolicy=$policy "$@"
 }
 
-# Puts `kubectl postroad` into PATH: as it was compiled beside the image's programs, as whoever runs this has it, or compiled now.
+# Puts `kubectl postroad` into PATH, compiled now, if it is not there: the local cluster has it as it was compiled beside the image's
+# programs.
 provide_plugin() {
-  if [[ $CLUSTER == local ]]; then
-    PATH=$PWD/target/image/$(dpkg --print-architecture):$PATH
-  elif ! has kubectl-postroad; then
-    need_rust
-    patiently "compiling the kubectl plugin (minutes the first time)" cargo build --release --locked -p kubectl-postroad
-    PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/release:$PATH
-  fi
+  local compiled
+  if in_cluster kubectl postroad --help >/dev/null 2>&1; then return; fi
+  need_rust
+  patiently "compiling the kubectl plugin (minutes the first time)" cargo build --release --locked -p kubectl-postroad
+  compiled=$(realpath "${CARGO_TARGET_DIR:-target}")/release
+  step "to type commands of the plugin: PATH=$compiled:\$PATH"
+  PATH=$compiled:$PATH
 }
 
 make_namespace() { # NAME LABELS...: uninstall_product takes it away again
