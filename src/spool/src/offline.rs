@@ -19,14 +19,14 @@ use crate::read::{read_envelope, read_message};
 use crate::record::{Message, Queue};
 use crate::recover::{Settled, Unread, copy, gone, segment_path, sequences, settle};
 use crate::scan::{Found, Piece, Rest, Scanner};
-use crate::sys::{File, FileSystem, RealFileSystem};
+use crate::sys::{File, FileSystem, LOCK, RealFileSystem};
 use crate::{MessageId, ReadError};
 
 /// Why a spool could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no segment in the directory: most likely it is another one.
-    #[error("{} is no spool: there are no segments in it", .0.display())]
+    /// There is no segment in the directory, and no relay has ever had it open: most likely it is another one.
+    #[error("{} is no spool: there are neither segments in it nor the lock of a relay", .0.display())]
     NoSpool(PathBuf),
     /// The system could not read something, or it is in a format of another release.
     #[error("cannot read {}", path.display())]
@@ -136,7 +136,8 @@ impl Volume {
             let file = fs.open_to_read(&path).map_err(read(&path))?;
             all.push(Unread::new(file, sequence).map_err(read(&path))?);
         }
-        if all.is_empty() {
+        // A relay that has nothing queued may have no segment.
+        if all.is_empty() && !names.iter().any(|name| name == LOCK) {
             return Err(Error::NoSpool(directory.to_owned()));
         }
         settle(&mut all);

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+/// The file by which a directory is locked. It stays: whoever finds it knows that a spool was open there.
+pub(crate) const LOCK: &str = "lock";
+
 /// What the spool needs of a file system. All paths lie in one directory and its `corrupt/`.
 pub trait FileSystem: Debug + Send + Sync {
     /// Creates a directory and those above it; fine if it exists.
@@ -154,7 +157,7 @@ impl FileSystem for RealFileSystem {
     }
 
     fn lock(&self, directory: &Path) -> io::Result<Box<dyn Debug + Send + Sync>> {
-        let path: PathBuf = directory.join("lock");
+        let path: PathBuf = directory.join(LOCK);
         let file = OpenOptions::new()
             .write(true)
             .create(true)

@@ -10,14 +10,6 @@ use super::*;
 
 /// Three messages; the second is settled for one of its recipients.
 fn spool(directory: &Path) -> Vec<Message> {
-    let config = Config {
-        directory: directory.to_owned(),
-        segment_bytes: SEGMENT_BYTES,
-        bytes_max: None,
-        mode: postroad_spool::Mode::Durable,
-    };
-    let (spool, _, writer) = Spool::open(config).unwrap();
-    let writer = std::thread::spawn(move || writer.run());
     let messages = [1, 2, 3].map(message).to_vec();
     let attempt = Attempt {
         id: messages[1].id,
@@ -27,7 +19,22 @@ fn spool(directory: &Path) -> Vec<Message> {
         results: vec![(0, RecipientResult::Delivered)],
     };
     let records = messages.iter().cloned().map(Record::Message);
-    let records = records.chain([Record::Attempt(attempt)]);
+    store(
+        directory,
+        records.chain([Record::Attempt(attempt)]).collect(),
+    );
+    messages
+}
+
+fn store(directory: &Path, records: Vec<Record>) {
+    let config = Config {
+        directory: directory.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        bytes_max: None,
+        mode: postroad_spool::Mode::Durable,
+    };
+    let (spool, _, writer) = Spool::open(config).unwrap();
+    let writer = std::thread::spawn(move || writer.run());
     let (told, heard) = mpsc::channel();
     for record in records {
         let told = told.clone();
@@ -37,7 +44,6 @@ fn spool(directory: &Path) -> Vec<Message> {
     }
     spool.close();
     writer.join().unwrap();
-    messages
 }
 
 fn message(number: u8) -> Message {
@@ -169,6 +175,30 @@ fn what_is_exported_is_what_was_received() {
     );
     let unknown = export(Some(id(9))).1.unwrap();
     assert!(unknown.contains("no message"), "{unknown}");
+}
+
+#[test]
+fn an_empty_spool_is_no_mistake() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = directory(&temporary);
+    store(&directory, Vec::new());
+    for (command, expected) in [
+        (
+            Command::Check {
+                directory: directory.clone(),
+            },
+            "0 messages are queued\n",
+        ),
+        (
+            Command::List {
+                directory,
+                json: false,
+            },
+            "",
+        ),
+    ] {
+        assert_eq!(run(&command), (expected.to_owned(), None));
+    }
 }
 
 #[test]

@@ -162,6 +162,30 @@ fn what_is_no_spool_is_refused() {
     assert!(matches!(nowhere, Error::Read { .. }), "{nowhere}");
 }
 
+#[test]
+fn a_spool_in_which_nothing_was_stored_is_empty() {
+    let volume = tempfile::tempdir().unwrap();
+    let queue = volume.path().join("queue");
+    let config = Config {
+        directory: queue.clone(),
+        segment_bytes: SEGMENT,
+        bytes_max: None,
+        mode: Mode::default(),
+    };
+    let (spool, _, writer) = Spool::open(config).unwrap();
+    let look = || {
+        let found = Volume::open(&queue).unwrap();
+        assert_eq!(*found.report(), Report::default());
+        assert_eq!(found.queue().len(), 0);
+    };
+    look();
+    spool.close();
+    writer.run();
+    look();
+    let above = Volume::open(volume.path()).unwrap_err();
+    assert!(matches!(above, Error::NoSpool(_)), "{above}");
+}
+
 /// On a real file system, where the directory cannot be written.
 #[test]
 fn a_read_only_copy_of_the_first_release_can_be_looked_at() {
