@@ -95,7 +95,9 @@ pub struct Reported {
     pub kind: Kind,
     /// Why.
     pub status: EnhancedStatus,
-    /// What the other server said: `550 5.1.1 no such user`; empty for nothing.
+    /// Which time has passed, if that is why it failed: then what was said last was only to put it off.
+    pub expired: Option<Expired>,
+    /// What the other server said last: `550 5.1.1 no such user`; empty for nothing.
     pub diagnostic: String,
     /// The server that said so; `None` if it was this one.
     pub remote_mta: Option<String>,
@@ -113,6 +115,15 @@ pub enum Kind {
     },
     /// A server has it that does not pass on requests for reports (RFC 3461 §5.2.2): nothing more will be heard of its arrival.
     Relayed,
+}
+
+/// A time to deliver in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expired {
+    /// The one for which this server tries.
+    Lifetime,
+    /// The one that the sender gave (RFC 2852).
+    DeliverBy,
 }
 
 /// A report as a message.

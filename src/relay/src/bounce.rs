@@ -57,6 +57,7 @@ fn reported(message: &Message, notice: &Notice, remote: Option<&str>) -> Option<
         index,
         kind,
         status,
+        expired,
         diagnostic,
     } = notice;
     let envelope = &message.envelope;
@@ -75,6 +76,7 @@ fn reported(message: &Message, notice: &Notice, remote: Option<&str>) -> Option<
             Kind::Relayed => dsn::Kind::Relayed,
         },
         status: *status,
+        expired: *expired,
         diagnostic: diagnostic.clone(),
         remote_mta: remote.map(str::to_owned),
     })

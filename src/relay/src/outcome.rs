@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use postroad_message::dsn::Expired;
 use postroad_smtp::client::RecipientOutcome;
 use postroad_smtp::{EnhancedStatus, Reply};
 use postroad_spool::{ByMode, Message, Recipient, RecipientResult};
@@ -60,6 +61,8 @@ pub struct Notice {
     pub kind: Kind,
     /// Why.
     pub status: EnhancedStatus,
+    /// Which time has passed, if that is why it failed.
+    pub expired: Option<Expired>,
     /// The last reply.
     pub diagnostic: String,
 }
@@ -301,16 +304,18 @@ impl Judge<'_> {
 
     /// RFC 3463 §3.5: 4.4.7, delivery time expired; as the final status of a report it is of class 5.
     fn expired(&self, index: u32, last: &Reply) -> Option<Notice> {
-        let what = if return_by_ms(self.message).is_some_and(|by_ms| by_ms <= self.now_ms) {
-            "the time that the sender gave for delivery (DELIVERBY) has passed"
+        let expired = if return_by_ms(self.message).is_some_and(|by_ms| by_ms <= self.now_ms) {
+            Expired::DeliverBy
         } else if give_up_ms(self.message, self.rules.lifetime) <= self.now_ms {
-            "delivery time expired"
+            Expired::Lifetime
         } else {
             return None;
         };
         let status = EnhancedStatus::new(5, 4, 7);
-        let text = format!("{what}; the last answer was: {last}");
-        Some(notice(index, Kind::Failed, status, text))
+        Some(Notice {
+            expired: Some(expired),
+            ..notice(index, Kind::Failed, status, last.to_string())
+        })
     }
 
     fn recipient(&self, index: u32) -> Option<&Recipient> {
@@ -324,6 +329,7 @@ fn notice(index: u32, kind: Kind, status: EnhancedStatus, diagnostic: String) ->
         index,
         kind,
         status,
+        expired: None,
         diagnostic,
     }
 }

@@ -104,6 +104,7 @@ fn report(context: &Context, envelope: &Message, open: &[u32]) -> Option<Message
             index: *index,
             kind: Kind::Failed,
             status: STATUS,
+            expired: None,
             diagnostic: format!(
                 "554 {STATUS} the message was damaged on the disk of this server and cannot be delivered"
             ),

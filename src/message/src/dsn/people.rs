@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::original::Holds;
-use super::{DIAGNOSTIC_MAX, Kind, LISTED_MAX, NAME_MAX, Report, Reported};
+use super::{DIAGNOSTIC_MAX, Expired, Kind, LISTED_MAX, NAME_MAX, Report, Reported};
 use crate::text;
 
 pub(super) fn push(out: &mut String, report: &Report, host: &str, holds: Holds) {
@@ -89,13 +89,22 @@ fn push_list(out: &mut String, recipients: &[&Reported], about: fn(&mut String, 
 }
 
 fn push_said(out: &mut String, one: &Reported) {
+    if let Some(expired) = one.expired {
+        let passed = match expired {
+            Expired::Lifetime => "The time in which this server tries to deliver has passed.",
+            Expired::DeliverBy => "The time that you gave for delivery (DELIVERBY) has passed.",
+        };
+        let _ = write!(out, "    {passed}\r\n");
+    }
     let said = text::ascii(&one.diagnostic, DIAGNOSTIC_MAX);
     if said.is_empty() {
         return;
     }
-    let who = match &one.remote_mta {
-        Some(remote) => format!("The server {} said:", text::host(remote)),
-        None => "The reason:".to_owned(),
+    let who = match (&one.remote_mta, one.expired) {
+        (Some(remote), None) => format!("The server {} said:", text::host(remote)),
+        (Some(remote), Some(_)) => format!("The server {} said last:", text::host(remote)),
+        (None, None) => "The reason:".to_owned(),
+        (None, Some(_)) => "Why it was not passed on:".to_owned(),
     };
     let _ = write!(out, "    {who}\r\n      ");
     text::fold(out, 6, &said, "      ");
@@ -109,7 +118,11 @@ pub(super) fn advice(one: &Reported) -> &'static str {
         (2, 2) => "The mailbox is full. Reach the recipient another way, or try again later.",
         (2, 3) | (3, 4) => "The message is too big. Send it with smaller attachments, or a link.",
         (4, 6) => "The message went in circles. Tell the administrator of the recipient's domain.",
-        (4, 7) => "The other side could not be reached in time. Try again later.",
+        (4, 7) if one.expired.is_some() && one.remote_mta.is_some() => {
+            "The other side kept putting the message off. Try again later, or reach the recipient another \
+             way."
+        }
+        (4, 7) => "The message could not be passed on in time. Try again later.",
         (6, _) => "The other side cannot take this kind of content. Send it in another format.",
         (7, 10 | 30) => {
             "The other side cannot protect the message with TLS as you demand. Ask its administrator."

@@ -39,6 +39,7 @@ fn push_recipient(out: &mut String, recipient: &Reported) {
         orcpt,
         kind,
         status,
+        expired,
         diagnostic,
         remote_mta,
     } = recipient;
@@ -57,7 +58,9 @@ fn push_recipient(out: &mut String, recipient: &Reported) {
     }
     let said = text::ascii(diagnostic, DIAGNOSTIC_MAX);
     if !said.is_empty() {
-        let label = match is_reply(&said) {
+        // Why nothing was tried before the time had passed is nobody's reply.
+        let is_ours = expired.is_some() && remote_mta.is_none();
+        let label = match is_reply(&said) && !is_ours {
             true => "Diagnostic-Code: smtp; ",
             false => "Diagnostic-Code: x-postroad; ",
         };

@@ -6,6 +6,7 @@ fn recipient() -> Reported {
         orcpt: None,
         kind: Kind::Failed,
         status: EnhancedStatus::new(5, 1, 1),
+        expired: None,
         diagnostic: "550 5.1.1 No such user".to_owned(),
         remote_mta: Some("mx.example.net".to_owned()),
     }
@@ -129,6 +130,7 @@ fn what_is_not_ascii_is_escaped_and_what_is_hostile_disarmed() {
         orcpt: Some("rfc822;alias@example.net\r\nAction: delivered".to_owned()),
         kind: Kind::Failed,
         status: EnhancedStatus::new(4, 4, 7),
+        expired: None,
         diagnostic: "451 4.4.2 gr\u{fc}n\r\n--=_postroad_01ABC\r\nStatus: 2.0.0 ".repeat(3),
         remote_mta: Some("[192.0.2.1]\r\nX: y".to_owned()),
     };
@@ -209,6 +211,58 @@ fn every_kind_of_failure_has_its_advice() {
         ..recipient()
     });
     assert!(own.starts_with("This mail server returned"), "{own}");
+}
+
+#[test]
+fn a_time_that_has_passed_is_told_beside_what_was_said_last() {
+    let busy = "450 4.2.0 Mailbox busy";
+    let unused = "451 4.4.1 the next server could not be used: connection refused";
+    let remote = Some("mx.example.net");
+    let cases = [
+        (
+            Expired::Lifetime,
+            busy,
+            remote,
+            "
+    The time in which this server tries to deliver has passed.
+    The server mx.example.net said last:
+      450 4.2.0 Mailbox busy
+    What to do: The other side kept putting the message off. Try again
+      later, or reach the recipient another way.
+",
+            "\nDiagnostic-Code: smtp; 450 4.2.0 Mailbox busy\n",
+        ),
+        (
+            Expired::DeliverBy,
+            unused,
+            None,
+            "
+    The time that you gave for delivery (DELIVERBY) has passed.
+    Why it was not passed on:
+      451 4.4.1 the next server could not be used: connection refused
+    What to do: The message could not be passed on in time. Try again later.
+",
+            "\nDiagnostic-Code: x-postroad; 451 4.4.1 the next server could not be used:\n    connection refused\n",
+        ),
+    ];
+    for (expired, diagnostic, remote, people, code) in cases {
+        let report = report(&bounce(
+            vec![Reported {
+                status: EnhancedStatus::new(5, 4, 7),
+                expired: Some(expired),
+                diagnostic: diagnostic.to_owned(),
+                remote_mta: remote.map(str::to_owned),
+                ..recipient()
+            }],
+            "",
+        ));
+        assert!(report.contains(people), "{report}");
+        assert!(
+            report.contains("\nAction: failed\nStatus: 5.4.7\n"),
+            "{report}"
+        );
+        assert!(report.contains(code), "{report}");
+    }
 }
 
 #[test]

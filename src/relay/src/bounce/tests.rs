@@ -34,6 +34,7 @@ fn notice(kind: Kind) -> Notice {
         index: 0,
         kind,
         status: EnhancedStatus::new(5, 1, 1),
+        expired: None,
         diagnostic: "550 5.1.1 no such user".into(),
     }
 }

@@ -295,7 +295,8 @@ pub(crate) fn report(
             false => "nobody is told: the sender does not want to know, or there is none",
         };
         tracing::warn!(id = %message.id, recipient = notice.index, kind = ?notice.kind,
-            status = %notice.status, diagnostic = notice.diagnostic, "{what}");
+            status = %notice.status, expired = ?notice.expired, diagnostic = notice.diagnostic,
+            "{what}");
     }
     context.metrics.bounced.inc_by(u64::from(report.is_some()));
     report

@@ -78,6 +78,7 @@ async fn say(rig: &Rig, (taken, passing): &(Taken, Passing), results: &[Recipien
         index: *index,
         kind: Kind::Failed,
         status: STATUS,
+        expired: None,
         diagnostic: String::new(),
     });
     let owed = Owed {

@@ -193,6 +193,7 @@ async fn a_report_counts_for_who_caused_it_and_is_not_treated_as_its_mail() {
             index: 0,
             kind: Kind::Failed,
             status: postroad_smtp::EnhancedStatus::new(5, 1, 1),
+            expired: None,
             diagnostic: "no such user".into(),
         };
         let report = delivery::report(&rig.context, &rig.context.live(), &message, &[notice], None);
