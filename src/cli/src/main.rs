@@ -9,6 +9,7 @@ mod flush;
 mod hold;
 mod overrides;
 mod queue;
+mod rates;
 mod release;
 mod restart;
 mod selection;

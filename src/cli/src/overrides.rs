@@ -4,7 +4,7 @@
 //! away. The list is changed as it stands, with the fields that this program does not know, and only if nobody has changed it
 //! meanwhile.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use postroad_api::{Override, SmtpRelay};
@@ -90,8 +90,9 @@ pub(crate) fn take(overrides: &mut Vec<Value>, names: &[String]) -> anyhow::Resu
         .iter()
         .find(|wanted| !overrides.iter().any(|found| name(found) == **wanted))
     {
+        ensure!(!overrides.is_empty(), "it has no overrides");
         let there: Vec<_> = overrides.iter().map(name).collect();
-        bail!("it has no override {missing:?}, but {there:?}");
+        bail!("it has no override {missing:?}, only {}", there.join(", "));
     }
     let goes = |found: &Value| match names {
         [] => found["action"] == "Hold" || found["action"] == "Flush",
@@ -187,7 +188,9 @@ mod tests {
         }
         let mut overrides = all.clone();
         let error = take(&mut overrides, &["a".into(), "x".into()]).unwrap_err();
-        assert!(error.to_string().contains("no override \"x\""), "{error}");
+        assert_eq!(error.to_string(), "it has no override \"x\", only a, b, c");
         assert_eq!(overrides, all);
+        let error = take(&mut Vec::new(), &["x".into()]).unwrap_err();
+        assert_eq!(error.to_string(), "it has no overrides");
     }
 }

@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
-use postroad_api::{DestinationSummary, Override, QueueSummary, SmtpRelay};
+use postroad_api::{Delivery, Override, QueueSummary, SmtpRelay};
 
 use crate::cluster::explain;
 use crate::figures::{age, waiting};
+use crate::rates;
 use crate::selection::Selection;
 
 /// Prints the queue of one relay.
@@ -28,15 +29,15 @@ pub(crate) async fn run(client: Client, namespace: &str, name: &str) -> anyhow::
         .status
         .as_ref()
         .and_then(|status| status.queue.as_ref());
-    let overrides = &relay.spec.delivery.overrides;
-    print!("{}", describe(name, queue, overrides, Timestamp::now()));
+    let delivery = &relay.spec.delivery;
+    print!("{}", describe(name, queue, delivery, Timestamp::now()));
     Ok(())
 }
 
 fn describe(
     name: &str,
     queue: Option<&QueueSummary>,
-    overrides: &[Override],
+    delivery: &Delivery,
     now: Timestamp,
 ) -> String {
     let mut text = match queue {
@@ -44,11 +45,12 @@ fn describe(
         Some(queue) => format!(
             "{name}: {}\n{}",
             waiting(queue, now),
-            destinations(&queue.destinations, now)
+            destinations(queue, delivery, now)
         ),
     };
+    text.push_str(&rates::describe(delivery));
     // Writing to a String cannot fail.
-    for found in overrides {
+    for found in &delivery.overrides {
         let Override {
             name,
             action,
@@ -72,7 +74,8 @@ fn describe(
     text
 }
 
-fn destinations(destinations: &[DestinationSummary], now: Timestamp) -> String {
+fn destinations(queue: &QueueSummary, delivery: &Delivery, now: Timestamp) -> String {
+    let destinations = &queue.destinations;
     let mut text = String::new();
     if destinations.is_empty() {
         return text;
@@ -90,6 +93,9 @@ fn destinations(destinations: &[DestinationSummary], now: Timestamp) -> String {
         let why = match (&found.reason, &found.message) {
             (Some(reason), Some(message)) => format!("{reason}: {message}"),
             (Some(why), None) | (None, Some(why)) => why.clone(),
+            (None, None) if rates::hold(delivery, &found.destination) => {
+                "put off by the server there, or waits for a rate".to_owned()
+            }
             (None, None) => "put off by the server there".to_owned(),
         };
         let _ = writeln!(
@@ -107,6 +113,14 @@ mod tests {
 
     use super::*;
 
+    fn delivery(overrides: &serde_json::Value) -> Delivery {
+        let provider = json!({
+            "name": "provider", "host": "smtp.example.com", "port": 587,
+            "limits": {"rate": {"messages": 60, "per": "Minute"}},
+        });
+        serde_json::from_value(json!({"upstreams": [provider], "overrides": overrides})).unwrap()
+    }
+
     #[test]
     fn says_where_mail_waits_and_what_is_done_about_it() {
         let queue: QueueSummary = serde_json::from_value(json!({
@@ -115,22 +129,24 @@ mod tests {
                 {"destination": "example.com", "messages": 900, "oldest": "2027-01-15T08:00:00Z",
                  "reason": "ConnectionTimedOut", "message": "mx.example.com:25 does not answer"},
                 {"destination": "slow.example", "messages": 20},
+                {"destination": "default", "messages": 10},
             ],
         }))
         .unwrap();
-        let overrides: Vec<Override> = serde_json::from_value(json!([
+        let delivery = delivery(&json!([
             {"name": "hold-b", "action": "Hold", "match": {"recipients": ["b.example"], "credentials": ["shop.mail"]}},
             {"name": "flush", "action": "Flush", "arrivedBefore": "2027-01-15T09:00:00Z"},
             {"name": "gone", "action": "Bounce", "match": {"senders": ["<>"]}, "reason": "moved"},
-        ]))
-        .unwrap();
+        ]));
         let now = "2027-01-15T08:12:00Z".parse().unwrap();
         assert_eq!(
-            describe("mail", Some(&queue), &overrides, now),
+            describe("mail", Some(&queue), &delivery, now),
             "mail: 1200 messages (5.6 MB), 800 deferred, 3 held, oldest 12m\n\
              \x20 DESTINATION   MESSAGES  OLDEST  WHY\n\
              \x20 example.com        900  12m     ConnectionTimedOut: mx.example.com:25 does not answer\n\
              \x20 slow.example        20  -       put off by the server there\n\
+             \x20 default             10  -       put off by the server there, or waits for a rate\n\
+             \x20 Rate provider: 60 per minute\n\
              \x20 Hold hold-b: mail for b.example of the login shop.mail\n\
              \x20 Flush flush: all mail that arrived before 2027-01-15T09:00:00Z\n\
              \x20 Bounce gone: mail from <> (moved)\n"
@@ -140,8 +156,8 @@ mod tests {
     #[test]
     fn says_when_nobody_knows() {
         assert_eq!(
-            describe("mail", None, &[], Timestamp::UNIX_EPOCH),
-            "mail: no replica has said yet what waits\n"
+            describe("mail", None, &delivery(&json!([])), Timestamp::UNIX_EPOCH),
+            "mail: no replica has said yet what waits\n  Rate provider: 60 per minute\n"
         );
     }
 }
