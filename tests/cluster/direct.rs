@@ -74,7 +74,9 @@ ports: [{{port: {PORT}}}]
 }
 
 async fn send(binding: &Binding, domain: &str, recipient: &str, subject: &str) {
-    let mut client = binding.client(587).await.unwrap();
+    // Where the only replica has just been replaced, the Service leads nowhere for a moment after it is ready.
+    let connect = async || binding.client(587).await.ok();
+    let mut client = eventually("a connection to the relay", connect).await;
     let content = format!("Subject: {subject}\r\n\r\nx\r\n");
     let sender = format!("a@{domain}");
     let sent = client
