@@ -66,7 +66,8 @@ struct Book {
     refused: BTreeSet<String>,
     /// Recipients of whom a report says that they were passed on.
     relayed: BTreeSet<String>,
-    /// Recipients of whom a report says that they have not got it in time.
+    /// Recipients of whom a report says that they have not got it in time. One that should have come and did not is missed by nobody: whether it was
+    /// due depends on when mail went on.
     delayed: BTreeSet<String>,
     /// Recipients whose message came otherwise than it was sent, as the next hop wanted it.
     converted: BTreeSet<String>,

@@ -4,7 +4,7 @@
 //! value, which is immutable; a reload is a new value. A part that cannot be used keeps its former value
 //! and is named in [`Live::refused_parts`], so that a bad certificate does not keep a good credential out. So does a field that only a
 //! new process can take up, which is named in [`ConfigStatus::awaits_restart`]: a relay that drains is never replaced, and still has to hear of
-//! routes and overrides.
+//! routes and overrides. A file that is there and cannot be read refuses the change as a whole: nobody knows what it says.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

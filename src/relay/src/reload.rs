@@ -93,15 +93,17 @@ impl Reloader {
         let mut live = fresh.unwrap_or_else(|| Live::clone(&current));
         live.status.refused = refused;
         let awaits_restart = &live.status.awaits_restart;
+        let awaits_restart = (!awaits_restart.is_empty()).then(|| awaits_restart.join(", "));
         match &live.status.refused {
             Some(refused) => tracing::error!(
                 hash = live.status.hash,
                 refused,
+                awaits_restart,
                 "not all of the files is in force"
             ),
             None => tracing::info!(
                 hash = live.status.hash,
-                awaits_restart = (!awaits_restart.is_empty()).then(|| awaits_restart.join(", ")),
+                awaits_restart,
                 "configuration in force"
             ),
         }

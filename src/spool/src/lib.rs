@@ -95,8 +95,8 @@ pub enum Mode {
     Durable,
     /// It is written, and is going to be flushed. The end of the process takes nothing; a power cut, or a crash of the machine, takes what was
     /// stored since the last flush: messages are lost, outcomes forgotten, so that mail is delivered twice. A report ([`Author::Relay`]) is flushed
-    /// first: what it is on may be old. What the next start finds of the rest in part is damage, and counts in [`Recovery::corrupt`]: it had been promised. Of a flush that fails
-    /// [`Health::failure`] tells, and what it was about is written anew.
+    /// first: what it is on may be old. What the next start finds of the rest in part is damage, and counts in [`Recovery::corrupt`]: it had been
+    /// promised. Of a flush that fails [`Health::failure`] tells, and what it was about is written anew.
     Relaxed {
         /// How long after it was written a group is flushed at the latest, the time of the flush itself apart. More than 16 MiB
         /// are flushed at once.

@@ -80,6 +80,7 @@ async fn settle_damaged(context: &Context, upstreams: &SharedUpstreams, ids: Vec
             continue;
         };
         let _reclaim = queue.reclaim_on_panic(taken.ticket);
+        // Only if there is room at once. If there is not, or it can be read after all, the spool tells of it again if need be.
         match queue.load_unless(&taken, std::future::ready(())).await {
             Ok(_) => queue.release(taken.ticket, clock::now_ms()),
             Err(error) => {

@@ -187,8 +187,8 @@ impl Site {
     /// A connection has ended.
     pub(super) fn closed(&mut self) {
         self.connections = self.connections.saturating_sub(1);
-        // Which of them it was is not known: if one that came later, that has failed as well.
-        self.before = self.before.saturating_sub(1);
+        // Which of them it was is not known: at worst two try beside each other.
+        self.before = self.before.min(self.connections);
     }
 
     /// Something about delivery has changed: a try is worth it at once.

@@ -144,6 +144,9 @@ fn what_hangs_since_before_a_failure_keeps_nobody_from_trying_again() {
     assert_eq!(upstreams.pick(2000), Some("a"), "one of two hangs");
     upstreams.opened("a");
     assert_eq!(upstreams.pick(2000), Some("b"), "one probe at a time");
+    upstreams.closed("a");
+    assert_eq!(upstreams.pick(2000), Some("a"), "it had nothing to send");
+    upstreams.opened("a");
     upstreams.cannot_connect("a", 2000);
     upstreams.closed("a");
     assert_eq!(upstreams.pick(4000), Some("a"));

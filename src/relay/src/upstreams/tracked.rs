@@ -110,8 +110,8 @@ impl Tracked {
 
     pub(super) fn closed(&mut self) {
         self.connections = self.connections.saturating_sub(1);
-        // Which of them it was is not known: if one that came later, that has failed as well.
-        self.before = self.before.saturating_sub(1);
+        // Which of them it was is not known: at worst two try beside each other.
+        self.before = self.before.min(self.connections);
     }
 
     /// When it is the turn of the next message by its rate; not later than now if it is at once.

@@ -230,7 +230,7 @@ fn available(pods: &Pods, wanted: u32) -> Verdict {
     }
 }
 
-/// What only another pod takes up is no refusal: it is told beside what is waited for.
+/// What only another pod takes up is no refusal: it is told beside a rollout that is waited for.
 fn progressing(applied: &Applied, voices: &Voices<'_>) -> Verdict {
     let kept = voices.kept();
     let rolling = |message: String| {
