@@ -51,7 +51,7 @@ pub use connections::{CONNECTIONS_MAX, Connections};
 pub use file::Wake;
 use file::each_once;
 pub use message::bytes;
-pub use overdue::{Limits as OverdueLimits, Swept};
+pub use overdue::{Limits as OverdueLimits, Swept, Untold};
 pub use report::{Destination, Idle, Opening};
 pub use site::{SiteLimits, Standing, Verdict};
 pub use transit::{Handle, Outlook};

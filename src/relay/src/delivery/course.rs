@@ -18,7 +18,7 @@ use crate::live::Live;
 use crate::notify::{DelayNotices, NextHop};
 use crate::outcome::{self, Charge, Kind, Notice, Recorded, Rules, Tried};
 use crate::queue::{Heard, LoadedRoom, Owed, Passing, Told};
-use crate::schedule::{Entry, Left, Taken, Ticket};
+use crate::schedule::{Entry, Left, Taken, Ticket, Untold};
 
 /// A piece that is taken, with what is known of it by now.
 pub(super) struct Course<'a> {
@@ -247,10 +247,20 @@ impl<'a> Course<'a> {
         self.release();
     }
 
-    /// Gives the piece back: nobody wants to hear of its age. Nobody looks again for this message because of that.
-    pub(super) fn tell_nobody(self) {
+    /// Gives the piece back: nobody wants to hear of its age. Nobody looks again for it because of that; nor for any other piece of the message, if
+    /// that is so for all whom it names.
+    pub(super) fn tell_nobody(self, cause: &Reply) {
         if self.progress.passing.is_none() {
-            self.context.queue.nothing_to_tell(self.progress.ticket);
+            let live = self.context.live();
+            let rules = rules(self.context, &live);
+            let all = (0..).take(self.message.envelope.recipients.len());
+            let late = outcome::late(self.message, all, cause, rules, clock::now_ms());
+            let untold = match late.is_empty() {
+                true => Untold::Message,
+                false => Untold::Piece,
+            };
+            let queue = &self.context.queue;
+            queue.nothing_to_tell(self.progress.ticket, untold);
         }
         self.release();
     }

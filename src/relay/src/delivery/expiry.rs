@@ -138,7 +138,7 @@ async fn look_at(context: &Context, taken: Taken, failure: Option<&UpstreamFailu
                 (Need::TellOfDelay, Loaded::Whole(..)) => course.tell_of_delay(&cause).await,
                 // It may be told when there is room for it.
                 (Need::Nothing, _) if delay_notices == DelayNotices::Off => course.release(),
-                (Need::Nothing, _) => course.tell_nobody(),
+                (Need::Nothing, _) => course.tell_nobody(&cause),
                 // Due in this very moment: the next look has all of it.
                 (_, Loaded::Envelope(_)) => course.release(),
             }

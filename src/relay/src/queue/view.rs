@@ -11,8 +11,8 @@ use crate::clock::{self, Moment};
 use crate::room::Account;
 use crate::route::{Key, Table};
 use crate::schedule::{
-    Destination, OverdueLimits, Place, SiteLimits, Standing, Swept, Taken, Ticket, Totals, Verdict,
-    Wake,
+    Destination, OverdueLimits, Place, SiteLimits, Standing, Swept, Taken, Ticket, Totals, Untold,
+    Verdict, Wake,
 };
 use crate::window::Answer;
 
@@ -122,8 +122,8 @@ impl Queue {
     }
 
     /// As [`crate::schedule::Schedule::nothing_to_tell`].
-    pub fn nothing_to_tell(&self, ticket: Ticket) {
-        self.change(|schedule, _| schedule.nothing_to_tell(ticket));
+    pub fn nothing_to_tell(&self, ticket: Ticket, untold: Untold) {
+        self.change(|schedule, _| schedule.nothing_to_tell(ticket, untold));
     }
 
     /// As [`crate::schedule::Schedule::claim_delay_notice`].

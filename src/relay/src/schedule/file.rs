@@ -158,6 +158,7 @@ impl Schedule {
             sibling: message.pieces,
             attempts,
             state: State::Active,
+            age_ignored: false,
         });
         message.pieces = piece;
         let destination = &mut self.places.all[place];

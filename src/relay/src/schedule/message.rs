@@ -64,7 +64,7 @@ pub(super) struct Marks {
     pub(super) deferred: bool,
     /// The sender knows that it is late.
     pub(super) delay_notified: bool,
-    /// The sender need not know how old it is.
+    /// The sender need not know how old it is, whatever its pieces wait for.
     pub(super) age_ignored: bool,
     /// The disk did not give it back when it was last tried.
     pub(super) unreadable: bool,
@@ -123,6 +123,8 @@ pub(super) struct Piece {
     pub(super) sibling: u32,
     pub(super) attempts: u16,
     pub(super) state: State,
+    /// The sender need not know how old it is.
+    pub(super) age_ignored: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

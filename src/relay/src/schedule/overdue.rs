@@ -55,6 +55,15 @@ pub(super) struct Seat {
     next: Option<Upcoming>,
 }
 
+/// For how much of a message somebody need not know how old it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Untold {
+    /// The piece that was looked at.
+    Piece,
+    /// All of it, whatever its other pieces wait for.
+    Message,
+}
+
 /// From where a piece is taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Reach {
@@ -62,6 +71,15 @@ enum Reach {
     Failing,
     /// What works too.
     Any,
+}
+
+/// Why a message is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    /// It is to be returned.
+    Expired,
+    /// Its sender may have to be told, or wants it back.
+    Late,
 }
 
 impl Reach {
@@ -120,8 +138,13 @@ impl Schedule {
             // What could not be tried until now, because it was held or the process was down, is not returned without an attempt.
             let is_told = !is_expired && is_overdue(since_ms.saturating_add(TURN_MS));
             let reach = Reach::long_over(is_told);
+            let cause = if is_expired {
+                Cause::Expired
+            } else {
+                Cause::Late
+            };
             if is_overdue(since_ms)
-                && let Some(taken) = self.take_stuck(index, reach, now_ms)
+                && let Some(taken) = self.take_stuck(index, cause, reach, now_ms)
             {
                 return taken;
             }
@@ -164,12 +187,18 @@ impl Schedule {
         }
     }
 
-    /// The sender of what [`Self::take_overdue`] gave need not know how old it is. When the time comes by which it should have been delivered, it
-    /// is looked at again.
-    pub fn nothing_to_tell(&mut self, ticket: Ticket) {
-        if let Some(index) = self.message_of(ticket) {
-            self.messages[index].marks.age_ignored = true;
-            self.forget_deadline(index);
+    /// The sender of what [`Self::take_overdue`] gave need not know how old so much of it is. When the time comes by which it should have been
+    /// delivered, it is looked at again.
+    pub fn nothing_to_tell(&mut self, ticket: Ticket, untold: Untold) {
+        let Some(index) = self.message_of(ticket) else {
+            return;
+        };
+        match untold {
+            Untold::Piece => self.pieces[ticket.piece].age_ignored = true,
+            Untold::Message => {
+                self.messages[index].marks.age_ignored = true;
+                self.forget_deadline(index);
+            }
         }
     }
 
@@ -200,20 +229,34 @@ impl Schedule {
             }
             self.deadlines.remove(&(look_ms, index));
             let mut reach = Reach::Failing;
+            let mut is_first = false;
             if let Some(more) = &mut self.messages[index].more {
                 reach = Reach::long_over(more.deliver_by_ms.saturating_add(TURN_MS) <= now_ms);
+                is_first = more.look_ms == more.deliver_by_ms;
                 more.look_ms = now_ms.saturating_add(LOOK_PAUSE_MS);
                 self.deadlines.insert((more.look_ms, index));
             }
-            if let Some(taken) = self.take_stuck(index, reach, now_ms) {
+            if is_first {
+                self.heed_age(index);
+            }
+            if let Some(taken) = self.take_stuck(index, Cause::Late, reach, now_ms) {
                 return Some(taken);
             }
         }
         None
     }
 
-    /// Takes a piece of a message that waits there, unless it must not be sent yet.
-    fn take_stuck(&mut self, index: u32, reach: Reach, now_ms: u64) -> Option<Swept> {
+    /// Whom the age of its pieces did not concern, the deadline may.
+    fn heed_age(&mut self, index: u32) {
+        let mut next = self.messages[index].pieces;
+        while let Some(piece) = self.pieces.get_mut(next) {
+            piece.age_ignored = false;
+            next = piece.sibling;
+        }
+    }
+
+    /// Takes a piece of a message that waits there, unless it must not be sent yet, or nobody is to be told of that piece.
+    fn take_stuck(&mut self, index: u32, cause: Cause, reach: Reach, now_ms: u64) -> Option<Swept> {
         let message = &self.messages[index];
         if message.not_before_ms() > now_ms {
             return None;
@@ -224,6 +267,7 @@ impl Schedule {
             let (this, piece) = (next, &self.pieces[next]);
             next = piece.sibling;
             let destination = &self.places.all[piece.place];
+            let is_asked = cause == Cause::Expired || !piece.age_ignored;
             let may_go = piece.state == State::Ready
                 || (piece.state == State::Waiting && (!unreadable || piece.due_ms <= now_ms));
             let failure = destination.site.failure.clone();
@@ -235,7 +279,7 @@ impl Schedule {
                     failure.is_some() || (reach == Reach::Any && is_untried)
                 }
             };
-            if may_go && is_stuck {
+            if is_asked && may_go && is_stuck {
                 let taken = self.take_aside(this, now_ms);
                 return taken.map(|taken| Swept::Taken(taken, failure));
             }

@@ -19,10 +19,7 @@ async fn failing(rig: &Rig) -> Delivery {
     let delivery = Delivery::new(rig.context.clone(), upstreams, CancellationToken::new());
     let live = rig.context.live();
     delivery.configure(&live).await;
-    let failure = UpstreamFailure {
-        reason: FailureReason::ConnectionRefused,
-        message: "nothing listens".into(),
-    };
+    let failure = refused();
     let fingerprint = &live.upstreams[0].fingerprint;
     let stage = FailedStage::Connecting;
     let at = Moment::now();
@@ -31,6 +28,13 @@ async fn failing(rig: &Rig) -> Delivery {
         .lock()
         .failed("provider", fingerprint, stage, failure, at);
     delivery
+}
+
+fn refused() -> UpstreamFailure {
+    UpstreamFailure {
+        reason: FailureReason::ConnectionRefused,
+        message: "nothing listens".into(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,6 +155,34 @@ async fn who_could_not_be_told_for_want_of_room_is_told_when_there_is_some() {
         queue.configure(queue.table(), SiteLimits::default(), bytes_max);
         expire(rig.context.clone(), delivery.upstreams.clone()).await;
         assert_eq!(queue.totals().0.messages, messages, "{bytes_max}");
+    }
+}
+
+#[tokio::test]
+async fn the_sender_is_told_of_one_recipient_although_not_of_another() {
+    for wishes in [["NEVER", "DELAY"], ["DELAY", "NEVER"]] {
+        let rig = Rig::new(MEMORY);
+        rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+        let queue = &rig.context.queue;
+        let direct = std::sync::Arc::new(crate::route::Table::new(&postroad_config::Delivery {
+            default_route: postroad_config::Target::Direct,
+            ..postroad_config::Delivery::default()
+        }));
+        queue.configure(direct, SiteLimits::default(), u64::MAX);
+        let mut late = rig.message(2, 60);
+        late.envelope.recipients[1].address = "r@elsewhere.example".into();
+        for (recipient, notify) in late.envelope.recipients.iter_mut().zip(wishes) {
+            recipient.notify = Some(notify.into());
+        }
+        rig.accept(&late).await.unwrap();
+        for (door, _, _) in queue.open_domains() {
+            queue.failed(door.place(), refused());
+        }
+        let upstreams = SharedUpstreams::default();
+        for _ in 0..3 {
+            expire(rig.context.clone(), upstreams.clone()).await;
+        }
+        assert_eq!(queue.totals().0.messages, 2, "it and a notice, {wishes:?}");
     }
 }
 

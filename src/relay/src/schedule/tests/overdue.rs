@@ -181,10 +181,49 @@ fn what_there_is_nothing_to_tell_of_by_its_age_is_looked_at_by_its_deadline() {
         assert_eq!(found.is_some(), is_found, "{now_ms}");
         if let Some(found) = found {
             assert!(!found.entry.delay_notified, "{now_ms}");
-            schedule.nothing_to_tell(found.ticket);
+            schedule.nothing_to_tell(found.ticket, Untold::Message);
             schedule.put_back(found.ticket, now_ms);
         }
     }
+}
+
+#[test]
+fn a_piece_that_nobody_is_told_of_hides_no_other_of_its_message() {
+    let (mail, mut schedule) = (Mail::new(), Schedule::new(direct()));
+    let urgent = Queued {
+        deliver_by_ms: Some(6_000),
+        ..mail.to(&[("a.example", 1), ("b.example", 1)], 1)
+    };
+    schedule.insert(&urgent, 5_000);
+    let at = Moment {
+        now_ms: 5_000,
+        random: 0.5,
+    };
+    while let Some((place, _)) = schedule.open_domain(5_000) {
+        schedule.failed(place, failure(), at);
+    }
+    let late = OverdueLimits {
+        expired_before_ms: 0,
+        late_before_ms: 1_000,
+    };
+    // By their age, then by the deadline: each piece once.
+    for (now_ms, later_ms) in [(5_000, 5_999), (6_000, 66_000)] {
+        let mut found: Vec<u32> = Vec::new();
+        for look_ms in [now_ms, now_ms, now_ms, now_ms, later_ms] {
+            if let Some(taken) = taken(schedule.take_overdue(late, look_ms)) {
+                found.extend(taken.entry.open);
+                schedule.nothing_to_tell(taken.ticket, Untold::Piece);
+                schedule.put_back(taken.ticket, look_ms);
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, [0, 1], "{now_ms}");
+    }
+    let expired = OverdueLimits {
+        expired_before_ms: 1_000,
+        ..late
+    };
+    assert!(taken(schedule.take_overdue(expired, 99_000)).is_some());
 }
 
 #[test]
