@@ -1,11 +1,13 @@
 //! A connection's door to the work at its destination.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::Queue;
+use super::{Queue, State};
 use crate::clock;
 use crate::schedule::{Idle, Opening, Place, Taken, Ticket};
 
@@ -19,10 +21,15 @@ const TRY_PAUSE: Duration = Duration::from_millis(50);
 /// there is always other mail, what is large would never stand in line until it is its turn.
 const GIVES_WAY_FOR: Duration = Duration::from_secs(10 * 60);
 
+/// For so long a connection that has taken a piece is there for what comes next. One that is not through with it by then may be at a server that
+/// hangs, or at a large message for an hour.
+const GOES_ON_FOR: Duration = Duration::from_secs(60);
+
 /// A connection for a destination, from the attempt to open it on. It counts until it is dropped, however that comes about.
 pub struct Door {
     queue: Queue,
     place: Place,
+    number: u32,
     work: Arc<Notify>,
     opening: Opening,
 }
@@ -30,11 +37,33 @@ pub struct Door {
 /// The connections of a destination.
 #[derive(Default)]
 pub(super) struct Doors {
-    count: usize,
-    /// Those of them that wait for room for a piece and give way to no other.
-    staying: usize,
+    /// What each is at, by its number.
+    all: BTreeMap<u32, Doing>,
+    next: u32,
     /// Wakes one that waits for work.
     pub(super) work: Arc<Notify>,
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Doing {
+    /// It is being opened.
+    Opening,
+    /// It takes pieces; it took one, or waited for it, last then.
+    Serving(Instant),
+    /// It waits for room for a piece and gives way to no other.
+    Staying,
+}
+
+impl Doors {
+    /// Whether another than this is there for the mail that is ready.
+    fn goes_on_beside(&self, number: u32) -> bool {
+        let mut others = self.all.iter().filter(|(other, _)| **other != number);
+        others.any(|(_, doing)| match doing {
+            Doing::Opening | Doing::Staying => false,
+            Doing::Serving(since) => since.elapsed() < GOES_ON_FOR,
+        })
+    }
 }
 
 impl Queue {
@@ -42,10 +71,13 @@ impl Queue {
     pub(super) fn door(&self, place: Place) -> Door {
         let mut state = self.state();
         let doors = state.doors.entry(place).or_default();
-        doors.count += 1;
+        let number = doors.next;
+        doors.next = number.wrapping_add(1);
+        doors.all.insert(number, Doing::Opening);
         Door {
             queue: self.clone(),
             place,
+            number,
             work: Arc::clone(&doors.work),
             opening: Opening::GaveUp,
         }
@@ -64,6 +96,7 @@ impl Door {
         if self.opening == Opening::GaveUp {
             self.opening = Opening::Done;
             let mut state = self.queue.state();
+            self.note(&mut state, Doing::Serving(Instant::now()));
             state.schedule.connected(self.place, clock::now_ms());
             self.queue.ask_for_more(&state, self.place);
         }
@@ -76,6 +109,7 @@ impl Door {
         let taken = state.schedule.take(self.place, clock::now_ms());
         self.queue.wake(&mut state);
         if taken.is_some() {
+            self.note(&mut state, Doing::Serving(Instant::now()));
             // There may be more to do than the connections can that there are.
             self.queue.ask_for_more(&state, self.place);
         }
@@ -86,7 +120,7 @@ impl Door {
     /// whosever it is, and would get its room now. Where more is ready than is looked at, that is found by trying one after the other.
     ///
     /// That may never be for one message of a tenant that has nothing like it in memory: it gets its turn only where it waits. Nor for one that has
-    /// given way for long enough, or that waits before there is a connection to send it over, while another connection is there for the rest. Nor for
+    /// given way for long enough, or that waits before there is a connection to send it over, while another connection goes on with the rest. Nor for
     /// one whose `lifetime` is over: nobody would send it, nor return it, where the destination works. To be called before it waits.
     pub fn others_are_ready(&self, taken: &Taken, lifetime: Duration) -> impl Future<Output = ()> {
         let Taken { ticket, entry } = taken;
@@ -128,6 +162,13 @@ impl Door {
         }
     }
 
+    fn note(&self, state: &mut State, doing: Doing) {
+        let doors = state.doors.get_mut(&self.place);
+        if let Some(mine) = doors.and_then(|doors| doors.all.get_mut(&self.number)) {
+            *mine = doing;
+        }
+    }
+
     fn is_better_ready(&self, ticket: Ticket) -> Option<bool> {
         let memory = self.queue.memory();
         let state = self.queue.state();
@@ -148,7 +189,7 @@ impl Door {
 }
 
 impl Queue {
-    fn ask_for_more(&self, state: &super::State, place: Place) {
+    fn ask_for_more(&self, state: &State, place: Place) {
         if state.may_open(place) {
             self.nudge();
         }
@@ -160,8 +201,8 @@ impl Drop for Door {
         let mut state = self.queue.state();
         let state = &mut *state;
         if let Some(doors) = state.doors.get_mut(&self.place) {
-            doors.count -= 1;
-            if doors.count == 0 {
+            doors.all.remove(&self.number);
+            if doors.all.is_empty() {
                 state.doors.remove(&self.place);
                 state.blocked.remove(&self.place);
             }
@@ -186,6 +227,7 @@ impl<'a> Waiting<'a> {
         state
             .schedule
             .idle(door.place, Idle::Begins, clock::now_ms());
+        door.note(&mut state, Doing::Serving(Instant::now()));
         Some(Self(door))
     }
 }
@@ -203,7 +245,7 @@ impl Drop for Waiting<'_> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stay {
     Never,
-    /// As long as the destination has a connection for that.
+    /// As long as another connection of the destination goes on with that.
     BesideOthers,
     Always,
 }
@@ -215,14 +257,13 @@ impl<'a> Staying<'a> {
     /// `None` if it may not.
     fn begin(door: &'a Door, right: Stay) -> Option<Self> {
         let mut state = door.queue.state();
-        let doors = state.doors.get_mut(&door.place)?;
         let may_stay = match right {
             Stay::Never => false,
-            Stay::BesideOthers => doors.staying + 1 < doors.count,
+            Stay::BesideOthers => state.doors.get(&door.place)?.goes_on_beside(door.number),
             Stay::Always => true,
         };
         may_stay.then(|| {
-            doors.staying += 1;
+            door.note(&mut state, Doing::Staying);
             Self(door)
         })
     }
@@ -231,8 +272,6 @@ impl<'a> Staying<'a> {
 impl Drop for Staying<'_> {
     fn drop(&mut self) {
         let mut state = self.0.queue.state();
-        if let Some(doors) = state.doors.get_mut(&self.0.place) {
-            doors.staying -= 1;
-        }
+        self.0.note(&mut state, Doing::Serving(Instant::now()));
     }
 }

@@ -1,5 +1,7 @@
 //! Who is woken, by what.
 
+use futures::FutureExt as _;
+
 use super::*;
 
 #[tokio::test]
@@ -84,4 +86,53 @@ async fn the_manager_is_not_woken_while_it_could_open_nothing() {
     assert_eq!(queue.wanting().len(), 1);
     rig.accept(&rig.message(1, 0)).await.unwrap();
     assert!(is_woken().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_mail_waits_beside_a_connection_only_as_long_as_that_goes_on_with_the_rest() {
+    let ever = 600;
+    // What the other is at; after how many seconds mail of others goes over this one.
+    for (name, seconds) in [
+        ("being opened", 0..=1),
+        ("at its first piece", 60..=61),
+        ("taking pieces", ever..=ever),
+    ] {
+        let rig = Rig::new(ENOUGH);
+        let queue = rig.context.queue.clone();
+        queue.share(Sharing::Many);
+        let mut old = rig.message(1, 600);
+        old.envelope.credential = "a".into();
+        old.body = vec![b'x'; 150 << 10].into();
+        rig.accept(&old).await.unwrap();
+        let tenant = "a".into();
+        let rooms = std::iter::from_fn(|| {
+            let room = queue.memory().reserve(&tenant, 20 << 10);
+            room.now_or_never().flatten()
+        });
+        let _rooms: Vec<_> = rooms.collect();
+        let door = queue.enter();
+        let taken = door.take().unwrap();
+        rig.accept(&rig.message(1, 0)).await.unwrap();
+        let mut other = queue.open(door.place()).unwrap();
+        if name != "being opened" {
+            other.connected();
+        }
+        let goes_on = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                if name == "taking pieces" {
+                    let found = other.take().unwrap();
+                    queue.release(found.ticket, 0);
+                }
+            }
+        };
+        let begin = tokio::time::Instant::now();
+        tokio::select! {
+            () = door.others_are_ready(&taken, Duration::MAX) => {}
+            () = goes_on => {}
+            () = tokio::time::sleep(Duration::from_secs(ever)) => {}
+        }
+        let waited = begin.elapsed();
+        assert!(seconds.contains(&waited.as_secs()), "{name}: {waited:?}");
+    }
 }
