@@ -45,7 +45,7 @@ fn describe(
         Some(queue) => format!(
             "{name}: {}\n{}",
             waiting(queue, now),
-            destinations(queue, delivery, now)
+            destinations(queue, now)
         ),
     };
     text.push_str(&rates::describe(delivery));
@@ -74,7 +74,7 @@ fn describe(
     text
 }
 
-fn destinations(queue: &QueueSummary, delivery: &Delivery, now: Timestamp) -> String {
+fn destinations(queue: &QueueSummary, now: Timestamp) -> String {
     let destinations = &queue.destinations;
     let mut text = String::new();
     if destinations.is_empty() {
@@ -93,9 +93,6 @@ fn destinations(queue: &QueueSummary, delivery: &Delivery, now: Timestamp) -> St
         let why = match (&found.reason, &found.message) {
             (Some(reason), Some(message)) => format!("{reason}: {message}"),
             (Some(why), None) | (None, Some(why)) => why.clone(),
-            (None, None) if rates::hold(delivery, &found.destination) => {
-                "put off by the server there, or waits for a rate".to_owned()
-            }
             (None, None) => "put off by the server there".to_owned(),
         };
         let _ = writeln!(
@@ -128,8 +125,8 @@ mod tests {
             "destinations": [
                 {"destination": "example.com", "messages": 900, "oldest": "2027-01-15T08:00:00Z",
                  "reason": "ConnectionTimedOut", "message": "mx.example.com:25 does not answer"},
-                {"destination": "slow.example", "messages": 20},
-                {"destination": "default", "messages": 10},
+                {"destination": "slow.example", "messages": 20, "reason": "Deferred", "message": "450 4.2.0 <...> Mailbox busy"},
+                {"destination": "default", "messages": 10, "reason": "RateLimited", "message": "waits for the rate of upstream provider: 60 per minute"},
             ],
         }))
         .unwrap();
@@ -144,8 +141,8 @@ mod tests {
             "mail: 1200 messages (5.6 MB), 800 deferred, 3 held, oldest 12m\n\
              \x20 DESTINATION   MESSAGES  OLDEST  WHY\n\
              \x20 example.com        900  12m     ConnectionTimedOut: mx.example.com:25 does not answer\n\
-             \x20 slow.example        20  -       put off by the server there\n\
-             \x20 default             10  -       put off by the server there, or waits for a rate\n\
+             \x20 slow.example        20  -       Deferred: 450 4.2.0 <...> Mailbox busy\n\
+             \x20 default             10  -       RateLimited: waits for the rate of upstream provider: 60 per minute\n\
              \x20 Rate provider: 60 per minute\n\
              \x20 Hold hold-b: mail for b.example of the login shop.mail\n\
              \x20 Flush flush: all mail that arrived before 2027-01-15T09:00:00Z\n\

@@ -109,6 +109,22 @@ pub struct DestinationStatus {
     pub oldest_arrival: Option<i64>,
     /// Why mail does not flow there, if it does not.
     pub failing: Option<UpstreamFailure>,
+    /// The rate that mail waits for there, if nothing else keeps it and it takes longer than moments.
+    #[serde(default)]
+    pub rate: Option<RateOf>,
+    /// What the server there said last to what it put off, if any of that waits: one short line, without addresses.
+    #[serde(default)]
+    pub answer: Option<String>,
+}
+
+/// Whose rate mail waits for.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RateOf {
+    /// That of an upstream: [`crate::Upstream::name`].
+    Upstream(String),
+    /// That which each domain has where mail goes directly.
+    Domain,
 }
 
 /// The destination of what no route fits, unless it goes directly.

@@ -32,7 +32,7 @@ mod worker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postroad_config::status::{DestinationStatus, UpstreamFailure, UpstreamStatus};
+use postroad_config::status::{DestinationStatus, RateOf, UpstreamFailure, UpstreamStatus};
 use postroad_config::{Direct, Target};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -45,7 +45,7 @@ use crate::context::{Context, Phase};
 use crate::live::{Live, LiveUpstream};
 use crate::queue::{Door, Queue};
 use crate::route::{Key, Table};
-use crate::schedule::{Place, SiteLimits, Wake};
+use crate::schedule::{Destination, Place, SiteLimits, Wake};
 use crate::upstreams::{Change, Reconfigured, Upstreams};
 
 pub(crate) use course::report;
@@ -85,14 +85,31 @@ impl SharedUpstreams {
     pub fn destinations(&self, queue: &Queue) -> Vec<DestinationStatus> {
         self.note_failures(queue);
         let top = queue.top(postroad_config::status::DESTINATIONS_MAX);
+        let table = queue.table();
         let status = top.into_iter().map(|found| DestinationStatus {
             destination: found.key.label().to_owned(),
             messages: u64::from(found.messages),
             deferred: u64::from(found.deferred),
             oldest_arrival: i64::try_from(found.oldest_ms / 1000).ok(),
             failing: found.failure.as_deref().cloned(),
+            rate: self.rate_of(&table, &found),
+            answer: found
+                .answer
+                .filter(|_| found.deferred > 0)
+                .map(|answer| answer.to_string()),
         });
         status.collect()
+    }
+
+    /// Whose rate keeps the mail of a destination.
+    fn rate_of(&self, table: &Table, found: &Destination) -> Option<RateOf> {
+        if found.is_held_up {
+            return Some(RateOf::Domain);
+        }
+        let upstreams = self.lock();
+        let target = table.target(&found.key)?;
+        let name = upstreams.held_up_by(target, found.ready, clock::now_ms())?;
+        Some(RateOf::Upstream(name.to_owned()))
     }
 
     /// Tells the schedule which routes do not work.

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod adapt;
 pub mod admin;
+pub mod answer;
 pub mod app;
 pub mod args;
 pub mod backoff;

@@ -15,6 +15,12 @@ const BURST_NS: u64 = 5_000_000;
 /// So long before it may go a message may have its turn: it takes that long to make it ready, or less.
 const AHEAD_MS: u64 = 1000;
 
+/// What a rate lets go sooner is not said to wait for it, in milliseconds.
+const BACKLOG_MS: u64 = 10_000;
+
+/// Turns are taken at once where mail waits for nothing else, but for a part of their distance: it takes a while to open a connection.
+const DELAY_PART: u64 = 8;
+
 /// The turns of messages, and those that went.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pacer {
@@ -64,6 +70,21 @@ impl Pacer {
     pub fn next_ms(&self, rate: Rate, now_ms: u64) -> u64 {
         let gone_ms = self.gone.next_ms(rate, now_ms).saturating_sub(AHEAD_MS);
         self.turns.next_ms(rate, now_ms).max(gone_ms)
+    }
+
+    /// Whether so many messages wait for nothing but it, and the last of them for longer than moments: turns are taken as soon as they may be had, and
+    /// that of the last is far ahead.
+    #[must_use]
+    pub fn holds_up(&self, rate: Rate, messages: u32, now_ms: u64) -> bool {
+        let Some(others) = messages.checked_sub(1) else {
+            return false;
+        };
+        let interval_ns = Pace::of(rate).interval_ns;
+        let lately_ms = now_ms.saturating_sub(interval_ns / DELAY_PART / 1_000_000);
+        let is_taken = self.next_ms(rate, lately_ms) > lately_ms;
+        let rest_ms = interval_ns.saturating_mul(others.into()) / 1_000_000;
+        let last_ms = self.next_ms(rate, now_ms).saturating_add(rest_ms);
+        is_taken && last_ms >= now_ms.saturating_add(BACKLOG_MS)
     }
 
     /// Gives back the turn of a message that did not get ready.
@@ -210,6 +231,34 @@ mod tests {
         assert_eq!(pacer.turn(rate, now_ms), Err(next_ms));
         pacer.turn(rate, next_ms).unwrap();
         pacer.go(rate, now_ms + 10_000).unwrap();
+    }
+
+    #[test]
+    fn holds_up_what_has_to_wait_for_long_and_for_nothing_else() {
+        for (messages, per_seconds, waiting, expected) in [
+            (60, 60, 0, false),
+            (60, 60, 9, false),
+            (60, 60, 10, true),
+            (14, 1, 130, false),
+            (14, 1, 145, true),
+            (5000, 1, 49_000, false),
+            (5000, 1, 51_000, true),
+            (1, 3600, 1, true),
+        ] {
+            let (mut pacer, rate) = (Pacer::default(), rate(messages, per_seconds));
+            let told = |pacer: &Pacer, now_ms| pacer.holds_up(rate, waiting, now_ms);
+            assert!(!told(&pacer, START_MS), "nothing has gone: {rate:?}");
+            while pacer.turn(rate, START_MS).is_ok() {}
+            assert_eq!(told(&pacer, START_MS), expected, "{waiting} {rate:?}");
+            // Nobody has taken the turns that there were meanwhile.
+            let later_ms = START_MS + u64::from(per_seconds) * 2000;
+            assert!(!told(&pacer, later_ms), "{waiting} {rate:?}");
+        }
+        // A connection is being opened for the one whose turn it is.
+        let (mut pacer, rate) = (Pacer::default(), rate(6, 60));
+        pacer.turn(rate, START_MS).unwrap();
+        assert!(pacer.holds_up(rate, 3, START_MS + 11_000));
+        assert!(!pacer.holds_up(rate, 3, START_MS + 12_000));
     }
 
     /// When messages go that get ready some milliseconds after their turns, the second of every two later than the first.

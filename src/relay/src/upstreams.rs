@@ -184,7 +184,7 @@ impl Upstreams {
     /// Whether an upstream fails, as far as is known.
     pub fn fails(&self, name: &str) -> bool {
         let mut tracked = self.tracked.iter();
-        tracked.any(|one| one.name == name && matches!(one.health, Health::Failing { .. }))
+        tracked.any(|one| one.name == name && one.fails())
     }
 
     /// Whether every upstream of a target has been tried and fails.
@@ -197,6 +197,20 @@ impl Upstreams {
             }
         }
         first
+    }
+
+    /// The upstream whose rate is all that keeps so many messages of a target; `None` if there is none, or not for longer than moments.
+    pub fn held_up_by<'a>(
+        &'a self,
+        target: &'a Target,
+        messages: u32,
+        now_ms: u64,
+    ) -> Option<&'a str> {
+        let mut works = self.of(target).filter(|tracked| !tracked.fails());
+        let tracked = works.next()?;
+        let rate = tracked.rate?;
+        let held_up = tracked.pacer.holds_up(rate, messages, now_ms);
+        held_up.then_some(&*tracked.name)
     }
 
     /// A connection is being opened.

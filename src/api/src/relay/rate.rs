@@ -1,5 +1,7 @@
 //! How much mail in how much time.
 
+use std::fmt;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,20 @@ pub struct Rate {
 
     /// The unit of time.
     pub per: RateUnit,
+}
+
+/// As people say it: `60 per minute`.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, per } = self;
+        let per = match per {
+            RateUnit::Second => "second",
+            RateUnit::Minute => "minute",
+            RateUnit::Hour => "hour",
+            RateUnit::Day => "day",
+        };
+        write!(f, "{messages} per {per}")
+    }
 }
 
 /// A unit of time.

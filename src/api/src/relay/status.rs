@@ -91,7 +91,7 @@ pub struct QueueSummary {
     pub bytes: u64,
     /// Those of them that have failed at least once.
     pub deferred: u64,
-    /// When the oldest of them arrived (RFC 3339).
+    /// When the oldest of them arrived (RFC 3339), cut to ten seconds: up to ten seconds too early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
     /// Those of them that an override holds back.
@@ -119,13 +119,14 @@ pub struct DestinationSummary {
     pub destination: String,
     /// Messages with a recipient there that is not finished.
     pub messages: u64,
-    /// When the oldest of them arrived (RFC 3339).
+    /// When the oldest of them arrived (RFC 3339), cut to ten seconds: up to ten seconds too early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
-    /// Why mail does not flow there; one word for machines.
+    /// Why mail waits there; one word for machines: what is wrong, as in `UpstreamReady`; `RateLimited` where it waits for a rate, `Deferred` where the
+    /// server there has put it off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why mail does not flow there, for people.
+    /// Why mail waits there, for people: what is wrong, which rate it is, or what the server there said last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -12,16 +12,17 @@ mod starting;
 mod upstreams;
 mod voices;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _};
 use postroad_api::{
-    ANNOTATION_RESTARTED_AT, Endpoint, EndpointPort, QueueSummary, ReplicaState, ReplicaStatus,
-    SmtpRelay, SmtpRelayStatus, TlsStatus,
+    ANNOTATION_RESTARTED_AT, Endpoint, EndpointPort, QueueSummary, Rate, ReplicaState,
+    ReplicaStatus, SmtpRelay, SmtpRelayStatus, TlsStatus,
 };
+use postroad_config::status::RateOf;
 use serde_json::json;
 
 use super::apply::{Applied, Rejection};
@@ -78,7 +79,7 @@ pub(super) fn summarize(
         .filter(|pod| pod.ready && pod.ordinal < wanted)
         .count();
     let replicas = replicas(applied, found, previous);
-    let queue = queue(&replicas, &voices);
+    let queue = queue(&replicas, &voices, &applied.validated.rates);
     let pods = Pods {
         ready,
         troubles: starting::troubles(found, wanted, now),
@@ -170,7 +171,11 @@ fn last_heard(previous: &SmtpRelayStatus, ordinal: u32) -> Option<u64> {
     replicas.find(|replica| replica.ordinal == ordinal)?.queued
 }
 
-fn queue(replicas: &[ReplicaStatus], voices: &Voices<'_>) -> Option<QueueSummary> {
+fn queue(
+    replicas: &[ReplicaStatus],
+    voices: &Voices<'_>,
+    rates: &BTreeMap<RateOf, Rate>,
+) -> Option<QueueSummary> {
     let counts: Vec<u64> = replicas
         .iter()
         .filter_map(|replica| replica.queued)
@@ -184,7 +189,7 @@ fn queue(replicas: &[ReplicaStatus], voices: &Voices<'_>) -> Option<QueueSummary
         deferred: figures::coarse(voices.sum(|status| status.queue.deferred)),
         oldest: voices.oldest().map(figures::coarse_time),
         held: figures::coarse(voices.sum(|status| status.queue.held)),
-        destinations: destinations::top(voices),
+        destinations: destinations::top(voices, rates),
     })
 }
 

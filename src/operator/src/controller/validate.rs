@@ -14,9 +14,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use postroad_api::{
-    ANNOTATION_RESTARTED_AT, Listeners, Resources, ServiceType, SmtpRelay, SmtpRelaySpec,
-    StorageType, TlsSource, Upstream,
+    ANNOTATION_RESTARTED_AT, Delivery, Listeners, Rate, Resources, ServiceType, SmtpRelay,
+    SmtpRelaySpec, StorageType, TlsSource, Upstream,
 };
+use postroad_config::status::RateOf;
 use postroad_config::{ListenerName, SpoolMode};
 use serde::Serialize;
 
@@ -70,6 +71,8 @@ pub(crate) struct Validated {
     /// The configuration file, checked.
     pub(crate) config: String,
     pub(crate) ways: Ways,
+    /// As written, for all replicas together.
+    pub(crate) rates: BTreeMap<RateOf, Rate>,
     /// How long mail waits whose sender an upstream rejects; zero if it is returned at once.
     pub(crate) sender_hold: Duration,
     /// Listeners that are served, with the port of the Service.
@@ -170,6 +173,7 @@ pub(crate) fn validate(
         },
         restarted_at: restarted_at(relay.meta()),
         ways: Ways::of(&config.delivery),
+        rates: rates(delivery),
         sender_hold: config.delivery.retry.sender_hold(),
         config: config::render(&config)?,
         listeners: ports(listeners),
@@ -216,6 +220,19 @@ fn certificate(
             names: certificate_names(id, hostname, &settings.cluster_domain),
         },
     }
+}
+
+/// What may keep mail waiting that nobody puts off.
+fn rates(delivery: &Delivery) -> BTreeMap<RateOf, Rate> {
+    let upstreams = delivery.upstreams.iter().filter_map(|upstream| {
+        let rate = upstream.limits.as_ref()?.rate?;
+        Some((RateOf::Upstream(upstream.name.clone()), rate))
+    });
+    let direct = delivery.direct.as_ref();
+    let domains = direct.and_then(|direct| direct.limits.as_ref()?.rate);
+    upstreams
+        .chain(domains.map(|rate| (RateOf::Domain, rate)))
+        .collect()
 }
 
 /// The enabled listeners with their ports at the Service.

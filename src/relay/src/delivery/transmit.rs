@@ -13,6 +13,7 @@ use super::holds::Blame;
 use super::hop::{Going, UpstreamHop};
 use super::worker::{Then, Worker};
 use crate::adapt::Adapted;
+use crate::answer;
 use crate::clock;
 use crate::context::Phase;
 use crate::envelope;
@@ -253,6 +254,7 @@ impl Worker {
         blame
     }
 
+    /// Tells the log, and the status why mail was put off.
     pub(super) fn log(&self, message: &Message, outcomes: &[(u32, RecipientOutcome)]) {
         for (index, outcome) in outcomes {
             let recipient = usize::try_from(*index)
@@ -261,7 +263,11 @@ impl Worker {
                 .map_or("", |recipient| recipient.address.as_str());
             let (what, reply) = match outcome {
                 RecipientOutcome::Delivered(reply) => ("delivered", reply),
-                RecipientOutcome::Deferred(reply) => ("deferred", reply),
+                RecipientOutcome::Deferred(reply) => {
+                    let answer = answer::shown(reply);
+                    self.context.queue.put_off(self.door.place(), answer);
+                    ("deferred", reply)
+                }
                 RecipientOutcome::Failed(reply) => ("refused", reply),
             };
             tracing::info!(id = %message.id, recipient, upstream = self.hop.label(),

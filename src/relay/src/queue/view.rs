@@ -152,6 +152,11 @@ impl Queue {
         self.change(|schedule, _| schedule.failed(place, failure, Moment::now()))
     }
 
+    /// As [`crate::schedule::Schedule::put_off`].
+    pub fn put_off(&self, place: Place, answer: Arc<str>) {
+        self.state().schedule.put_off(place, answer);
+    }
+
     /// As [`crate::schedule::Schedule::turn`].
     ///
     /// # Errors
@@ -201,7 +206,8 @@ impl Queue {
     pub fn top(&self, most: usize) -> Vec<Destination> {
         let (mut top, mut from) = (Vec::new(), Some(0));
         while let Some(at) = from {
-            from = self.state().schedule.top(at, most, &mut top);
+            let now_ms = clock::now_ms();
+            from = self.state().schedule.top(at, most, &mut top, now_ms);
         }
         top
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use postroad_config::status::{DirectStatus, UpstreamFailure};
 
-use super::destination::Kind;
+use super::destination::{self, Kind};
 use super::lanes::Turn;
 use super::site::{SiteLimits, Standing, Verdict};
 use super::{Connections, Place, Schedule};
@@ -28,8 +28,14 @@ pub struct Destination {
     pub deferred: u32,
     /// When the oldest arrived since nothing waited for it; milliseconds since the epoch.
     pub oldest_ms: u64,
+    /// Messages that may go there as far as the schedule knows, and that nobody has taken yet.
+    pub ready: u32,
+    /// Whether they wait for nothing but the rate of domains; as [`Pacer::holds_up`](crate::rate::Pacer::holds_up).
+    pub is_held_up: bool,
     /// Why mail does not go there, if it does not.
     pub failure: Option<Arc<UpstreamFailure>>,
+    /// What was said last to mail that was put off there.
+    pub answer: Option<Arc<str>>,
 }
 
 impl Schedule {
@@ -105,7 +111,7 @@ impl Schedule {
     #[must_use]
     pub fn is_waiting(&self, Place(place): Place) -> bool {
         let destination = self.places.all.get(place);
-        destination.is_some_and(super::destination::Destination::wants_connection)
+        destination.is_some_and(destination::Destination::wants_connection)
     }
 
     /// A connection for a destination is being opened that [`Self::open_domain`] has not chosen.
@@ -179,6 +185,13 @@ impl Schedule {
         judged
     }
 
+    /// Mail was put off at a destination with this answer.
+    pub fn put_off(&mut self, Place(place): Place, answer: Arc<str>) {
+        if let Some(destination) = self.places.all.get_mut(place) {
+            destination.site.answer = Some(answer);
+        }
+    }
+
     /// As [`Pacer::turn`](crate::rate::Pacer::turn), of the rate of a domain.
     ///
     /// # Errors
@@ -243,7 +256,13 @@ impl Schedule {
     }
 
     /// Adds those of some destinations to `top` that have the most mail, at most `most` in all: as [`Self::review`].
-    pub fn top(&self, from: u32, most: usize, top: &mut Vec<Destination>) -> Option<u32> {
+    pub fn top(
+        &self,
+        from: u32,
+        most: usize,
+        top: &mut Vec<Destination>,
+        now_ms: u64,
+    ) -> Option<u32> {
         let end = self.places.all.end().min(from.saturating_add(STEP));
         for place in from..end {
             let Some(found) = self.places.all.get(place) else {
@@ -254,19 +273,25 @@ impl Schedule {
                 continue;
             }
             let at = top.partition_point(|other| other.messages >= found.pieces);
-            top.insert(
-                at,
-                Destination {
-                    key: self.places.key(&self.names, place),
-                    messages: found.pieces,
-                    deferred: found.deferred,
-                    oldest_ms: found.oldest_ms,
-                    failure: found.site.failure.clone(),
-                },
-            );
+            top.insert(at, self.describe(place, found, now_ms));
             top.truncate(most);
         }
         (end < self.places.all.end()).then_some(end)
+    }
+
+    fn describe(&self, place: u32, found: &destination::Destination, now_ms: u64) -> Destination {
+        let (ready, site) = (found.ready.count(), &found.site);
+        let is_domain = found.id.0 == Kind::Domain;
+        Destination {
+            key: self.places.key(&self.names, place),
+            messages: found.pieces,
+            deferred: found.deferred,
+            oldest_ms: found.oldest_ms,
+            ready,
+            is_held_up: is_domain && site.is_held_up(&self.places.limits, ready, now_ms),
+            failure: site.failure.clone(),
+            answer: site.answer.clone(),
+        }
     }
 
     fn change<T>(

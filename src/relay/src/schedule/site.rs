@@ -86,6 +86,8 @@ pub(super) struct Site {
     resume_ms: u64,
     /// While it fails.
     pub(super) failure: Option<Arc<UpstreamFailure>>,
+    /// What was said last to mail that was put off. None of it if it has failed since: there is one text at a time.
+    pub(super) answer: Option<Arc<str>>,
     /// When it was last in use.
     pub(super) used_ms: u64,
 }
@@ -103,6 +105,7 @@ impl Site {
             failures: 0,
             resume_ms: 0,
             failure: None,
+            answer: None,
             used_ms: 0,
         }
     }
@@ -135,6 +138,12 @@ impl Site {
     pub(super) fn go(&mut self, limits: &SiteLimits, now_ms: u64) -> Result<(), u64> {
         let rate = limits.rate;
         rate.map_or(Ok(()), |rate| self.pacer.go(rate, now_ms))
+    }
+
+    /// As [`Pacer::holds_up`].
+    pub(super) fn is_held_up(&self, limits: &SiteLimits, messages: u32, now_ms: u64) -> bool {
+        let rate = limits.rate;
+        rate.is_some_and(|rate| self.pacer.holds_up(rate, messages, now_ms))
     }
 
     /// As [`Pacer::give_back`].
@@ -180,7 +189,7 @@ impl Site {
         self.standing = Standing::Failing;
         self.before = self.connections;
         self.window = Window::default();
-        self.failure = Some(Arc::new(failure));
+        (self.failure, self.answer) = (Some(Arc::new(failure)), None);
         Verdict::Fails
     }
 

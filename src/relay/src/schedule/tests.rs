@@ -4,6 +4,7 @@ mod hanging;
 mod model;
 mod overdue;
 mod pieces;
+mod report;
 mod steps;
 mod tables;
 

@@ -93,6 +93,10 @@ impl Tracked {
         }
     }
 
+    pub(super) fn fails(&self) -> bool {
+        matches!(self.health, Health::Failing { .. })
+    }
+
     pub(super) fn bears_another(&self, now_ms: u64) -> bool {
         let may_go = self.turn_ms(now_ms) <= now_ms;
         let max = match self.crowded_until_ms <= now_ms {

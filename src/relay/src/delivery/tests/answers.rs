@@ -81,6 +81,8 @@ async fn a_throttle_that_a_recipient_or_a_message_may_have_brought_about_slows_n
         let status = delivery.upstreams.status();
         assert_eq!(status[0].state, UpstreamState::Ready, "{step} {reply}");
         assert_eq!(bearable(&delivery), connections, "{step} {reply}");
+        let told = &delivery.upstreams.destinations(&rig.context.queue)[0];
+        assert_eq!((told.answer.as_deref(), &told.rate), (Some(reply), &None));
     }
 }
 

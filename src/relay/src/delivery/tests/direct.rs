@@ -166,6 +166,7 @@ async fn a_rate_lets_one_message_go_and_the_rest_wait() {
     for _ in 0..3 {
         domains.accept([0].into_iter()).await;
     }
+    let upstreams = domains.delivery.upstreams.clone();
     // The connection is given up: an hour is too long to keep it.
     let rig = domains
         .run_until(|sinks, rig| {
@@ -175,6 +176,8 @@ async fn a_rate_lets_one_message_go_and_the_rest_wait() {
         })
         .await;
     assert_eq!(rig.context.queue.open_domains().count(), 0);
+    let top = upstreams.destinations(&rig.context.queue);
+    assert_eq!(top[0].rate, Some(postroad_config::status::RateOf::Domain));
 }
 
 #[tokio::test]

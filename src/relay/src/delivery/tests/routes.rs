@@ -1,5 +1,6 @@
 //! Routes, overrides and rates of upstreams.
 
+use postroad_config::status::RateOf;
 use postroad_config::{Action, Match, Override, Rate, Route, Target};
 use postroad_spool::{ByMode, DeliverBy};
 
@@ -136,6 +137,8 @@ async fn the_rate_of_an_upstream_holds_whatever_waits() {
         (status[0].destination.as_str(), status[0].messages),
         ("default", 2)
     );
+    let rate = Some(RateOf::Upstream("provider".into()));
+    assert_eq!((&status[0].rate, &status[0].answer), (&rate, &None));
 }
 
 #[tokio::test]

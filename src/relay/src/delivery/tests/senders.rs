@@ -170,6 +170,9 @@ async fn a_rejected_senders_mail_waits_and_nobody_elses_and_goes_when_it_is_acce
         (UNVERIFIED, UpstreamState::Ready)
     );
     assert_eq!(provider.rig.context.metrics.sender_rejections.get(), 1);
+    let queue = &provider.rig.context.queue;
+    let waiting = &provider.delivery.upstreams.destinations(queue)[0];
+    assert_eq!(waiting.answer.as_deref(), Some(UNVERIFIED));
     assert_eq!(provider.attempts().await, [0, 1]);
     provider.visit().await;
     assert_eq!(provider.sink.mails(), 2, "not before the pause is over");

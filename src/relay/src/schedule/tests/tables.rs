@@ -50,7 +50,7 @@ pub(super) fn change(schedule: &mut Schedule, table: Arc<Table>, now_ms: u64) {
 fn filed(schedule: &Schedule) -> Vec<(Key, u32)> {
     let (mut top, mut from) = (Vec::new(), Some(0));
     while let Some(at) = from {
-        from = schedule.top(at, 10, &mut top);
+        from = schedule.top(at, 10, &mut top, 1);
     }
     top.into_iter()
         .map(|found| (found.key, found.messages))

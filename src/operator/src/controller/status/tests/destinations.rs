@@ -1,7 +1,9 @@
 //! What is said of where mail waits, and of what a 250 promises.
 
+use std::collections::BTreeMap;
+
 use postroad_api::StorageMode;
-use postroad_config::status::{DESTINATIONS_MAX, DestinationStatus};
+use postroad_config::status::{DESTINATIONS_MAX, DestinationStatus, RateOf};
 
 use super::*;
 use crate::controller::status::destinations::top;
@@ -13,6 +15,8 @@ fn waiting(destination: &str, messages: u64, deferred: u64) -> DestinationStatus
         deferred,
         oldest_arrival: Some(NOW - 7),
         failing: None,
+        rate: None,
+        answer: None,
     }
 }
 
@@ -34,7 +38,7 @@ fn where_mail_had_to_wait_shows_for_all_replicas_together() {
     let first = holding(&[waiting("a.example", 15, 15), waiting("new.example", 900, 0)]);
     let second = holding(&[waiting("a.example", 17, 1), failing]);
     let found = found(vec![pod(0, Some(first)), pod(1, Some(second))]);
-    let top = top(&Voices::of(&found));
+    let top = top(&Voices::of(&found), &BTreeMap::new());
     let shown: Vec<_> = top
         .iter()
         .map(|one| {
@@ -46,11 +50,64 @@ fn where_mail_had_to_wait_shows_for_all_replicas_together() {
         })
         .collect();
     let expected = [
-        ("a.example", 30, None),
+        ("a.example", 30, Some("Deferred")),
         ("b.example", 1, Some("ConnectionTimedOut")),
     ];
     assert_eq!(shown, expected);
     assert_eq!(top[0].oldest.as_deref(), Some("2027-01-15T07:59:50Z"));
+}
+
+#[test]
+fn a_destination_says_why_its_mail_waits() {
+    let mut relay = sample("minimal");
+    relay.spec.delivery = serde_json::from_value(json!({
+        "upstreams": [{"name": "provider", "host": "smtp.example.com", "port": 587, "limits": {"rate": {"messages": 60, "per": "Minute"}}}],
+        "direct": {"limits": {"rate": {"messages": 1, "per": "Second"}}},
+    }))
+    .unwrap();
+    let (mut applied, _) = settled();
+    applied.validated = prepare(&relay, &nothing()).validated;
+    let provider = || Some(RateOf::Upstream("provider".into()));
+    let gone = || Some(RateOf::Upstream("gone".into()));
+    let busy = || Some("450 4.2.0 <...> Mailbox busy".to_owned());
+    for (rate, answer, expected) in [
+        (
+            provider(),
+            None,
+            "RateLimited: waits for the rate of upstream provider: 60 per minute",
+        ),
+        (
+            provider(),
+            busy(),
+            "RateLimited: waits for the rate of upstream provider: 60 per minute; some was put off: 450 4.2.0 <...> Mailbox busy",
+        ),
+        (
+            Some(RateOf::Domain),
+            None,
+            "RateLimited: waits for the rate of each domain: 1 per second",
+        ),
+        (
+            gone(),
+            None,
+            "RateLimited: waits for the rate of upstream gone",
+        ),
+        (None, busy(), "Deferred: 450 4.2.0 <...> Mailbox busy"),
+        (None, None, "Deferred: put off by the server there"),
+    ] {
+        let deferred = u64::from(answer.is_some() || rate.is_none());
+        // Of one replica nothing waits for the rate, or was put off.
+        let first = holding(&[waiting("default", 1, 1)]);
+        let second = holding(&[DestinationStatus {
+            rate,
+            answer,
+            ..waiting("default", 2, deferred)
+        }]);
+        let found = found(vec![pod(0, Some(first)), pod(1, Some(second))]);
+        let queue = summarize(&applied, &found, None, now()).status.queue;
+        let told = &queue.unwrap().destinations[0];
+        let said = [&told.reason, &told.message].map(|one| one.as_deref().unwrap());
+        assert_eq!((told.messages, &*said.join(": ")), (3, expected));
+    }
 }
 
 #[test]
@@ -59,7 +116,7 @@ fn few_destinations_show_those_with_the_most_mail() {
         .map(|number| waiting(&format!("{number:02}.example"), number, 1))
         .collect();
     let found = found(vec![pod(0, Some(holding(&many)))]);
-    let top = top(&Voices::of(&found));
+    let top = top(&Voices::of(&found), &BTreeMap::new());
     assert_eq!(top.len(), DESTINATIONS_MAX);
     assert_eq!(top[0].destination, "30.example");
     // One digit; equal ones in the order of their names.
@@ -80,6 +137,11 @@ fn mail_that_flows_wakes_nobody() {
     assert_eq!(status(&[waiting("a.example", 3, 0)], 0), rest);
     assert_ne!(status(&[waiting("a.example", 3, 1)], 0), rest);
     assert_ne!(status(&[], 1), rest);
+    let rated = DestinationStatus {
+        rate: Some(RateOf::Domain),
+        ..waiting("a.example", 3, 0)
+    };
+    assert_ne!(status(&[rated], 0), rest);
     let some = status(&[waiting("a.example", 110, 110)], 0);
     assert_eq!(status(&[waiting("a.example", 190, 190)], 0), some);
 }

@@ -1,0 +1,57 @@
+//! What the status shows of a server's answer. Pure.
+//!
+//! Whoever may read the status of a relay need not know to whom it sends: an answer often repeats the recipient's address, and that is left out. The
+//! text has been cleaned of controls when it was read ([`Reply`]).
+
+use std::sync::Arc;
+
+use postroad_smtp::Reply;
+
+/// Octets that are shown, a few lines of a terminal: a destination that is no failure keeps one of it.
+const SHOWN_MAX: usize = 200;
+
+/// Stands for what holds an address.
+const ADDRESS: &str = "<...>";
+
+/// One line, without the words that hold an address.
+#[must_use]
+pub fn shown(reply: &Reply) -> Arc<str> {
+    let text = reply.to_string();
+    let words = text.split(' ').map(|word| match word.contains('@') {
+        true => ADDRESS,
+        false => word,
+    });
+    let words: Vec<_> = words.collect();
+    let mut shown = words.join(" ");
+    shown.truncate(shown.floor_char_boundary(SHOWN_MAX));
+    shown.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use postroad_smtp::EnhancedStatus;
+
+    use super::*;
+
+    #[test]
+    fn shows_one_short_line_without_addresses() {
+        let status = EnhancedStatus::new(4, 2, 0);
+        let busy = "<defer@example.org>: Recipient address rejected: Mailbox busy";
+        for (text, expected) in [
+            ("try again later", "450 4.2.0 try again later"),
+            (
+                busy,
+                "450 4.2.0 <...> Recipient address rejected: Mailbox busy",
+            ),
+            (
+                "user=a@b.example,\nsee\u{1b}[2J https://example.com/?u=a@b.example",
+                "450 4.2.0 <...> see?[2J <...>",
+            ),
+        ] {
+            assert_eq!(&*shown(&Reply::new(450, status, text)), expected);
+        }
+        let long = shown(&Reply::new(450, status, "é".repeat(500)));
+        assert_eq!(long.len(), SHOWN_MAX);
+        assert!(long.ends_with('é'), "{long}");
+    }
+}
