@@ -341,7 +341,7 @@ impl Driver<'_> {
 
     async fn keep(&mut self, message: ReceivedMessage) -> Verdict {
         let bytes = u64::try_from(message.content.len()).unwrap_or(u64::MAX);
-        if let Err(refusal) = self.make_room(bytes) {
+        if let Err(refusal) = self.check_again().and_then(|()| self.make_room(bytes)) {
             self.reservation = None;
             return Verdict::Refuse(refusal.reply());
         }

@@ -75,6 +75,14 @@ impl Driver<'_> {
         Ok(policy::relaying(authenticated, self.peer, mode, networks))
     }
 
+    /// Whether the client that was to relay to each recipient still may: content can take minutes to come, or wait for hours to be begun.
+    pub(super) fn check_again(&self) -> Result<(), Refusal> {
+        match self.relaying(&self.context.live())? {
+            Relaying::Allowed => Ok(()),
+            Relaying::AuthenticationNeeded | Relaying::Denied => Err(Refusal::ListenerChanged),
+        }
+    }
+
     /// A listener that asks for more than it did must not leave open what was opened before.
     fn is_as_configured(&self, live: &Live) -> bool {
         let mut listeners = live.config.listeners.iter();

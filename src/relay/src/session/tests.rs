@@ -350,3 +350,41 @@ async fn a_listener_that_asks_for_more_does_so_of_open_sessions() {
         client.ask("RCPT TO:<c@example.net>", expected).await;
     }
 }
+
+#[tokio::test]
+async fn who_may_not_relay_any_more_when_the_content_is_there_comes_again() {
+    type Change = fn(&mut Live);
+    let login: Change = |live| live.credentials.credentials.clear();
+    let network: Change = |live| live.config.access.trusted_networks.clear();
+    let nothing: Change = |_| {};
+    let port: Change = |live| live.config.listeners[0].auth = AuthMode::Required;
+    // Whether the client has logged in.
+    for (logs_in, change, expected) in [
+        (true, login, "421 4.7.0 "),
+        (true, network, "250 "),
+        (false, network, "421 4.7.0 "),
+        (false, login, "250 "),
+        (false, port, "421 4.7.0 "),
+        (false, nothing, "250 "),
+    ] {
+        let (mut talk, pki) = (Talk::new(), Pki::new());
+        talk.serve_tls(&pki);
+        let mut live = (*talk.rig.context.live()).clone();
+        live.config.listeners[0].tls = ListenerTls::Implicit;
+        let (publish, live) = watch::channel(Arc::new(live));
+        talk.rig.context.live = live;
+        let mut client = shares::greet_tls(&talk, &pki).await;
+        if logs_in {
+            client.ask("AUTH PLAIN AGFwcAByaWdodA==", "235 ").await;
+        }
+        client.ask("MAIL FROM:<a@example.org>", "250 ").await;
+        client.ask("RCPT TO:<b@example.net>", "250 ").await;
+        client.ask("DATA", "354 ").await;
+        publish.send_modify(|live| change(Arc::make_mut(live)));
+        client.say("Subject: x\r\n\r\nx\r\n.\r\n").await;
+        let reply = client.hear().await;
+        assert!(reply.starts_with(expected), "{reply} {logs_in}");
+        let messages = talk.rig.context.queue.totals().0.messages;
+        assert_eq!(messages, u64::from(expected == "250 "));
+    }
+}

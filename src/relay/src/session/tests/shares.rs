@@ -5,7 +5,11 @@ use super::*;
 use crate::metrics::ShareLabel;
 use crate::room::{Account, Sharing};
 
-async fn log_in(talk: &Talk, pki: &Pki) -> Client<impl AsyncRead + AsyncWrite + Unpin> {
+/// A client over TLS.
+pub(super) async fn greet_tls(
+    talk: &Talk,
+    pki: &Pki,
+) -> Client<impl AsyncRead + AsyncWrite + Unpin + use<>> {
     let (stream, session) = talk.connect(ListenerTls::Implicit, Standing::Known).await;
     tokio::spawn(session);
     let name = ServerName::try_from(NAME).unwrap();
@@ -13,6 +17,11 @@ async fn log_in(talk: &Talk, pki: &Pki) -> Client<impl AsyncRead + AsyncWrite + 
     let mut client = Client(BufReader::new(stream));
     assert!(client.hear().await.starts_with("220 "));
     client.ask("EHLO client.example.org", "250 ").await;
+    client
+}
+
+async fn log_in(talk: &Talk, pki: &Pki) -> Client<impl AsyncRead + AsyncWrite + Unpin + use<>> {
+    let mut client = greet_tls(talk, pki).await;
     // The user app.
     client.ask("AUTH PLAIN AGFwcAByaWdodA==", "235 ").await;
     client
