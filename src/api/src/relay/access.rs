@@ -9,7 +9,7 @@ use super::network::Network;
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// Networks whose clients may relay without AUTH, as CIDR, IPv4 or IPv6. Nobody if empty. A client
+    /// Networks whose clients may relay without AUTH, as CIDR, IPv4 (/8 at the widest) or IPv6 (/7). Nobody if empty. A client
     /// is known by the address that its connection comes from: where a load balancer or proxy puts
     /// its own in place, everybody looks like it. So name none that holds such an address; the
     /// Service keeps the addresses of clients from outside (`externalTrafficPolicy: Local`).

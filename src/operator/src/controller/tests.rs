@@ -386,7 +386,23 @@ fn what_an_older_definition_let_through_is_refused() {
             refused(|relay| {
                 relay.spec.access.trusted_networks = vec![postroad_api::Network("::/0".into())];
             }),
-            "OpenRelay: access.trustedNetworks: ::/0",
+            "OpenRelay: access.trustedNetworks: ::/0 would make an open relay: /7 is the widest",
+        ),
+        (
+            refused(|relay| {
+                let networks = ["10.0.0.0/8", "fc00::/7", "2000::/3"];
+                relay.spec.access.trusted_networks =
+                    networks.map(|one| postroad_api::Network(one.into())).into();
+            }),
+            "OpenRelay: access.trustedNetworks: 2000::/3 would",
+        ),
+        (
+            refused(|relay| {
+                let networks = ["192.0.2.1/32", "128.0.0.0/1"];
+                relay.spec.access.trusted_networks =
+                    networks.map(|one| postroad_api::Network(one.into())).into();
+            }),
+            "OpenRelay: access.trustedNetworks: 128.0.0.0/1 would make an open relay: /8 is the widest",
         ),
         (
             refused(|relay| {

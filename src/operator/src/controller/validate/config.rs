@@ -31,6 +31,11 @@ const SYNC_MS: u32 = 100;
 /// The index grows in such steps, in bytes: what is left over of the default pod makes none.
 const INDEX_STEP_BYTES: u64 = 64 << 20;
 
+/// The shortest prefixes of networks that are trusted, those of 10.0.0.0/8 and fc00::/7: nobody's own network is wider.
+const WIDEST_IPV4: u8 = 8;
+/// As [`WIDEST_IPV4`].
+const WIDEST_IPV6: u8 = 7;
+
 /// The file that the relay reads back as an equal value.
 pub(super) fn render(config: &config::RelayConfig) -> Result<String, Refusal> {
     let text = config.render();
@@ -208,8 +213,14 @@ fn network(text: &str) -> Result<IpNet, Refusal> {
             "access.trustedNetworks: {text:?} is no network in CIDR notation such as 10.0.0.0/8"
         ))
     })?;
-    if network.prefix_len() == 0 {
-        let message = format!("access.trustedNetworks: {text} would make an open relay");
+    let widest = match network {
+        IpNet::V4(_) => WIDEST_IPV4,
+        IpNet::V6(_) => WIDEST_IPV6,
+    };
+    if network.prefix_len() < widest {
+        let message = format!(
+            "access.trustedNetworks: {text} would make an open relay: /{widest} is the widest that may be trusted"
+        );
         return Err(Refusal {
             reason: "OpenRelay",
             message,
