@@ -224,7 +224,8 @@ pub fn resolve(files: &Files, mut config: RelayConfig, before: Option<&Live>) ->
     }
 }
 
-/// Gives the fields that are read at the start alone their former values; those that had others are returned.
+/// Gives the fields that are read at the start alone their former values, and what depends on one of them as much as that allows; those that had
+/// others are returned.
 fn keep_fixed(before: &RelayConfig, config: &mut RelayConfig) -> Vec<String> {
     let mut kept = Vec::new();
     let (spool, limits) = (&mut config.spool, &mut config.limits);
@@ -241,7 +242,13 @@ fn keep_fixed(before: &RelayConfig, config: &mut RelayConfig) -> Vec<String> {
         &mut kept,
     );
     // What does not fit into this memory is not offered to be taken.
-    limits.message_bytes = limits.message_bytes.min(memory::message_max(*memory));
+    let fits = limits.message_bytes.min(memory::message_max(*memory));
+    keep(
+        "limits.messageBytes",
+        &fits,
+        &mut limits.message_bytes,
+        &mut kept,
+    );
     let listen = &before.admin.listen;
     keep("admin.listen", listen, &mut config.admin.listen, &mut kept);
     let listen = &before.health.listen;

@@ -92,6 +92,9 @@ fn no_message_is_offered_to_be_taken_that_the_memory_of_this_process_has_no_room
     let first = resolve(CONFIG, None);
     let text = CONFIG.replace("messageBytes: 1000000", "messageBytes: 100000000");
     let text = text.replace("memoryBytes: 2000000", "memoryBytes: 200000000");
-    let limits = resolve(&text, Some(&first)).config.limits;
+    let second = resolve(&text, Some(&first));
+    let limits = second.config.limits;
     assert_eq!(limits.message_bytes, memory::message_max(2_000_000));
+    let fields = ["limits.memoryBytes", "limits.messageBytes"];
+    assert_eq!(second.status.awaits_restart, fields);
 }

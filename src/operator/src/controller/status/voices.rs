@@ -305,11 +305,14 @@ impl<'a> Voices<'a> {
     }
 }
 
-/// What the user has written that a field of the relay's file is made of.
+/// What the user knows a field of the relay's file by. What only another operator writes differently, such as `admin.listen`, has no other name.
 fn in_spec(field: &str) -> &str {
     match field {
         "spool.mode" => "storage.mode",
         "spool.bytesMax" => "storage.size",
+        "spool" => "storage",
+        "limits.messageBytes" => "limits.messageSize",
+        "limits.memoryBytes" => "memory for content",
         other => other,
     }
 }

@@ -189,9 +189,9 @@ fn what_only_another_pod_takes_up_is_no_refusal() {
             2,
             Plan::default(),
             0,
-            &["limits.memoryBytes"],
+            &["limits.memoryBytes", "limits.messageBytes"],
             "Progressing=False UpdateAvailable",
-            "replica 0 keeps its former limits.memoryBytes until its pod goes. To have newer pods, one at a time: \
+            "replica 0 keeps its former memory for content, limits.messageSize until its pod goes. To have newer pods, one at a time: \
              kubectl --namespace infra annotate smtprelay mail postroad.dev/restartedAt=$(date +%s) --overwrite",
         ),
     ] {
