@@ -75,6 +75,8 @@ pub(crate) struct TlsTerms<'a> {
     pub(crate) config: &'a Arc<rustls::ClientConfig>,
     /// What a handshake with it is worth.
     pub(crate) worth: Protection,
+    /// What is said to users of an authority that is not trusted.
+    pub(crate) advice: &'static str,
 }
 
 /// What keeps others from reading along.
@@ -209,7 +211,7 @@ impl Connection {
 
     async fn secure(&mut self, tls: TlsTerms<'_>) -> Result<(), Unopened> {
         let plain = std::mem::replace(&mut self.stream, Stream::Closed);
-        self.stream = secure(plain, tls.config, &self.remote).await?;
+        self.stream = secure(plain, tls, &self.remote).await?;
         self.protection = tls.worth;
         Ok(())
     }

@@ -284,6 +284,7 @@ impl Opener {
                 mode: ClientTls::Required,
                 config: &means.proven,
                 worth: Protection::Verified,
+                advice: "",
             };
         }
         TlsTerms {
@@ -294,6 +295,7 @@ impl Opener {
             },
             config: &means.anybody,
             worth: Protection::Unverified,
+            advice: "",
         }
     }
 }

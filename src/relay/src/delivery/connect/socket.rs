@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postroad_config::status::{FailureReason, UpstreamFailure};
+use rustls::{CertificateError, Error};
 use rustls_pki_types::ServerName;
 use tokio::net::lookup_host;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::Unopened;
 use super::failure::io_failure;
+use super::{TlsTerms, Unopened};
 use crate::net::{self, TcpStream};
 use crate::stream::Stream;
 use crate::upstreams::failure;
@@ -71,7 +72,7 @@ pub(in crate::delivery) async fn dial(address: SocketAddr) -> Result<TcpStream, 
 /// [`Unopened::Failed`] if the two do not agree, [`Unopened::BrokenOff`] if it did not come to that.
 pub(super) async fn secure(
     stream: Stream,
-    tls: &Arc<rustls::ClientConfig>,
+    tls: TlsTerms<'_>,
     host: &str,
 ) -> Result<Stream, Unopened> {
     let Stream::Plain(stream) = stream else {
@@ -82,19 +83,20 @@ pub(super) async fn secure(
     let bare = host.trim_matches(['[', ']']).trim_start_matches("IPv6:");
     let name = ServerName::try_from(bare.to_owned())
         .map_err(|_| refuse(format!("{host} cannot stand in a certificate")))?;
-    let connector = TlsConnector::from(Arc::clone(tls));
+    let connector = TlsConnector::from(Arc::clone(tls.config));
     let stream = by(
         Instant::now() + HANDSHAKE_TIMEOUT,
         connector.connect(name, stream),
     )
     .await
     .map_err(|error| {
-        let failed = refuse(format!("TLS with {host}: {error}"));
-        match error
-            .get_ref()
-            .and_then(|cause| cause.downcast_ref::<rustls::Error>())
-            .is_some()
-        {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        let advice = match cause {
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => tls.advice,
+            _ => "",
+        };
+        let failed = refuse(format!("TLS with {host}: {error}{advice}"));
+        match cause.is_some() {
             true => Unopened::Failed(failed),
             false => Unopened::BrokenOff(failed),
         }

@@ -4,9 +4,12 @@ use bytes::Bytes;
 use postroad_config::UpstreamTls;
 use postroad_smtp::client::RecipientOutcome;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::net::TcpListener;
+use crate::pki::Pki;
+use crate::rig::Rig;
 
 /// Between two lines of a reply that never ends. Shorter than any single wait may be.
 const EACH: Duration = Duration::from_secs(100);
@@ -59,6 +62,7 @@ async fn send(drips_at: &'static str) -> (Sent, Duration) {
             mode: ClientTls::None,
             config: &config,
             worth: Protection::Unverified,
+            advice: "",
         },
         login: None,
     };
@@ -104,4 +108,29 @@ async fn a_server_that_drips_its_reply_is_not_waited_for() {
         );
         assert!(elapsed < Duration::from_secs(most), "{at}: {elapsed:?}");
     }
+}
+
+#[tokio::test]
+async fn an_authority_that_nobody_has_named_is_told_of_with_where_to_name_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Pki::new().admin());
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        // The client does not trust it.
+        acceptor.accept(stream).await.ok();
+    });
+    let rig = Rig::new(1 << 20);
+    rig.change_upstream(|upstream| {
+        (upstream.port, upstream.tls) = (port, UpstreamTls::Implicit);
+    });
+    let upstream = &rig.context.live().upstreams[0];
+    let opened = Connection::open(upstream, "relay.example.com").await;
+    let Err(failed) = opened else {
+        panic!("let in")
+    };
+    assert_eq!(failed.reason, FailureReason::TlsFailed);
+    let end = "UnknownIssuer (a private authority is named in tls.caSecretRef)";
+    assert!(failed.message.ends_with(end), "{failed:?}");
+    server.abort();
 }

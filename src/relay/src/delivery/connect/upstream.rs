@@ -77,5 +77,6 @@ fn tls_terms(upstream: &LiveUpstream) -> Result<TlsTerms<'_>, UpstreamFailure> {
         mode,
         config,
         worth,
+        advice: " (a private authority is named in tls.caSecretRef)",
     })
 }
