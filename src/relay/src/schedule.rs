@@ -37,14 +37,14 @@ use postroad_spool::{MessageId, Queued};
 
 use crate::memory;
 use crate::names::{self, Name, Names};
-use crate::room::load::{Load, Sender};
+use crate::room::load::Load;
 use crate::room::{Account, Weight};
 use crate::route::Table;
 use crate::share::Holdings;
-use crate::slab::{Link, List, NONE, Slab};
+use crate::slab::{List, NONE, Slab};
 use crate::wheel::Wheel;
 
-use message::{Marks, Message, More, Piece, Run, State};
+use message::{Message, Piece, State};
 use places::Places;
 
 pub use connections::{CONNECTIONS_MAX, Connections};
@@ -227,9 +227,9 @@ impl Schedule {
 
     /// Gives its index; `None` if nothing is open.
     fn file(&mut self, queued: &Queued<'_>, now_ms: u64) -> Option<u32> {
-        let message = self.message(queued);
+        let message = Message::new(queued, &mut self.names, self.generation);
         if message.open() == 0 {
-            self.forget_names(&message);
+            message.give_back(&mut self.names);
             return None;
         }
         let attempts = u16::try_from(queued.attempts).unwrap_or(u16::MAX);
@@ -287,7 +287,7 @@ impl Schedule {
         totals.unreadable -= u64::from(message.marks.unreadable);
         let load = message.load();
         self.uncharge(message.account, load);
-        self.forget_names(&message);
+        message.give_back(&mut self.names);
     }
 
     /// Counts over everything that is not finished.
@@ -328,61 +328,6 @@ impl Schedule {
     /// Destinations that have got work since this was last asked.
     pub fn stirred(&mut self) -> Option<Place> {
         self.stirred.pop().map(Place)
-    }
-
-    fn message(&mut self, queued: &Queued<'_>) -> Message {
-        let mut runs: Vec<_> = queued
-            .domains
-            .iter()
-            .map(|run| Run {
-                domain: self.names.get(&run.domain),
-                recipients: run.recipients,
-                place: NONE,
-            })
-            .collect();
-        let domain = runs
-            .first()
-            .map_or_else(|| self.names.get(""), |run| run.domain);
-        if runs.len() == 1 {
-            runs.clear();
-        }
-        let more = More {
-            runs: runs.into(),
-            settled: queued.settled.to_vec(),
-            deliver_by_ms: queued.deliver_by_ms.unwrap_or(0),
-            look_ms: queued.deliver_by_ms.unwrap_or(0),
-            not_before_ms: queued.not_before_ms,
-        };
-        Message {
-            id: queued.id,
-            arrival_ms: queued.arrival_ms,
-            more: (!more.is_empty()).then(|| Box::new(more)),
-            age: Link::default(),
-            pieces: NONE,
-            bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
-            recipients: queued.recipients,
-            sender: self.names.get(&queued.sender_domain),
-            account: self.names.get(&queued.credential),
-            domain,
-            priority: queued.priority,
-            generation: self.generation,
-            marks: Marks {
-                deferred: queued.attempts > 0,
-                delay_notified: queued.delay_notified,
-                age_ignored: false,
-                unreadable: false,
-                author: queued.author,
-                sender: Sender::of(queued.reportable),
-            },
-        }
-    }
-
-    fn forget_names(&mut self, message: &Message) {
-        self.names.give_back(message.sender);
-        self.names.give_back(message.account);
-        for run in message.runs() {
-            self.names.give_back(run.domain);
-        }
     }
 
     /// The message of a piece, if the ticket still stands for it.

@@ -80,9 +80,10 @@ async fn settle_damaged(context: &Context, upstreams: &SharedUpstreams, ids: Vec
             continue;
         };
         let _reclaim = queue.reclaim_on_panic(taken.ticket);
-        // Only if there is room at once. If there is not, or it can be read after all, the spool tells of it again if need be.
+        // Only if there is room at once: that is looked for before what is ready is heard.
         match queue.load_unless(&taken, std::future::ready(())).await {
-            Ok(_) => queue.release(taken.ticket, clock::now_ms()),
+            // There is none; or it can be read after all. The spool tells of it again if need be.
+            Ok(None | Some(_)) => queue.release(taken.ticket, clock::now_ms()),
             Err(error) => {
                 upstreams.lock_holds().forget(id);
                 unreadable::settle(context, taken, error).await;

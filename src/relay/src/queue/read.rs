@@ -48,7 +48,7 @@ impl Queue {
         loaded.ok_or(LoadError::Closed)
     }
 
-    /// As [`Self::load`]; `None` if there is no room and `enough` has come before there was.
+    /// As [`Self::load`]; `None` if there is no room and `enough` has come before there was. Room that is there at once counts as before it.
     ///
     /// # Errors
     /// [`LoadError`].

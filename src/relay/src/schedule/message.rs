@@ -3,10 +3,10 @@
 use std::mem::size_of;
 
 use postroad_spool::cost::allocated;
-use postroad_spool::{Author, MessageId};
+use postroad_spool::{Author, MessageId, Queued};
 
 use super::lanes::{Class, Label, Lanes, Turn};
-use crate::names::Name;
+use crate::names::{Name, Names};
 use crate::room::Weight;
 use crate::room::load::{Load, Sender};
 use crate::slab::{Link, Linked, NONE, Slab};
@@ -156,6 +156,59 @@ impl Timed for Piece {
 }
 
 impl Message {
+    /// Of what the spool says of it. Its names are in use until [`Self::give_back`].
+    pub(super) fn new(queued: &Queued<'_>, names: &mut Names, generation: u8) -> Self {
+        let runs = queued.domains.iter().map(|run| Run {
+            domain: names.get(&run.domain),
+            recipients: run.recipients,
+            place: NONE,
+        });
+        let mut runs: Vec<_> = runs.collect();
+        let first = runs.first().map(|run| run.domain);
+        let domain = first.unwrap_or_else(|| names.get(""));
+        if runs.len() == 1 {
+            runs.clear();
+        }
+        let more = More {
+            runs: runs.into(),
+            settled: queued.settled.to_vec(),
+            deliver_by_ms: queued.deliver_by_ms.unwrap_or(0),
+            look_ms: queued.deliver_by_ms.unwrap_or(0),
+            not_before_ms: queued.not_before_ms,
+        };
+        Self {
+            id: queued.id,
+            arrival_ms: queued.arrival_ms,
+            more: (!more.is_empty()).then(|| Box::new(more)),
+            age: Link::default(),
+            pieces: NONE,
+            bytes: u32::try_from(queued.bytes).unwrap_or(u32::MAX),
+            recipients: queued.recipients,
+            sender: names.get(&queued.sender_domain),
+            account: names.get(&queued.credential),
+            domain,
+            priority: queued.priority,
+            generation,
+            marks: Marks {
+                deferred: queued.attempts > 0,
+                delay_notified: queued.delay_notified,
+                age_ignored: false,
+                unreadable: false,
+                author: queued.author,
+                sender: Sender::of(queued.reportable),
+            },
+        }
+    }
+
+    /// Its names may be forgotten.
+    pub(super) fn give_back(&self, names: &mut Names) {
+        names.give_back(self.sender);
+        names.give_back(self.account);
+        for run in self.runs() {
+            names.give_back(run.domain);
+        }
+    }
+
     /// When it goes at its destinations.
     pub(super) fn label(&self, nobody: Name) -> Label {
         Label {

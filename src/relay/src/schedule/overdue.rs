@@ -155,8 +155,8 @@ impl Schedule {
         }
     }
 
-    /// Takes a piece of a message, wherever it waits; `None` if somebody has one of it, or it is gone. Looks at all messages: for what is
-    /// rare.
+    /// Takes a piece of a message, wherever it waits; `None` if somebody has one of it, or it is gone. Looks at all messages, a millisecond or
+    /// two for a full queue: for what is rare, damaged mail that keeps the disk, of which the spool tells a hundred a minute at most.
     pub fn take_of(&mut self, id: MessageId, now_ms: u64) -> Option<Taken> {
         let mut all = 0..self.messages.end();
         let is_it = |index: &u32| self.messages.get(*index).is_some_and(|one| one.id == id);

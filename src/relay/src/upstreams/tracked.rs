@@ -108,7 +108,8 @@ impl Tracked {
 
     /// Whether one connection may be opened to see whether it works again.
     pub(super) fn bears_probe(&self, now_ms: u64) -> bool {
-        let most = self.before.saturating_add(1).min(self.connections_max);
+        let most = self.before.saturating_add(1);
+        let most = most.min(self.connections_max).max(1);
         self.connections < most && self.turn_ms(now_ms) <= now_ms
     }
 

@@ -224,7 +224,8 @@ impl Writer {
         Ok((groups, scanner.position()))
     }
 
-    /// As [`Self::gather`], of a segment that was read to its end: what is still alive there lies in damaged groups.
+    /// As [`Self::gather`], of a segment that was read to its end: what is still alive there lies in damaged groups. Where none of it can be
+    /// read the error says so: compaction gives up, and whoever asks for what is damaged hears of it.
     fn gather_rest(&self, target: &Target) -> io::Result<(Vec<Group>, u64)> {
         let rest = self.shared.state().index.placed_in(target.segment);
         let (mut groups, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
