@@ -39,6 +39,7 @@ use inputs::Inputs;
 pub(super) use identity::Identity;
 pub(super) use mount::mount;
 pub(super) use observed::claim_state;
+pub(super) use pod::lacks;
 
 /// Why the objects cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -23,6 +23,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use postroad_api::{ANNOTATION_RESTARTED_AT, Amounts, MEMORY_LIMIT, Resources};
 use postroad_config::{LEVEL, SpoolMode};
 
+pub(in crate::controller) use volumes::lacks;
+
 use super::inputs::Inputs;
 use crate::controller::validate::PodDefaults;
 use crate::names::{

@@ -8,6 +8,8 @@ use postroad_config::status::{
 };
 
 use super::voices::{Verdict, Voices, nobody};
+use crate::controller::build::lacks;
+use crate::controller::dereference::FoundPod;
 use crate::controller::validate::Validated;
 use crate::names::{KEY_PASSWORD, KEY_USERNAME};
 
@@ -18,12 +20,16 @@ const DOMAINS_MIN: u64 = 3;
 pub(super) const NOT_NEEDED: &str = "Direct";
 
 /// False if one replica has found all upstreams of a way failing, with the reason of its first choice, or every domain.
-/// True if every replica that has tried reaches at least one. Unknown if none has tried an upstream.
+/// True if every replica that has tried reaches at least one. Unknown if none has tried an upstream, or can before its pod is replaced.
 pub(super) fn verdict(voices: &Voices<'_>, validated: &Validated) -> Verdict {
     let (mut stuck, mut detouring, mut sends) = (Failing::default(), Failing::default(), false);
+    let mut awaiting = None;
     for (pod, status) in &voices.heard {
+        let awaits = |upstream: &UpstreamStatus| awaits_pod(pod, upstream, validated);
+        let awaited = status.upstreams.iter().find(|one| awaits(one));
+        awaiting = awaiting.or(awaited.map(|upstream| (pod.ordinal, &upstream.name)));
         for names in &validated.ways.upstreams {
-            match Way::of(names, &status.upstreams) {
+            match Way::of(names, &status.upstreams, awaits) {
                 Way::None(first) => stuck.add(pod.ordinal, first.into()),
                 Way::Detour(first) => detouring.add(pod.ordinal, first.into()),
                 Way::Straight => sends = true,
@@ -49,12 +55,33 @@ pub(super) fn verdict(voices: &Voices<'_>, validated: &Validated) -> Verdict {
         nobody()
     } else if sends {
         Verdict::new(Some(true), "Delivering", "mail reaches a next hop")
+    } else if let Some((ordinal, name)) = awaiting {
+        let message = format!(
+            "replica {ordinal} cannot send through {name} until its pod is replaced: it was made before a Secret was named there"
+        );
+        Verdict::new(None, "RollingOut", message)
     } else if validated.ways.upstreams.is_empty() {
         let message = "mail goes to each domain by itself; none was reached within the last hour";
         Verdict::new(Some(true), NOT_NEEDED, message)
     } else {
         Verdict::new(None, "NotTried", "no replica has tried an upstream yet")
     }
+}
+
+/// Whether an upstream fails only because the pod was made before a Secret was named for it: that is no failure, as long as the pod is going to be
+/// replaced, which one that drains is not.
+fn awaits_pod(pod: &FoundPod, upstream: &UpstreamStatus, validated: &Validated) -> bool {
+    let Some(failure) = &upstream.failure else {
+        return false;
+    };
+    let is_for_files = matches!(
+        failure.reason,
+        FailureReason::CredentialsMissing | FailureReason::TlsFailed
+    );
+    let is_replaced = pod.ordinal < validated.replicas && validated.pods_refused.is_none();
+    let mut upstreams = validated.upstreams.iter();
+    let files = upstreams.find(|files| files.name == upstream.name);
+    is_for_files && is_replaced && files.is_some_and(|files| lacks(&pod.pod, files))
 }
 
 /// Whether mail reaches no domain at all.
@@ -82,12 +109,19 @@ enum Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn of(names: &[String], upstreams: &'a [UpstreamStatus]) -> Self {
+    /// What awaits another pod counts as untried.
+    fn of(
+        names: &[String],
+        upstreams: &'a [UpstreamStatus],
+        awaits: impl Fn(&UpstreamStatus) -> bool,
+    ) -> Self {
         let upstreams: Vec<_> = names
             .iter()
             .filter_map(|name| upstreams.iter().find(|upstream| upstream.name == *name))
             .collect();
-        let fails = |upstream: &&UpstreamStatus| upstream.state == UpstreamState::Failing;
+        let fails = |upstream: &&UpstreamStatus| {
+            upstream.state == UpstreamState::Failing && !awaits(upstream)
+        };
         let works = |upstream: &&UpstreamStatus| upstream.state == UpstreamState::Ready;
         match upstreams.iter().position(works) {
             Some(position) => {

@@ -1,7 +1,7 @@
 //! What is mounted where.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource,
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource, Pod,
     SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -54,7 +54,7 @@ pub(super) fn volumes(id: &RelayId, ordinal: u32, inputs: &Inputs<'_>) -> Vec<Vo
         volumes.extend(login.iter().map(|login| {
             let keys = [(KEY_USERNAME, KEY_USERNAME), (KEY_PASSWORD, KEY_PASSWORD)];
             secret(
-                &format!("login-{name}"),
+                &login_volume(name),
                 login.clone(),
                 Presence::Optional,
                 Some(&keys),
@@ -63,7 +63,7 @@ pub(super) fn volumes(id: &RelayId, ordinal: u32, inputs: &Inputs<'_>) -> Vec<Vo
         volumes.extend(authority.iter().map(|(authority, key)| {
             let keys = [(key.as_str(), KEY_AUTHORITY)];
             secret(
-                &format!("ca-{name}"),
+                &authority_volume(name),
                 authority.clone(),
                 Presence::Optional,
                 Some(&keys),
@@ -71,6 +71,30 @@ pub(super) fn volumes(id: &RelayId, ordinal: u32, inputs: &Inputs<'_>) -> Vec<Vo
         }));
     }
     volumes
+}
+
+fn login_volume(upstream: &str) -> String {
+    format!("login-{upstream}")
+}
+
+fn authority_volume(upstream: &str) -> String {
+    format!("ca-{upstream}")
+}
+
+/// Whether a pod was made before a Secret was named for an upstream: it will never see what is in it.
+pub(in crate::controller) fn lacks(pod: &Pod, upstream: &UpstreamFiles) -> bool {
+    let UpstreamFiles {
+        name,
+        login,
+        authority,
+    } = upstream;
+    let login = login.iter().map(|_| login_volume(name));
+    let authority = authority.iter().map(|_| authority_volume(name));
+    let Some(spec) = &pod.spec else {
+        return false;
+    };
+    let there = |volume: String| spec.volumes.iter().flatten().any(|one| one.name == volume);
+    !login.chain(authority).all(there)
 }
 
 fn spool(id: &RelayId, ordinal: u32, queue: Queue<'_>) -> Volume {
@@ -140,13 +164,10 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<VolumeMount> {
         } = upstream;
         let folder = format!("{PATH_UPSTREAMS}/{name}");
         if login.is_some() {
-            mounts.push(read_only(
-                &format!("login-{name}"),
-                format!("{folder}/login"),
-            ));
+            mounts.push(read_only(&login_volume(name), format!("{folder}/login")));
         }
         if authority.is_some() {
-            mounts.push(read_only(&format!("ca-{name}"), format!("{folder}/ca")));
+            mounts.push(read_only(&authority_volume(name), format!("{folder}/ca")));
         }
     }
     mounts

@@ -1,5 +1,6 @@
 //! What is said of the way that mail takes, given what each replica has found.
 
+use k8s_openapi::api::core::v1::{PodSpec, Volume};
 use postroad_config::status::DirectStatus;
 
 use super::*;
@@ -155,4 +156,94 @@ fn a_login_that_is_missing_is_named_by_its_secret() {
     let message = upstreams_of(&found).message;
     assert!(message.contains("Secret \"provider-login\""), "{message}");
     assert!(!message.contains("/etc/"), "{message}");
+}
+
+/// A pod that mounts these, whose upstreams are in these states.
+fn made_with(ordinal: u32, volumes: &[&str], states: &str, reason: FailureReason) -> FoundPod {
+    let mut status = says(states);
+    for failure in status
+        .upstreams
+        .iter_mut()
+        .filter_map(|one| one.failure.as_mut())
+    {
+        failure.reason = reason;
+    }
+    let volumes = volumes.iter().map(|&name| Volume {
+        name: name.into(),
+        ..Volume::default()
+    });
+    let spec = PodSpec {
+        volumes: Some(volumes.collect()),
+        ..PodSpec::default()
+    };
+    FoundPod {
+        pod: Arc::new(Pod {
+            spec: Some(spec),
+            ..Pod::default()
+        }),
+        ..pod(ordinal, Some(status))
+    }
+}
+
+#[test]
+fn a_pod_that_was_made_before_a_secret_was_named_is_replaced_and_not_told_of_as_failing() {
+    use FailureReason::{AuthenticationFailed, CredentialsMissing, TlsFailed};
+    const BOTH: &[&str] = &["config", "login-provider", "ca-provider"];
+    const OLD: &[&str] = &["config", "login-provider"];
+    for (old, reason, states, wanted, holds, said) in [
+        (OLD, TlsFailed, ["-", "+"], 2, Some(true), "Delivering"),
+        (
+            &["ca-provider"],
+            CredentialsMissing,
+            ["-", "+"],
+            2,
+            Some(true),
+            "Delivering",
+        ),
+        (OLD, TlsFailed, ["-", "-"], 2, Some(false), "TLSFailed"),
+        (OLD, TlsFailed, ["-", "?"], 2, None, "RollingOut"),
+        (OLD, TlsFailed, ["-+", "?"], 2, Some(true), "Delivering"),
+        // It has been told of the Secret, and there is nothing in it, or something else is wrong.
+        (BOTH, TlsFailed, ["-", "+"], 2, Some(false), "TLSFailed"),
+        (
+            OLD,
+            AuthenticationFailed,
+            ["-", "+"],
+            2,
+            Some(false),
+            "AuthenticationFailed",
+        ),
+        // It drains, and nobody replaces it.
+        (OLD, TlsFailed, ["+", "-"], 1, Some(false), "TLSFailed"),
+    ] {
+        let (first, second) = if wanted == 2 {
+            (old, BOTH)
+        } else {
+            (BOTH, old)
+        };
+        let found = found(vec![
+            made_with(0, first, states[0], reason),
+            made_with(1, second, states[1], reason),
+        ]);
+        let mut validated = prepare(&sample("minimal"), &nothing()).validated;
+        validated.replicas = wanted;
+        validated.upstreams[0].authority = Some(("ca".into(), "ca.crt".into()));
+        validated.ways.upstreams = vec![UPSTREAMS.map(str::to_owned).to_vec()];
+        let voices = Voices::of(&found);
+        let told = verdict(&voices, &validated);
+        let case = format!("{old:?} {states:?}");
+        assert_eq!((told.holds, told.reason.as_str()), (holds, said), "{case}");
+        assert!(
+            !told.message.contains("said 535") || holds == Some(false),
+            "{case}"
+        );
+        // Its pods stay as they are.
+        validated.pods_refused = Some(Refusal {
+            reason: "ImageNotAllowed",
+            message: String::new(),
+        });
+        if states[0] == "-" {
+            assert_eq!(verdict(&voices, &validated).holds, Some(false), "{case}");
+        }
+    }
 }
