@@ -44,6 +44,11 @@ impl Holds {
         }
     }
 
+    /// Whether it was this message's turn before when the upstream would take no mail.
+    pub(super) fn has(&self, id: MessageId) -> bool {
+        self.counts.contains_key(&id)
+    }
+
     /// The message got an answer of its own, or is done.
     pub(super) fn forget(&mut self, id: MessageId) {
         self.counts.remove(&id);

@@ -7,6 +7,7 @@ mod rates;
 mod routes;
 mod senders;
 mod tenants;
+mod throttles;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

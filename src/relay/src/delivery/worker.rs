@@ -15,7 +15,7 @@ use super::SharedUpstreams;
 use super::connect::Connection;
 use super::course::{Course, Progress};
 use super::direct::DirectFailure;
-use super::hop::{Hop, Turn};
+use super::hop::{Hop, Turn, UpstreamHop};
 use super::plan::{NO_ROOM_PAUSE, Plan};
 use super::transmit::{Judged, Rest};
 use crate::clock;
@@ -32,6 +32,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that has been left alone for so long is looked at before it is used. The shortest time-outs of servers are some seconds.
 pub(super) const REST_MAX: Duration = Duration::from_secs(1);
+
+/// Pieces that an upstream has turned away before and that are passed by for others, so that no try takes long to begin.
+const PASSED_MAX: usize = 100;
 
 /// Serves one connection.
 pub(super) struct Worker {
@@ -169,7 +172,7 @@ impl Worker {
         // What is there is not worth the waiting for two things.
         if self.hop.is_current()
             && let Ok(turn) = self.hop.turn()
-            && let Some(taken) = self.door.take()
+            && let Some(taken) = self.take()
         {
             return Some((taken, Pause::None, turn));
         }
@@ -186,7 +189,7 @@ impl Worker {
         while self.hop.is_current() {
             match self.hop.turn() {
                 Ok(turn) => {
-                    if let Some(taken) = self.door.take() {
+                    if let Some(taken) = self.take() {
                         return Some((taken, pause, turn));
                     }
                     drop(turn);
@@ -205,6 +208,28 @@ impl Worker {
             pause = Pause::Rested;
         }
         None
+    }
+
+    /// The piece whose turn it is. An upstream that fails is tried with what it has not turned away yet, if there is any not far behind: mail of
+    /// one sender whom it has had enough of, for example, would otherwise keep waiting what comes after it, a try for each.
+    fn take(&self) -> Option<Taken> {
+        let first = self.door.take()?;
+        if !self.hop.upstream().is_some_and(UpstreamHop::fails) {
+            return Some(first);
+        }
+        let (id, mut taken) = (first.ticket.id, first);
+        for _ in 0..PASSED_MAX {
+            if !self.upstreams.lock_holds().has(taken.ticket.id) {
+                break;
+            }
+            self.context.queue.release(taken.ticket, clock::now_ms());
+            taken = self.door.take()?;
+            // All have been looked at: it is the first one's turn.
+            if taken.ticket.id == id {
+                break;
+            }
+        }
+        Some(taken)
     }
 
     async fn deliver(

@@ -1,9 +1,7 @@
-//! Senders that an upstream rejects, and an upstream that has had enough for now.
+//! Senders that an upstream rejects.
 
 mod crowded;
 mod room;
-
-use std::sync::atomic::AtomicBool;
 
 use postroad_config::Retry;
 use postroad_config::status::SenderRejected;
@@ -12,7 +10,6 @@ use postroad_spool::{ByMode, DeliverBy, Message, TlsDemand};
 use super::direct::{Domains, Script};
 use super::*;
 use crate::queue::Passed;
-use crate::rig::LIFETIME_SECONDS;
 use crate::schedule::{self, SiteLimits, Wake};
 
 /// What Amazon SES says.
@@ -452,73 +449,4 @@ async fn where_mail_goes_to_domains_it_is_the_recipients_server_that_says_no() {
         .run_until(|_, rig| rig.context.metrics.failed.get() == 1)
         .await;
     assert_eq!(rig.context.metrics.bounced.get(), 1);
-}
-
-#[tokio::test]
-async fn an_upstream_that_throttles_all_mail_for_long_charges_nobody_and_one_that_takes_other_mail_does()
- {
-    for (takes_other, deferred, state) in [
-        (false, 0, UpstreamState::Failing),
-        (true, 1, UpstreamState::Ready),
-    ] {
-        let sink = Sink::start(move |line, _| match line.starts_with("MAIL") {
-            true => Answer::Say("421 4.7.0 try again later"),
-            false => Answer::Yes,
-        })
-        .await;
-        let rig = Rig::new(MEMORY);
-        rig.accept(&rig.message(1, 0)).await.unwrap();
-        let delivery = manager(&rig, &sink).await;
-        let fingerprint = rig.context.live().upstreams[0].fingerprint.clone();
-        for visited in 1..=3 {
-            visit(&delivery).await;
-            assert_eq!(sink.mails(), visited);
-            if takes_other {
-                let now = clock::Moment::now();
-                let mut upstreams = delivery.upstreams.lock();
-                upstreams.answered("provider", &fingerprint, window::Answer::Final, now);
-            }
-        }
-        assert_eq!(rig.context.queue.totals().0.deferred, deferred);
-        assert_eq!(delivery.upstreams.status()[0].state, state);
-    }
-}
-
-#[tokio::test]
-async fn a_throttle_slows_the_upstream_and_charges_nobody() {
-    let throttles = Arc::new(AtomicBool::new(true));
-    let throttling = Arc::clone(&throttles);
-    let sink = Sink::start(move |line, _| {
-        match line.starts_with("MAIL") && throttling.load(Ordering::SeqCst) {
-            true => Answer::Say("454 Throttling failure: Maximum sending rate exceeded."),
-            false => Answer::Yes,
-        }
-    })
-    .await;
-    let rig = Rig::new(MEMORY);
-    rig.accept(&rig.message(1, LIFETIME_SECONDS)).await.unwrap();
-    rig.accept(&rig.message(1, 0)).await.unwrap();
-    let delivery = manager(&rig, &sink).await;
-    visit(&delivery).await;
-    let (totals, _) = rig.context.queue.totals();
-    assert_eq!(
-        (totals.messages, totals.deferred),
-        (2, 0),
-        "not even what is too old"
-    );
-    assert_eq!(sink.mails(), 1, "the connection is given up");
-    let status = delivery.upstreams.status().remove(0);
-    let reason = status.failure.map(|failure| failure.reason);
-    assert_eq!(reason, Some(FailureReason::Throttled));
-    assert_eq!(
-        delivery
-            .upstreams
-            .lock()
-            .choose(&Target::default(), clock::now_ms()),
-        None
-    );
-    throttles.store(false, Ordering::SeqCst);
-    visit(&delivery).await;
-    assert_eq!(rig.context.queue.totals().0.messages, 0);
-    assert_eq!(delivery.upstreams.status()[0].state, UpstreamState::Ready);
 }
