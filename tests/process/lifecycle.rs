@@ -1,10 +1,8 @@
 //! Start, drain, stop.
 
-use std::time::Duration;
-
 use harness::client::Client;
 use harness::relay::{HOSTNAME, PASSWORD, Relay, USERNAME};
-use harness::{eventually, free_port};
+use harness::{PATIENCE, eventually, free_port};
 use postroad_config::ListenerName;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +82,7 @@ async fn a_second_process_cannot_open_the_same_queue() {
         .arg("--config")
         .arg(relay.path("second.yaml"))
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(20), second)
+    let output = tokio::time::timeout(PATIENCE, second)
         .await
         .unwrap()
         .unwrap();

@@ -8,7 +8,7 @@
 //! # Throttles
 //! What says that the server wants less or nothing for now is about it only where no single message, recipient or tenant can have caused
 //! it. It holds the mail of all, and is charged to nobody. Anything else would let whoever names a recipient, or writes a message,
-//! slow a server down for everybody.
+//! slow a server down for everybody. `docs/delivery.md` tells users the same, in the table of its throttles.
 //!
 //! | answer to | about the server | about the recipient or the message, deferred |
 //! |---|---|---|
