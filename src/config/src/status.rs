@@ -112,7 +112,8 @@ pub struct DestinationStatus {
     /// The rate that mail waits for there, if nothing else keeps it and it takes longer than moments.
     #[serde(default)]
     pub rate: Option<RateOf>,
-    /// What the server there said last to what it put off, if any of that waits: one short line, without addresses.
+    /// What the last transaction came to that put mail off, if any such mail waits: what the server there said, or why it cannot be sent that mail.
+    /// One short line, without addresses.
     #[serde(default)]
     pub answer: Option<String>,
 }

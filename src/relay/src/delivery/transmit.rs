@@ -97,6 +97,7 @@ impl Worker {
             let is_stuck = done.outcomes.is_empty();
             paths.splice(0..0, done.surplus);
             self.log(message, &done.outcomes);
+            self.note_answer(&done.outcomes);
             judged = self.judge(done.outcomes, Some(connection));
             if let Some(until_ms) = done.sender_rejected_ms {
                 course.wait_until(until_ms);
@@ -254,8 +255,8 @@ impl Worker {
         blame
     }
 
-    /// Tells the log, and the status why mail was put off.
-    pub(super) fn log(&self, message: &Message, outcomes: &[(u32, RecipientOutcome)]) {
+    /// Tells the log.
+    fn log(&self, message: &Message, outcomes: &[(u32, RecipientOutcome)]) {
         for (index, outcome) in outcomes {
             let recipient = usize::try_from(*index)
                 .ok()
@@ -263,15 +264,24 @@ impl Worker {
                 .map_or("", |recipient| recipient.address.as_str());
             let (what, reply) = match outcome {
                 RecipientOutcome::Delivered(reply) => ("delivered", reply),
-                RecipientOutcome::Deferred(reply) => {
-                    let answer = answer::shown(reply);
-                    self.context.queue.put_off(self.door.place(), answer);
-                    ("deferred", reply)
-                }
+                RecipientOutcome::Deferred(reply) => ("deferred", reply),
                 RecipientOutcome::Failed(reply) => ("refused", reply),
             };
             tracing::info!(id = %message.id, recipient, upstream = self.hop.label(),
                 outcome = what, %reply, "attempt");
+        }
+    }
+
+    /// Tells the status why a transaction put mail off, if it did. What is put off without one says nothing of the server there.
+    fn note_answer(&self, outcomes: &[(u32, RecipientOutcome)]) {
+        let mut latest_first = outcomes.iter().rev();
+        let last = latest_first.find_map(|(_, outcome)| match outcome {
+            RecipientOutcome::Deferred(reply) => Some(reply),
+            RecipientOutcome::Delivered(_) | RecipientOutcome::Failed(_) => None,
+        });
+        if let Some(reply) = last {
+            let queue = &self.context.queue;
+            queue.put_off(self.door.place(), answer::shown(reply));
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Destination {
     pub is_held_up: bool,
     /// Why mail does not go there, if it does not.
     pub failure: Option<Arc<UpstreamFailure>>,
-    /// What was said last to mail that was put off there.
+    /// What the last transaction came to that put mail off there.
     pub answer: Option<Arc<str>>,
 }
 
@@ -185,7 +185,7 @@ impl Schedule {
         judged
     }
 
-    /// Mail was put off at a destination with this answer.
+    /// A transaction put mail off at a destination with this answer.
     pub fn put_off(&mut self, Place(place): Place, answer: Arc<str>) {
         if let Some(destination) = self.places.all.get_mut(place) {
             destination.site.answer = Some(answer);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use postroad_config::status::UpstreamFailure;
-use postroad_spool::BodyType;
+use postroad_spool::{BodyType, ByMode, DeliverBy};
 
 use super::*;
 use crate::clock::Moment;
@@ -84,6 +84,28 @@ async fn a_throttle_that_a_recipient_or_a_message_may_have_brought_about_slows_n
         let told = &delivery.upstreams.destinations(&rig.context.queue)[0];
         assert_eq!((told.answer.as_deref(), &told.rate), (Some(reply), &None));
     }
+}
+
+#[tokio::test]
+async fn the_status_shows_what_the_server_said_and_not_what_is_decided_without_it() {
+    let busy = "450 4.2.0 busy";
+    let sink = saying("RCPT TO:<r0@", busy).await;
+    let rig = Rig::new(MEMORY);
+    let delivery = manager(&rig, &sink).await;
+    rig.accept(&rig.message(1, 0)).await.unwrap();
+    visit(&delivery).await;
+    // It is returned without being tried: its time is over.
+    let mut late = rig.message(1, 60);
+    late.envelope.deliver_by = Some(DeliverBy {
+        deadline_ms: late.arrival_ms,
+        on_expiry: ByMode::Return,
+        trace: false,
+    });
+    rig.accept(&late).await.unwrap();
+    visit(&delivery).await;
+    assert_eq!(rig.context.metrics.bounced.get(), 1);
+    let told = &delivery.upstreams.destinations(&rig.context.queue)[0];
+    assert_eq!((told.deferred, told.answer.as_deref()), (1, Some(busy)));
 }
 
 /// How many connections are opened at once to what has shown itself so far.
