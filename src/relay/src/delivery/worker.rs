@@ -4,6 +4,7 @@
 //! message may demand more of it than the next ([`TlsDemand`]). What is decided before a message is read is in [`plan`](super::plan).
 
 mod last;
+mod passed;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::unreadable;
 use crate::upstreams::FailedStage;
 
 use last::Last;
+use passed::Passed;
 
 /// How long an idle connection is kept for the next message. Postfix keeps one for 2 seconds too.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,8 +35,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that has been left alone for so long is looked at before it is used. The shortest time-outs of servers are some seconds.
 pub(super) const REST_MAX: Duration = Duration::from_secs(1);
 
-/// Pieces that an upstream has turned away before and that are passed by for others, so that no try takes long to begin.
-const PASSED_MAX: usize = 100;
+/// Pieces among which one is looked for that no upstream has turned away, so that no try takes long to begin: less than a millisecond.
+pub(super) const LOOKED_AT_MAX: usize = 100;
 
 /// Serves one connection.
 pub(super) struct Worker {
@@ -210,26 +212,24 @@ impl Worker {
         None
     }
 
-    /// The piece whose turn it is. An upstream that fails is tried with what it has not turned away yet, if there is any not far behind: mail of
-    /// one sender whom it has had enough of, for example, would otherwise keep waiting what comes after it, a try for each.
+    /// The piece whose turn it is. An upstream that fails is tried with what none has turned away yet, if there is any not far behind: mail of one
+    /// sender whom it has had enough of, for example, would otherwise keep waiting what comes after it, a try for each. If there is none, with what
+    /// had its turn the longest ago.
     fn take(&self) -> Option<Taken> {
-        let first = self.door.take()?;
         if !self.hop.upstream().is_some_and(UpstreamHop::fails) {
-            return Some(first);
+            return self.door.take();
         }
-        let (id, mut taken) = (first.ticket.id, first);
-        for _ in 0..PASSED_MAX {
+        let mut passed = Passed::new(&self.context.queue);
+        while passed.count() < LOOKED_AT_MAX
+            && let Some(taken) = self.door.take()
+        {
             if !self.upstreams.lock_holds().has(taken.ticket.id) {
-                break;
+                return Some(taken);
             }
-            self.context.queue.release(taken.ticket, clock::now_ms());
-            taken = self.door.take()?;
-            // All have been looked at: it is the first one's turn.
-            if taken.ticket.id == id {
-                break;
-            }
+            passed.push(taken);
         }
-        Some(taken)
+        let next = self.upstreams.lock_holds().next(passed.ids())?;
+        passed.keep(next)
     }
 
     async fn deliver(

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
+use postroad_spool::Message;
+
 use super::*;
+use crate::delivery::worker::LOOKED_AT_MAX;
 use crate::rig::LIFETIME_SECONDS;
 
 #[tokio::test]
@@ -74,8 +77,8 @@ async fn a_throttle_slows_the_upstream_and_charges_nobody() {
     assert_eq!(delivery.upstreams.status()[0].state, UpstreamState::Ready);
 }
 
-#[tokio::test]
-async fn an_upstream_that_fails_is_tried_with_what_it_has_not_turned_away_yet_and_else_by_turns() {
+/// An upstream that has enough of senders whose names begin with an s, and with which of them it was tried.
+async fn fed_up() -> (Sink, Arc<Mutex<Vec<String>>>) {
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
     let hears = Arc::clone(&heard);
     let sink = Sink::start(move |line, _| match line {
@@ -86,25 +89,77 @@ async fn an_upstream_that_fails_is_tried_with_what_it_has_not_turned_away_yet_an
         _ => Answer::Yes,
     })
     .await;
-    let rig = Rig::new(MEMORY);
-    for number in 0..20 {
-        let mut message = rig.message(1, 60);
-        message.envelope.sender = format!("s{number}@example.com");
-        rig.accept(&message).await.unwrap();
-    }
-    let delivery = manager(&rig, &sink).await;
-    for _ in 0..3 {
-        for _ in 0..20 {
+    (sink, heard)
+}
+
+/// A message of this sender and login, of this priority.
+fn from(rig: &Rig, sender: &str, login: &str, priority: i8) -> Message {
+    let mut message = rig.message(1, 60);
+    message.envelope.sender = format!("{sender}@example.com");
+    message.envelope.credential = login.into();
+    message.envelope.priority = priority;
+    message
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_is_tried_with_what_it_has_not_turned_away_yet_and_else_by_turns() {
+    for count in [20, LOOKED_AT_MAX, LOOKED_AT_MAX + 1] {
+        let (sink, heard) = fed_up().await;
+        let rig = Rig::new(MEMORY);
+        for number in 0..count {
+            let message = from(&rig, &format!("s{number}"), "", 0);
+            rig.accept(&message).await.unwrap();
+        }
+        let delivery = manager(&rig, &sink).await;
+        for _ in 0..2 {
+            for _ in 0..count {
+                visit(&delivery).await;
+            }
+            let mut round = std::mem::take(&mut *heard.lock().unwrap());
+            round.sort_unstable();
+            round.dedup();
+            assert_eq!(round.len(), count, "each has its turn");
+        }
+        rig.accept(&from(&rig, "other", "", 0)).await.unwrap();
+        for _ in 0..=count / LOOKED_AT_MAX {
             visit(&delivery).await;
         }
-        let mut round = std::mem::take(&mut *heard.lock().unwrap());
-        round.sort_unstable();
-        round.dedup();
-        assert_eq!(round.len(), 20, "each has its turn");
+        assert_eq!(rig.context.metrics.delivered.get(), 1, "{count}");
     }
-    let mut other = rig.message(1, 0);
-    other.envelope.sender = "other@example.com".into();
-    rig.accept(&other).await.unwrap();
-    visit(&delivery).await;
-    assert_eq!(rig.context.metrics.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn what_goes_first_because_of_its_priority_or_its_login_is_passed_by_too() {
+    for (held, fresh) in [
+        (&[("s1", "", 5)][..], ("other", "", 0)),
+        (&[("s1", "", 0)], ("other", "", -9)),
+        (
+            &[("s1", "a", 0), ("s2", "b", 0), ("s3", "b", 0)],
+            ("other", "b", 0),
+        ),
+    ] {
+        let (sink, _) = fed_up().await;
+        let rig = Rig::new(MEMORY);
+        for (sender, login, priority) in held {
+            rig.accept(&from(&rig, sender, login, *priority))
+                .await
+                .unwrap();
+        }
+        let delivery = manager(&rig, &sink).await;
+        for _ in held {
+            visit(&delivery).await;
+        }
+        let (sender, login, priority) = fresh;
+        rig.accept(&from(&rig, sender, login, priority))
+            .await
+            .unwrap();
+        visit(&delivery).await;
+        assert_eq!(rig.context.metrics.delivered.get(), 1, "{held:?}");
+        let queue = &rig.context.queue;
+        assert_eq!(
+            std::iter::from_fn(|| queue.take()).count(),
+            held.len(),
+            "whoever was passed by is there"
+        );
+    }
 }
