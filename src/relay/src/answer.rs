@@ -17,14 +17,24 @@ const ADDRESS: &str = "<...>";
 #[must_use]
 pub fn shown(reply: &Reply) -> Arc<str> {
     let text = reply.to_string();
-    let words = text.split(' ').map(|word| match word.contains('@') {
-        true => ADDRESS,
-        false => word,
+    let mut is_quoted = false;
+    // What is quoted is one word: a local part may have spaces (RFC 5321 §4.1.2).
+    let words = text.split(|c| {
+        is_quoted ^= c == '"';
+        c == ' ' && !is_quoted
     });
-    let words: Vec<_> = words.collect();
+    let words: Vec<_> = words.map(without_address).collect();
     let mut shown = words.join(" ");
     shown.truncate(shown.floor_char_boundary(SHOWN_MAX));
     shown.into()
+}
+
+/// Links to help often have the address in them, encoded.
+fn without_address(word: &str) -> &str {
+    match word.contains('@') || word.contains("%40") {
+        true => ADDRESS,
+        false => word,
+    }
 }
 
 #[cfg(test)]
@@ -46,6 +56,14 @@ mod tests {
             (
                 "user=a@b.example,\nsee\u{1b}[2J https://example.com/?u=a@b.example",
                 "450 4.2.0 <...> see?[2J <...>",
+            ),
+            (
+                "SPF: https://example.com/Why?s=mfrom;id=bob%40example.org now",
+                "450 4.2.0 SPF: <...> now",
+            ),
+            (
+                "mailbox <\"john smith\"@example.org> is \"too full\"",
+                "450 4.2.0 mailbox <...> is \"too full\"",
             ),
         ] {
             assert_eq!(&*shown(&Reply::new(450, status, text)), expected);
