@@ -10,7 +10,8 @@ const EXACT: u64 = 100;
 /// Times are cut to this many seconds.
 const SECONDS: i64 = 10;
 
-/// What of a pod's answer the status of its relay shows, or is decided by.
+/// What of a pod's answer the status of its relay shows at once, or is decided by. What servers say to mail is told with the next visit: many put
+/// a time or an id of their own into each answer.
 pub(in crate::controller) fn shown(status: &RelayStatus) -> RelayStatus {
     let mut shown = status.clone();
     shown.totals = Totals::default();
@@ -36,6 +37,7 @@ fn rough_destination(destination: &mut DestinationStatus) {
     destination.messages = rough(destination.messages);
     destination.deferred = rough(destination.deferred);
     destination.oldest_arrival = destination.oldest_arrival.map(cut);
+    destination.answer = None;
 }
 
 /// One significant digit, rounded down.

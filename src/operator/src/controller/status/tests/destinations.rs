@@ -144,6 +144,13 @@ fn mail_that_flows_wakes_nobody() {
     assert_ne!(status(&[rated], 0), rest);
     let some = status(&[waiting("a.example", 110, 110)], 0);
     assert_eq!(status(&[waiting("a.example", 190, 190)], 0), some);
+    // A server that says something else each time is no news.
+    let answered = ["450 4.2.1 busy abc1", "450 4.2.1 busy abc2"].map(|answer| {
+        let answer = Some(answer.to_owned());
+        let waiting = waiting("a.example", 3, 3);
+        status(&[DestinationStatus { answer, ..waiting }], 0)
+    });
+    assert_eq!(answered[0], answered[1]);
 }
 
 #[test]
