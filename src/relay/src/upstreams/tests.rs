@@ -1,7 +1,7 @@
 mod checks;
 
 use postroad_config::status::UpstreamState;
-use postroad_config::{UpstreamLimits, UpstreamTls};
+use postroad_config::{Rate, UpstreamLimits, UpstreamTls};
 
 use super::*;
 
@@ -313,6 +313,30 @@ fn a_further_connection_that_is_hung_up_on_is_one_too_many() {
     assert_eq!(hangs_up(2, FailedStage::Sending), Change::Crowded);
     assert_eq!(hangs_up(1, FailedStage::Sending), Change::Failed);
     assert_eq!(hangs_up(2, FailedStage::Connecting), Change::Failed);
+}
+
+#[test]
+fn the_rate_that_holds_mail_up_is_that_of_the_first_upstream_that_works() {
+    let rate = Some(Rate {
+        messages: 1,
+        per_seconds: 3600,
+    });
+    let (a, mut b) = (upstream("a"), upstream("b"));
+    b.limits.rate = rate;
+    let (mut upstreams, target) = (Upstreams::default(), Target::default());
+    upstreams.configure([(&a, "1"), (&b, "1")].into_iter(), &[&target], 0);
+    let now_ms = 100 * MINUTE_MS;
+    upstreams.turn("b", now_ms).unwrap();
+    let held_up_by = |upstreams: &Upstreams| {
+        let name = upstreams.held_up_by(&target, 1, now_ms);
+        name.map(str::to_owned)
+    };
+    upstreams.connects("a", now_ms);
+    assert_eq!(held_up_by(&upstreams), None, "the first has no rate");
+    upstreams.cannot_connect("a", now_ms);
+    assert_eq!(held_up_by(&upstreams).as_deref(), Some("b"));
+    upstreams.cannot_connect("b", now_ms);
+    assert_eq!(held_up_by(&upstreams), None, "it is no rate that keeps it");
 }
 
 #[test]
