@@ -175,7 +175,11 @@ impl Schedule {
     /// Why mail does not go to the upstreams of a destination; `None` if it does. What goes to domains is known from their connections.
     pub fn set_failure(&mut self, place: super::Place, failure: Option<UpstreamFailure>) {
         if let Some(destination) = self.places.all.get_mut(place.0) {
-            destination.site.failure = failure.map(Arc::new);
+            let site = &mut destination.site;
+            site.failure = failure.map(Arc::new);
+            if site.failure.is_some() {
+                site.answer = None;
+            }
         }
     }
 

@@ -185,9 +185,11 @@ impl Schedule {
         judged
     }
 
-    /// A transaction put mail off at a destination with this answer.
+    /// A transaction put mail off at a destination with this answer. While a domain fails that is what is told.
     pub fn put_off(&mut self, Place(place): Place, answer: Arc<str>) {
-        if let Some(destination) = self.places.all.get_mut(place) {
+        if let Some(destination) = self.places.all.get_mut(place)
+            && destination.site.standing != Standing::Failing
+        {
             destination.site.answer = Some(answer);
         }
     }

@@ -86,7 +86,8 @@ pub(super) struct Site {
     resume_ms: u64,
     /// While it fails.
     pub(super) failure: Option<Arc<UpstreamFailure>>,
-    /// What was said last to mail that was put off. None of it if it has failed since: there is one text at a time.
+    /// What the last transaction came to that put mail off. A domain has none while it fails: there is one text at a time. Of routes, which are few,
+    /// it is not known at once.
     pub(super) answer: Option<Arc<str>>,
     /// When it was last in use.
     pub(super) used_ms: u64,

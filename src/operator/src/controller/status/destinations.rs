@@ -87,7 +87,7 @@ impl<'a> Sum<'a> {
                 format!("{}; some was put off: {answer}", limited(of, rates)),
             ),
             (None, None, Some(answer)) => (DEFERRED, answer.to_owned()),
-            // Since before the program started.
+            // Before the program started, or before the server there failed.
             (None, None, None) => (DEFERRED, "put off by the server there".to_owned()),
         }
     }
