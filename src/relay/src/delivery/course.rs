@@ -248,18 +248,18 @@ impl<'a> Course<'a> {
     }
 
     /// Gives the piece back: nobody wants to hear of its age. Nobody looks again for it because of that; nor for any other piece of the message, if
-    /// that is so for all whom it names.
+    /// that is so for all who have no final outcome yet.
     pub(super) fn tell_nobody(self, cause: &Reply) {
         if self.progress.passing.is_none() {
             let live = self.context.live();
             let rules = rules(self.context, &live);
-            let all = (0..).take(self.message.envelope.recipients.len());
-            let late = outcome::late(self.message, all, cause, rules, clock::now_ms());
+            let queue = &self.context.queue;
+            let open = queue.all_open(self.progress.ticket);
+            let late = outcome::late(self.message, open, cause, rules, clock::now_ms());
             let untold = match late.is_empty() {
                 true => Untold::Message,
                 false => Untold::Piece,
             };
-            let queue = &self.context.queue;
             queue.nothing_to_tell(self.progress.ticket, untold);
         }
         self.release();

@@ -132,6 +132,12 @@ impl Queue {
         self.change(|schedule, _| schedule.claim_delay_notice(ticket))
     }
 
+    /// As [`crate::schedule::Schedule::all_open`].
+    #[must_use]
+    pub fn all_open(&self, ticket: Ticket) -> Box<[u32]> {
+        self.state().schedule.all_open(ticket)
+    }
+
     /// As [`crate::schedule::Schedule::orphans`].
     #[must_use]
     pub fn orphans(&self, ticket: Ticket) -> Box<[u32]> {

@@ -133,6 +133,16 @@ impl Schedule {
         }
     }
 
+    /// The open recipients of the message of a piece that is taken, whoever has them.
+    #[must_use]
+    pub fn all_open(&self, ticket: Ticket) -> Box<[u32]> {
+        let Some(index) = self.message_of(ticket) else {
+            return Box::default();
+        };
+        let runs = self.messages[index].open_runs();
+        runs.flat_map(|(_, open)| open).collect()
+    }
+
     /// The open recipients of a message that nobody else has: those of the piece, and of all that are not taken. From now on nobody can take
     /// these: whoever asks has to settle them.
     #[must_use]
@@ -152,8 +162,7 @@ impl Schedule {
             }
         }
         taken.sort_unstable();
-        let message = &self.messages[index];
-        let open = message.open_runs().flat_map(|(_, open)| open);
+        let open = self.all_open(ticket).into_iter();
         open.filter(|index| taken.binary_search(index).is_err())
             .collect()
     }

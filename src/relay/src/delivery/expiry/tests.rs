@@ -1,6 +1,6 @@
 use futures::FutureExt as _;
 use postroad_config::status::{FailureReason, UpstreamFailure};
-use postroad_spool::{ByMode, DeliverBy};
+use postroad_spool::{ByMode, DeliverBy, RecipientResult};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Delivery;
@@ -12,6 +12,16 @@ use crate::schedule::SiteLimits;
 use crate::upstreams::FailedStage;
 
 const MEMORY: u64 = 1 << 20;
+
+/// All mail goes to the domains of its recipients.
+fn go_direct(rig: &Rig) {
+    let direct = crate::route::Table::new(&postroad_config::Delivery {
+        default_route: postroad_config::Target::Direct,
+        ..postroad_config::Delivery::default()
+    });
+    let queue = &rig.context.queue;
+    queue.configure(direct.into(), SiteLimits::default(), u64::MAX);
+}
 
 /// A manager whose only upstream fails.
 async fn failing(rig: &Rig) -> Delivery {
@@ -164,11 +174,7 @@ async fn the_sender_is_told_of_one_recipient_although_not_of_another() {
         let rig = Rig::new(MEMORY);
         rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
         let queue = &rig.context.queue;
-        let direct = std::sync::Arc::new(crate::route::Table::new(&postroad_config::Delivery {
-            default_route: postroad_config::Target::Direct,
-            ..postroad_config::Delivery::default()
-        }));
-        queue.configure(direct, SiteLimits::default(), u64::MAX);
+        go_direct(&rig);
         let mut late = rig.message(2, 60);
         late.envelope.recipients[1].address = "r@elsewhere.example".into();
         for (recipient, notify) in late.envelope.recipients.iter_mut().zip(wishes) {
@@ -183,6 +189,38 @@ async fn the_sender_is_told_of_one_recipient_although_not_of_another() {
             expire(rig.context.clone(), upstreams.clone()).await;
         }
         assert_eq!(queue.totals().0.messages, 2, "it and a notice, {wishes:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_the_message_already_is_not_among_those_of_whom_the_sender_may_be_told() {
+    for (is_delivered, looks) in [(true, 1), (false, 2)] {
+        let rig = Rig::new(MEMORY);
+        rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
+        let queue = &rig.context.queue;
+        go_direct(&rig);
+        let mut late = rig.message(3, 60);
+        for (number, recipient) in (0..).zip(&mut late.envelope.recipients) {
+            recipient.address = format!("r@d{number}.example");
+            recipient.notify = (number > 0).then(|| "NEVER".into());
+        }
+        rig.accept(&late).await.unwrap();
+        let all: Vec<_> = queue.open_domains().collect();
+        for (door, domain, _) in &all {
+            if **domain != *"d0.example" {
+                queue.failed(door.place(), refused());
+            } else if is_delivered {
+                let ticket = door.take().unwrap().ticket;
+                let results = vec![(0, RecipientResult::Delivered)];
+                queue.settle(ticket, results).await;
+            }
+        }
+        let mut looked = 0;
+        while let Swept::Taken(taken, failure) = queue.take_overdue(limits(&rig.context)) {
+            look_at(&rig.context, taken, failure.as_deref()).await;
+            looked += 1;
+        }
+        assert_eq!(looked, looks, "{is_delivered}");
     }
 }
 
@@ -222,11 +260,7 @@ async fn two_parts_of_a_message_that_are_late_at_once_make_one_notice() {
         let rig = Rig::new(MEMORY);
         rig.change_delivery(|delivery| delivery.retry.delay_warning_seconds = Some(60));
         let queue = &rig.context.queue;
-        let direct = std::sync::Arc::new(crate::route::Table::new(&postroad_config::Delivery {
-            default_route: postroad_config::Target::Direct,
-            ..postroad_config::Delivery::default()
-        }));
-        queue.configure(direct, crate::schedule::SiteLimits::default(), u64::MAX);
+        go_direct(&rig);
         let mut late = rig.message(2, 60);
         late.envelope.recipients[1].address = "r@elsewhere.example".into();
         rig.accept(&late).await.unwrap();
