@@ -40,6 +40,12 @@ pub(crate) struct Counts {
     pub(crate) relayed: usize,
     /// Reports that mail is late.
     pub(crate) delayed: usize,
+    /// What came once its client wanted it to.
+    pub(crate) awaited: usize,
+    /// What was returned by hand.
+    pub(crate) returned: usize,
+    /// What took another way for a while.
+    pub(crate) rerouted: usize,
     /// What came converted.
     pub(crate) converted: usize,
     pub(crate) duplicates: usize,
@@ -60,6 +66,9 @@ impl Add for Counts {
             bounced: self.bounced + other.bounced,
             relayed: self.relayed + other.relayed,
             delayed: self.delayed + other.delayed,
+            awaited: self.awaited + other.awaited,
+            returned: self.returned + other.returned,
+            rerouted: self.rerouted + other.rerouted,
             converted: self.converted + other.converted,
             duplicates: self.duplicates + other.duplicates,
             rejected: self.rejected + other.rejected,
@@ -78,6 +87,9 @@ pub(crate) fn check(ledger: &Ledger, queued: &BTreeSet<String>, storage: Storage
         with_login: accepted.keys().filter(|one| ledger.has_login(one)).count(),
         relayed: ledger.relayed_recipients(),
         delayed: ledger.delayed_recipients(),
+        awaited: ledger.awaited_recipients(),
+        returned: ledger.returned_recipients(),
+        rerouted: ledger.rerouted_recipients(),
         converted: ledger.converted_recipients(),
         passed_on: passed_on.count(),
         rejected: ledger.rejected_senders(),

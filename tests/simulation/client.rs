@@ -55,6 +55,10 @@ const DELIVER_BY: u64 = 200;
 const DELIVER_BY_SECONDS_MIN: u64 = 2;
 const DELIVER_BY_SECONDS_MAX: u64 = 40;
 
+/// In so many of 1,000 cases whoever has a login wants a message held for a while, in seconds.
+const HOLD: u64 = 150;
+const HOLD_SECONDS_MAX: u64 = 8;
+
 /// A connection, with or without TLS.
 trait Wire: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
@@ -109,19 +113,26 @@ impl Clients {
         });
         let mut input = BytesMut::new();
         let mut recipients = Vec::new();
+        let mut hold = None;
         loop {
             match client.step(&mut input) {
                 ClientStep::NeedInput => {
-                    say(&mut stream, &client.output().split()).await?;
+                    let output = with_hold(&client.output().split(), &mut hold);
+                    say(&mut stream, &output).await?;
                     if stream.read_buf(&mut input).await? == 0 {
                         return Ok(());
                     }
                 }
-                ClientStep::Flush => say(&mut stream, &client.output().split()).await?,
+                ClientStep::Flush => {
+                    let output = with_hold(&client.output().split(), &mut hold);
+                    say(&mut stream, &output).await?;
+                }
                 ClientStep::Ready if messages == 0 => return say(&mut stream, b"QUIT\r\n").await,
                 ClientStep::Ready => {
                     messages -= 1;
-                    let transaction = self.compose();
+                    let letter = self.compose();
+                    hold = letter.hold.map(|(seconds, _)| seconds);
+                    let transaction = transaction(letter);
                     recipients.clone_from(&transaction.recipients);
                     client.send(transaction);
                 }
@@ -143,7 +154,7 @@ impl Clients {
         Ok((Box::new(stream), ClientTls::Active))
     }
 
-    fn compose(&self) -> Transaction {
+    fn compose(&self) -> Letter {
         let number = self.sent.get();
         self.sent.set(number + 1);
         let count = self.dice.between(1, RECIPIENTS_MAX + 1);
@@ -159,10 +170,11 @@ impl Clients {
             login: self.login,
             recipients: (0..count).map(address).collect(),
             deliver_by,
+            hold: self.hold(deliver_by),
             content: self.content(number),
         };
         self.ledger.sent(number, letter.clone());
-        transaction(letter)
+        letter
     }
 
     fn deliver_by(&self) -> Option<DeliverBy> {
@@ -172,6 +184,14 @@ impl Clients {
         let is_asked = self.dice.permille(DELIVER_BY);
         let by = || DeliverBy::new(seconds.try_into().unwrap(), mode, false).unwrap();
         is_asked.then(by)
+    }
+
+    /// Not for longer than there is time.
+    fn hold(&self, deliver_by: Option<DeliverBy>) -> Option<(u64, Duration)> {
+        let seconds = self.dice.between(1, HOLD_SECONDS_MAX + 1);
+        let is_asked = self.dice.permille(HOLD) && self.login.is_some() && deliver_by.is_none();
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        is_asked.then(|| (seconds, now + Duration::from_secs(seconds)))
     }
 
     /// Of a domain that does not exist, and of mail that is returned in time, is heard in any case, or there would be no trace of it.
@@ -233,6 +253,7 @@ fn transaction(letter: Letter) -> Transaction {
         login: _,
         recipients,
         deliver_by,
+        hold: _,
         content,
     } = letter;
     let recipient = |(address, notify): (String, Option<Notify>)| Recipient {
@@ -253,6 +274,23 @@ fn transaction(letter: Letter) -> Transaction {
         recipients: recipients.into_iter().map(recipient).collect(),
         content: vec![Bytes::from(content)],
     }
+}
+
+/// What the client says, and for how long the message is to be held (RFC 4865 §3): relays do not ask for that, and the client is theirs.
+fn with_hold(output: &[u8], hold: &mut Option<u64>) -> Vec<u8> {
+    let find = |from: usize, what: &[u8]| {
+        let mut windows = output[from..].windows(what.len());
+        windows
+            .position(|window| window == what)
+            .map(|at| from + at)
+    };
+    let begin = hold.and_then(|_| find(0, b"MAIL FROM:"));
+    let Some(end) = begin.and_then(|begin| find(begin, b"\r\n")) else {
+        return output.to_vec();
+    };
+    let hold = hold.take().map(|seconds| format!(" HOLDFOR={seconds}"));
+    let (before, after) = output.split_at(end);
+    [before, hold.unwrap_or_default().as_bytes(), after].concat()
 }
 
 async fn say(stream: &mut Box<dyn Wire>, bytes: &[u8]) -> std::io::Result<()> {

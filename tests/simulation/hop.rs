@@ -14,6 +14,7 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use crate::client;
 use crate::dice::Dice;
+use crate::intervention::REASON;
 use crate::ledger::{Answer, Arrival, Fate, Ledger, Reports};
 use crate::letter::{Carried, Passed};
 use crate::plan::{self, Routing};
@@ -237,8 +238,12 @@ impl Hop {
     /// What it says of each recipient. Other reports than these are not asked for.
     fn record_report(&self, message: &ReceivedMessage, arrival: Arrival) {
         let to = message.recipients[0].path.to_string();
+        let is_by_hand = String::from_utf8_lossy(&message.content).contains(REASON);
         for (recipient, action) in actions(&message.content) {
             self.tell(&recipient, &action, arrival);
+            if is_by_hand && action == "failed" {
+                self.ledger.returned(&recipient, arrival.at);
+            }
             match action.as_str() {
                 "failed" => self.ledger.bounced(&recipient, &to, arrival),
                 "relayed" => self.ledger.relayed(&recipient, &to),

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::intervention::{
+    self, Intervention, Interventions, REROUTED_DOMAIN, REROUTED_HOP, Stands,
+};
 use crate::letter::{Carried, Letter};
 
 /// What happened to a recipient at a next hop.
@@ -69,6 +72,13 @@ struct Book {
     /// Recipients of whom a report says that they have not got it in time. One that should have come and did not is missed by nobody: whether it was
     /// due depends on when mail went on.
     delayed: BTreeSet<String>,
+    /// Recipients whose message came once their client wanted it to.
+    awaited: BTreeSet<String>,
+    /// Recipients of whom a report says that their message was returned by hand.
+    returned: BTreeSet<String>,
+    /// Recipients whose message took another way for a while.
+    rerouted: BTreeSet<String>,
+    interventions: Interventions,
     /// Recipients whose message came otherwise than it was sent, as the next hop wanted it.
     converted: BTreeSet<String>,
     accepted: BTreeMap<String, Acceptance>,
@@ -105,16 +115,47 @@ impl Ledger {
     /// A message has come to a next hop.
     pub(crate) fn arrived(&self, recipient: &str, carried: &Carried<'_>, arrival: Arrival) {
         let mut book = self.0.borrow_mut();
+        let faults = book.faults(recipient, carried, arrival.at);
+        book.wrong.extend(faults);
         let letter = book.letter(recipient);
-        let is_right = letter.is_some_and(|letter| letter.is_carried_right(recipient, carried));
         let is_converted = letter.is_some_and(|letter| letter.is_converted_to(carried.content));
-        if !is_right {
-            book.wrong.push(format!("not what was sent to {recipient}"));
-        }
+        let is_awaited = letter.is_some_and(|letter| letter.hold.is_some());
+        let is_rerouted = !book.is_usual(recipient, carried);
         if is_converted {
             book.converted.insert(recipient.to_owned());
         }
+        if is_awaited {
+            book.awaited.insert(recipient.to_owned());
+        }
+        if is_rerouted {
+            book.rerouted.insert(recipient.to_owned());
+        }
         book.arrive(recipient, arrival);
+    }
+
+    /// Somebody wants something else to be done with mail that waits.
+    pub(crate) fn begin(&self, what: Intervention, at: Duration) {
+        self.0.borrow_mut().interventions.begin(what, at);
+    }
+
+    /// And no longer.
+    pub(crate) fn end(&self, what: Intervention, at: Duration) {
+        self.0.borrow_mut().interventions.end(what, at);
+    }
+
+    /// A report that has come says that a message was returned by hand.
+    pub(crate) fn returned(&self, recipient: &str, at: Duration) {
+        let mut book = self.0.borrow_mut();
+        let domain = intervention::domain(recipient);
+        let is_meant = |domain| {
+            book.interventions
+                .has_begun(Intervention::Bounce(domain), at)
+        };
+        if !domain.is_some_and(is_meant) {
+            let error = format!("{recipient} was returned by hand, and nobody wanted it");
+            book.wrong.push(error);
+        }
+        book.returned.insert(recipient.to_owned());
     }
 
     /// A report has come to a next hop, for `to`, that says that a recipient failed.
@@ -171,13 +212,14 @@ impl Ledger {
         self.0.borrow_mut().refused.insert(address.to_owned());
     }
 
-    /// Whether a recipient may be gone without a word: it was refused, or its sender was, and nobody wants to hear of it.
+    /// Whether a recipient may be gone without a word: it was refused, or its sender was, or it was returned by hand, and nobody wants to hear of it.
     pub(crate) fn is_given_up(&self, recipient: &str) -> bool {
         let book = self.0.borrow();
         book.letter(recipient).is_some_and(|letter| {
             let is_refused =
                 book.refused.contains(recipient) || book.refused.contains(&letter.sender);
-            is_refused && !letter.wants_failure(recipient, &letter.sender)
+            let is_gone = is_refused || book.may_be_returned(recipient);
+            is_gone && !letter.wants_failure(recipient, &letter.sender)
         })
     }
 
@@ -191,6 +233,21 @@ impl Ledger {
     /// Of how many recipients a report says that they were passed on.
     pub(crate) fn relayed_recipients(&self) -> usize {
         self.0.borrow().relayed.len()
+    }
+
+    /// How many recipients have got a message once its client wanted it to come.
+    pub(crate) fn awaited_recipients(&self) -> usize {
+        self.0.borrow().awaited.len()
+    }
+
+    /// Of how many recipients a report says that they were returned by hand.
+    pub(crate) fn returned_recipients(&self) -> usize {
+        self.0.borrow().returned.len()
+    }
+
+    /// How many recipients have got a message that took another way than usual.
+    pub(crate) fn rerouted_recipients(&self) -> usize {
+        self.0.borrow().rerouted.len()
     }
 
     /// How many recipients have got a message that had been converted.
@@ -262,6 +319,60 @@ impl Ledger {
 impl Book {
     fn letter(&self, recipient: &str) -> Option<&Letter> {
         self.letters.get(&number(recipient)?)
+    }
+
+    /// What is wrong about a message that comes.
+    fn faults(&self, recipient: &str, carried: &Carried<'_>, at: Duration) -> Vec<String> {
+        let letter = self.letter(recipient);
+        let is_right = letter.is_some_and(|letter| letter.is_carried_right(recipient, carried));
+        let is_early = letter.is_some_and(|letter| letter.is_held_at(at));
+        let domain = intervention::domain(recipient);
+        let holds = |domain| {
+            let stands = self.interventions.stands(Intervention::Hold(domain), at);
+            stands == Stands::Surely
+        };
+        let mut faults = Vec::new();
+        if !is_right || !self.is_led_right(recipient, carried, at) {
+            faults.push(format!("not what was sent to {recipient}"));
+        }
+        if is_early {
+            faults.push(format!("{recipient} came before its time"));
+        }
+        if domain.is_some_and(holds) {
+            faults.push(format!("{recipient} came although it is held"));
+        }
+        faults
+    }
+
+    /// Whether this is where mail for a recipient goes, unless somebody intervenes.
+    fn is_usual(&self, recipient: &str, carried: &Carried<'_>) -> bool {
+        let login = self.letter(recipient).and_then(|letter| letter.login);
+        let (_, domain) = recipient.split_once('@').unwrap_or_default();
+        carried.routing.leads_to(carried.hop, domain, login)
+    }
+
+    fn is_led_right(&self, recipient: &str, carried: &Carried<'_>, at: Duration) -> bool {
+        let is_usual = self.is_usual(recipient, carried);
+        if intervention::domain(recipient) != Some(REROUTED_DOMAIN) {
+            return is_usual;
+        }
+        let is_other = carried.hop == REROUTED_HOP;
+        match self.interventions.stands(Intervention::Reroute, at) {
+            Stands::No => is_usual,
+            Stands::Perhaps => is_usual || is_other,
+            Stands::Surely => is_other,
+        }
+    }
+
+    /// Whether it may have been there while such mail was returned by hand.
+    fn may_be_returned(&self, recipient: &str) -> bool {
+        let domain = intervention::domain(recipient);
+        let accepted = self.accepted.get(recipient);
+        let (Some(domain), Some(accepted)) = (domain, accepted) else {
+            return false;
+        };
+        let bounce = Intervention::Bounce(domain);
+        self.interventions.meets(bounce, accepted.at)
     }
 
     fn arrive(&mut self, recipient: &str, arrival: Arrival) {

@@ -1,6 +1,7 @@
 //! A message as its client sent it: who may get it, who may be told of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postroad_smtp::{BodyKind, DeliverBy, Notify, OnExpiry};
 
@@ -15,6 +16,8 @@ pub(crate) struct Letter {
     pub(crate) recipients: BTreeMap<String, Option<Notify>>,
     /// By when it is to be delivered.
     pub(crate) deliver_by: Option<DeliverBy>,
+    /// For how long it is to be held, in seconds, and until when it is at least.
+    pub(crate) hold: Option<(u64, Duration)>,
     pub(crate) content: Vec<u8>,
 }
 
@@ -39,11 +42,11 @@ pub(crate) enum Passed {
 }
 
 impl Letter {
-    /// Whether this is the message, and where it belongs.
+    /// Whether this is the message.
     pub(crate) fn is_carried_right(&self, recipient: &str, carried: &Carried<'_>) -> bool {
         let Carried {
-            routing,
-            hop,
+            routing: _,
+            hop: _,
             sender,
             notify,
             declared,
@@ -51,7 +54,6 @@ impl Letter {
             content,
         } = *carried;
         let asked = self.recipients.get(recipient);
-        let (_, domain) = recipient.split_once('@').unwrap_or_default();
         let is_passed = |asked: &Option<Notify>| match notify {
             Passed::Nothing => true,
             Passed::Notify(told) => told == *asked,
@@ -61,7 +63,6 @@ impl Letter {
             && (content.is_ascii() || declared == BodyKind::EightBit)
             && (content.ends_with(&self.content) || self.is_converted_to(content))
             && self.is_in_time(deliver_by)
-            && routing.leads_to(hop, domain, self.login)
     }
 
     /// Whether this is what becomes of it where only ASCII is taken: its body is quoted-printable (RFC 2045 §6.7).
@@ -73,6 +74,11 @@ impl Letter {
             && sent_header.lines().all(is_there)
             && is_there("Content-Transfer-Encoding: quoted-printable")
             && unquoted(body) == sent.as_bytes()
+    }
+
+    /// Whether it comes too early.
+    pub(crate) fn is_held_at(&self, at: Duration) -> bool {
+        self.hold.is_some_and(|(_, until)| at < until)
     }
 
     /// Whether a next hop is told by when, and no more time than there was.

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
 use crate::disk::Disk;
+use crate::intervention::Intervention;
 use crate::ledger::Ledger;
 use crate::plan::{LOGINS, Plan, Routing, Storage, TURNED_DOMAIN, TURNED_LOGIN};
 
@@ -50,6 +51,9 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 /// Turns of the writer between two looks at the clock. A disk that fails gives it work without end.
 const TURNS_MAX: usize = 8;
 
+/// How routes and overrides are called that somebody has put there.
+const BY_HAND: &str = "by-hand-";
+
 /// For an orderly end of the sessions, and then of the deliveries.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -59,7 +63,9 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
     ledger: Ledger,
     dice: Dice,
-    live: Arc<Live>,
+    files: Files,
+    live: watch::Sender<Arc<Live>>,
+    interventions: RefCell<Vec<Intervention>>,
     segment_bytes: u64,
     storage: Storage,
     linger: Duration,
@@ -82,11 +88,14 @@ impl std::fmt::Debug for QueueHandle {
 
 impl Machine {
     pub(crate) fn new(disk: Disk, plan: &Plan, ledger: Ledger, dice: Dice) -> Self {
+        let (files, live) = live(plan);
         Self {
             disk,
             ledger,
             dice,
-            live: Arc::new(live(plan)),
+            files,
+            live: watch::Sender::new(Arc::new(live)),
+            interventions: RefCell::default(),
             segment_bytes: plan.segment_bytes,
             storage: plan.storage,
             linger: plan.linger,
@@ -101,6 +110,43 @@ impl Machine {
     /// Whether the spool's writer hears that somebody is held up by what waits for mail.
     pub(crate) fn hears_hurry(&self, hears: bool) {
         self.hears_hurry.set(hears);
+    }
+
+    /// Somebody wants something else to be done.
+    pub(crate) fn intervene(&self, what: Intervention) {
+        self.interventions.borrow_mut().push(what);
+        self.configure();
+    }
+
+    /// And no longer.
+    pub(crate) fn relent(&self, what: Intervention) {
+        let mut standing = self.interventions.borrow_mut();
+        let found = standing.iter().position(|one| *one == what);
+        standing.remove(found.unwrap());
+        drop(standing);
+        self.configure();
+    }
+
+    /// Makes the configuration say what stands, for the process that runs and those to come.
+    fn configure(&self) {
+        let standing = self.interventions.borrow();
+        let before = self.live();
+        let mut config = before.config.clone();
+        let named = || (0..).map(|number| format!("{BY_HAND}{number}"));
+        let overrides = standing.iter().zip(named());
+        config.delivery.overrides = overrides
+            .filter_map(|(one, name)| one.to_override(name))
+            .collect();
+        config.delivery.routes.retain(|route| !is_by_hand(route));
+        let routes = standing.iter().zip(named());
+        let routes = routes.filter_map(|(one, name)| one.to_route(name));
+        config.delivery.routes.splice(0..0, routes);
+        let now = resolve(&self.files, config, Some(&before));
+        self.live.send_replace(Arc::new(now));
+    }
+
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.borrow())
     }
 
     /// SIGTERM.
@@ -179,8 +225,9 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
         "the relay begins with {} messages",
         recovery.queued.len()
     ));
-    let limits = &machine.live.config.limits;
-    let table = Table::new(&machine.live.config.delivery);
+    let begun = machine.live();
+    let limits = &begun.config.limits;
+    let table = Table::new(&begun.config.delivery);
     let queue = Queue::new(
         spool.clone(),
         postroad_config::memory::usable(limits.memory_bytes),
@@ -189,7 +236,7 @@ pub(crate) async fn relay(machine: Rc<Machine>) -> turmoil::Result {
         Arc::new(table),
     );
     machine.queue.replace(Some(QueueHandle(queue.clone())));
-    let (_publish, live) = watch::channel(Arc::clone(&machine.live));
+    let live = machine.live.subscribe();
     let ending = Ending::default();
     let context = Context {
         live,
@@ -252,7 +299,7 @@ fn now() -> Instant {
     BEGIN.with(|begin| *begin) + turmoil::sim_elapsed().unwrap_or_default()
 }
 
-fn live(plan: &Plan) -> Live {
+fn live(plan: &Plan) -> (Files, Live) {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -267,7 +314,12 @@ fn live(plan: &Plan) -> Live {
     let path = write("relay.yaml", &CONFIG.replace("/nowhere", directory));
     let (files, mut config) = Files::read(&path).unwrap();
     complete(&mut config, plan);
-    resolve(&files, config, None)
+    let live = resolve(&files, config, None);
+    (files, live)
+}
+
+fn is_by_hand(route: &Route) -> bool {
+    route.name.starts_with(BY_HAND)
 }
 
 fn credentials() -> String {

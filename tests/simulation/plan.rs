@@ -5,6 +5,7 @@ use std::time::Duration;
 use postroad_spool::sim::Fault as DiskFault;
 
 use crate::dice::Dice;
+use crate::intervention::{self, Intervention};
 
 /// For how long things go wrong, in milliseconds.
 pub(crate) const ROUGH_MS: u64 = 15_000;
@@ -24,6 +25,10 @@ const LITTLE_MEMORY: u64 = 300;
 
 /// Longest that a trouble takes, in milliseconds.
 const TROUBLE_MS_MAX: u64 = 4_000;
+
+/// For how long somebody intervenes, in milliseconds: mostly for longer than what was under way takes.
+const INTERVENTION_MS_MIN: u64 = 1_000;
+const INTERVENTION_MS_MAX: u64 = 12_000;
 
 /// When a trouble begins that comes again and again, and after which time it comes again, in milliseconds.
 const AGAIN_FROM_MS: u64 = 4_000;
@@ -129,13 +134,19 @@ pub(crate) enum Trouble {
     HopGone(Hop),
     /// The next hop takes nothing from a sender.
     Rejection(Hop, u64),
+    /// Nothing goes wrong: somebody wants something else to be done.
+    Intervention(Intervention),
 }
 
 impl Trouble {
     /// Whether it can keep the relay from knowing what it did for as long as it lasts. The end of a process does for a moment.
     pub(crate) fn hides(self) -> bool {
         match self {
-            Self::PowerCut { .. } | Self::Kill | Self::Restart | Self::Rejection(..) => false,
+            Self::PowerCut { .. }
+            | Self::Kill
+            | Self::Restart
+            | Self::Rejection(..)
+            | Self::Intervention(_) => false,
             Self::Disk { .. }
             | Self::DiskFull
             | Self::Partition(_)
@@ -163,6 +174,16 @@ impl Event {
         };
         let times = (AGAIN_FROM_MS..ROUGH_MS).step_by(AGAIN_AFTER_MS);
         times.map(event).collect()
+    }
+
+    /// All mail is held, nearly from the begin to the end.
+    pub(crate) fn all_held() -> Vec<Self> {
+        let event = |domain| Self {
+            at: Duration::ZERO,
+            lasts: Duration::from_millis(ROUGH_MS),
+            trouble: Trouble::Intervention(Intervention::Hold(domain)),
+        };
+        intervention::DOMAINS.map(event).into()
     }
 }
 
@@ -198,6 +219,19 @@ impl Plan {
     /// Whether mail is given up while it waits.
     pub(crate) fn is_short_lived(&self) -> bool {
         self.lifetime.as_secs() == self.routing.short_lifetime()
+    }
+
+    /// How many reads of the disk fail at most. A message whose time is over, and that the disk does not give back, is kept aside as if it
+    /// were damaged: at most one for each.
+    pub(crate) fn failed_reads(&self) -> u64 {
+        let times = |event: &Event| match event.trouble {
+            Trouble::Disk {
+                fault: DiskFault::Read,
+                times,
+            } => u64::from(times),
+            _ => 0,
+        };
+        self.events.iter().map(times).sum()
     }
 
     pub(crate) fn new(dice: &Dice) -> Self {
@@ -255,16 +289,21 @@ fn storage(dice: &Dice) -> Storage {
 }
 
 fn event(dice: &Dice, routing: Routing) -> Event {
+    let trouble = trouble(dice, routing);
+    let (least, most) = match trouble {
+        Trouble::Intervention(_) => (INTERVENTION_MS_MIN, INTERVENTION_MS_MAX),
+        _ => (100, TROUBLE_MS_MAX),
+    };
     Event {
         at: Duration::from_millis(dice.between(0, ROUGH_MS)),
-        lasts: Duration::from_millis(dice.between(100, TROUBLE_MS_MAX)),
-        trouble: trouble(dice, routing),
+        lasts: Duration::from_millis(dice.between(least, most)),
+        trouble,
     }
 }
 
 fn trouble(dice: &Dice, routing: Routing) -> Trouble {
     let hop = dice.index(routing.hops());
-    match dice.between(0, 16) {
+    match dice.between(0, 20) {
         0..=3 => Trouble::PowerCut {
             operations: dice.between(0, 60),
         },
@@ -278,7 +317,18 @@ fn trouble(dice: &Dice, routing: Routing) -> Trouble {
         9 => Trouble::Partition(hop),
         10 => Trouble::Hold(hop),
         11 => Trouble::HopGone(hop),
-        _ => Trouble::Rejection(hop, dice.between(0, SENDERS)),
+        12..=15 => Trouble::Rejection(hop, dice.between(0, SENDERS)),
+        _ => Trouble::Intervention(intervention(dice)),
+    }
+}
+
+fn intervention(dice: &Dice) -> Intervention {
+    let domain = intervention::DOMAINS[dice.index(intervention::DOMAINS.len())];
+    match dice.between(0, 4) {
+        0 => Intervention::Hold(domain),
+        1 => Intervention::Flush(domain),
+        2 => Intervention::Bounce(domain),
+        _ => Intervention::Reroute,
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) enum Lie {
     Flushes,
     /// Next hops, about some of the messages.
     NextHops,
+    /// Whoever should do what somebody wants to be done with mail that waits.
+    Interventions,
     /// The writer, about ends of messages that wait for mail, as long as things go wrong: for ever, whoever is held up by them.
     Ends,
 }
@@ -77,7 +79,7 @@ pub(crate) fn run(seed: u64, lie: Lie) -> Run {
     errors.extend(queued.as_ref().err().cloned());
     // What was promised before it was flushed may come back in part.
     let may_tear = matches!(plan.storage, Storage::Relaxed { .. });
-    if machine.corrupt() > 0 && !may_tear {
+    if machine.corrupt() > plan.failed_reads() && !may_tear {
         errors.push(format!(
             "{} pieces of the spool were damaged",
             machine.corrupt()
@@ -106,6 +108,7 @@ struct World {
     sim: Sim<'static>,
     dice: Dice,
     plan: Plan,
+    lie: Lie,
     zone: Arc<Zone>,
     machine: Rc<Machine>,
     ledger: Ledger,
@@ -128,6 +131,7 @@ impl World {
         // What finds them out comes, and comes after something was done.
         match lie {
             Lie::None | Lie::NextHops => {}
+            Lie::Interventions => plan.events = Event::all_held(),
             Lie::Flushes => plan.events = Event::again(Trouble::PowerCut { operations: 0 }),
             Lie::Ends => {
                 plan.events = Event::again(Trouble::Kill);
@@ -172,12 +176,13 @@ impl World {
             rejects: Default::default(),
             busy: Rc::new(Cell::new(plan.logins.len())),
             plan,
+            lie,
         };
-        world.populate(lie);
+        world.populate();
         world
     }
 
-    fn populate(&mut self, lie: Lie) {
+    fn populate(&mut self) {
         let machine = Rc::clone(&self.machine);
         self.sim.host(RELAY, move || relay(Rc::clone(&machine)));
         let hops = HOPS.into_iter().zip(HOP_NAMES).enumerate();
@@ -189,9 +194,9 @@ impl World {
                 rejects: Rc::clone(&self.rejects[number]),
                 ledger: self.ledger.clone(),
                 dice: self.dice.split(),
-                word: match lie {
+                word: match self.lie {
                     Lie::NextHops => Word::Broken,
-                    Lie::None | Lie::Flushes | Lie::Ends => Word::Kept,
+                    Lie::None | Lie::Flushes | Lie::Ends | Lie::Interventions => Word::Kept,
                 },
                 rudeness: Rc::clone(&self.rudeness),
             };
@@ -335,6 +340,12 @@ impl World {
             Trouble::Hold(hop) => self.sim.hold(RELAY, HOPS[hop]),
             Trouble::HopGone(hop) => self.sim.crash(HOPS[hop]),
             Trouble::Rejection(hop, sender) => self.rejects[hop].set(Some(sender)),
+            Trouble::Intervention(what) => {
+                self.ledger.begin(what, self.sim.elapsed());
+                if self.lie != Lie::Interventions {
+                    self.machine.intervene(what);
+                }
+            }
         }
     }
 
@@ -357,6 +368,12 @@ impl World {
             Trouble::Hold(hop) => self.sim.release(RELAY, HOPS[hop]),
             Trouble::HopGone(hop) => self.sim.bounce(HOPS[hop]),
             Trouble::Rejection(hop, _) => self.rejects[hop].set(None),
+            Trouble::Intervention(what) => {
+                self.ledger.end(what, self.sim.elapsed());
+                if self.lie != Lie::Interventions {
+                    self.machine.relent(what);
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use postroad_smtp::{BodyKind, DeliverBy, OnExpiry};
 
 use super::*;
+use crate::intervention::Intervention;
 use crate::letter::{Carried, Letter, Passed};
 use crate::plan::Routing;
 
@@ -24,6 +25,7 @@ fn letter() -> Letter {
         login: None,
         recipients: asked.into_iter().enumerate().map(recipient).collect(),
         deliver_by: None,
+        hold: None,
         content: b"content".into(),
     }
 }
@@ -345,4 +347,101 @@ fn what_was_converted_is_what_was_sent_and_says_so() {
         let is_right = letter.is_carried_right("m1-0@a.example", &carried);
         assert_eq!(is_right, expected, "{content}");
     }
+}
+
+#[test]
+fn what_is_held_by_its_client_or_by_hand_does_not_come() {
+    let held = Letter {
+        hold: Some((3, 4 * SECOND)),
+        ..letter()
+    };
+    for (letter, at, errors) in [
+        (held.clone(), 3, 1),
+        (held, 4, 0),
+        // By hand, from 10 to 30; what was under way then may come.
+        (letter(), 9, 0),
+        (letter(), 15, 0),
+        (letter(), 17, 1),
+        (letter(), 29, 1),
+        (letter(), 30, 0),
+    ] {
+        let ledger = Ledger::default();
+        ledger.sent(1, letter);
+        ledger.begin(Intervention::Hold("a.example"), 10 * SECOND);
+        ledger.begin(Intervention::Hold("b.example"), Duration::ZERO);
+        ledger.end(Intervention::Hold("a.example"), 30 * SECOND);
+        let arrival = Arrival {
+            at: SECOND * at,
+            ..ARRIVAL
+        };
+        ledger.arrived("m1-0@a.example", &CARRIED, arrival);
+        assert_eq!(ledger.wrong().len(), errors, "{at} {:?}", ledger.wrong());
+    }
+}
+
+#[test]
+fn another_way_is_taken_for_as_long_as_it_stands() {
+    let recipient = "m1-0@b.example";
+    for (hop, at, is_right) in [
+        (1, 9, true),
+        (0, 9, false),
+        (1, 11, true),
+        (0, 11, true),
+        (1, 20, false),
+        (0, 20, true),
+        (1, 31, true),
+        (0, 31, true),
+        (1, 40, true),
+        (0, 40, false),
+    ] {
+        let ledger = Ledger::default();
+        let recipients = [(recipient.to_owned(), None)].into();
+        ledger.sent(
+            1,
+            Letter {
+                recipients,
+                ..letter()
+            },
+        );
+        ledger.begin(Intervention::Reroute, 10 * SECOND);
+        ledger.end(Intervention::Reroute, 30 * SECOND);
+        let arrival = Arrival {
+            at: SECOND * at,
+            ..ARRIVAL
+        };
+        ledger.arrived(recipient, &Carried { hop, ..CARRIED }, arrival);
+        assert_eq!(ledger.wrong().is_empty(), is_right, "{hop} at {at}");
+        assert_eq!(ledger.rerouted_recipients() == 1, hop == 0);
+    }
+}
+
+#[test]
+fn what_is_returned_by_hand_is_somebodys_wish_and_may_go_without_a_word_where_nobody_wants_one() {
+    let (to_be_told, never) = ("m1-0@a.example", "m1-3@a.example");
+    for (domain, from, is_wanted, lost) in [
+        ("a.example", 0, true, vec![to_be_told]),
+        ("a.example", 3, false, vec![to_be_told]),
+        ("b.example", 0, false, vec![to_be_told, never]),
+    ] {
+        let ledger = ledger(&[to_be_told, never], &[]);
+        ledger.begin(Intervention::Bounce(domain), SECOND * from);
+        let balance = check(&ledger, &BTreeSet::new(), Storage::Durable);
+        let expected = lost.into_iter();
+        let expected: Vec<String> = expected
+            .map(|one| format!("{one} was accepted and is lost"))
+            .collect();
+        assert_eq!(balance.errors, expected);
+        ledger.returned(to_be_told, 2 * SECOND);
+        assert_eq!(ledger.wrong().is_empty(), is_wanted, "{domain} from {from}");
+    }
+    let over = ledger(&[never], &[]);
+    over.begin(Intervention::Bounce("a.example"), Duration::ZERO);
+    over.end(Intervention::Bounce("a.example"), Duration::ZERO);
+    let late = Acceptance {
+        at: 7 * SECOND,
+        ..QUEUED
+    };
+    over.accepted(never, late);
+    let balance = check(&over, &BTreeSet::new(), Storage::Durable);
+    assert_eq!(balance.errors.len(), 1);
 }
