@@ -96,7 +96,7 @@ impl Door {
         if self.opening == Opening::GaveUp {
             self.opening = Opening::Done;
             let mut state = self.queue.state();
-            self.note(&mut state, Doing::Serving(Instant::now()));
+            self.go_on(&mut state);
             state.schedule.connected(self.place, clock::now_ms());
             self.queue.ask_for_more(&state, self.place);
         }
@@ -109,7 +109,7 @@ impl Door {
         let taken = state.schedule.take(self.place, clock::now_ms());
         self.queue.wake(&mut state);
         if taken.is_some() {
-            self.note(&mut state, Doing::Serving(Instant::now()));
+            self.go_on(&mut state);
             // There may be more to do than the connections can that there are.
             self.queue.ask_for_more(&state, self.place);
         }
@@ -160,6 +160,15 @@ impl Door {
                 }
             }
         }
+    }
+
+    /// It is there for the next piece; what is still being opened only looks whether any is worth that.
+    fn go_on(&self, state: &mut State) {
+        let doing = match self.opening {
+            Opening::GaveUp => Doing::Opening,
+            Opening::Done => Doing::Serving(Instant::now()),
+        };
+        self.note(state, doing);
     }
 
     fn note(&self, state: &mut State, doing: Doing) {
@@ -227,7 +236,7 @@ impl<'a> Waiting<'a> {
         state
             .schedule
             .idle(door.place, Idle::Begins, clock::now_ms());
-        door.note(&mut state, Doing::Serving(Instant::now()));
+        door.go_on(&mut state);
         Some(Self(door))
     }
 }
@@ -272,6 +281,6 @@ impl<'a> Staying<'a> {
 impl Drop for Staying<'_> {
     fn drop(&mut self) {
         let mut state = self.0.queue.state();
-        self.0.note(&mut state, Doing::Serving(Instant::now()));
+        self.0.go_on(&mut state);
     }
 }

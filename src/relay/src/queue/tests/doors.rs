@@ -94,6 +94,7 @@ async fn old_mail_waits_beside_a_connection_only_as_long_as_that_goes_on_with_th
     // What the other is at; after how many seconds mail of others goes over this one.
     for (name, seconds) in [
         ("being opened", 0..=1),
+        ("being opened for what it finds", 0..=1),
         ("at its first piece", 60..=61),
         ("taking pieces", ever..=ever),
     ] {
@@ -114,8 +115,10 @@ async fn old_mail_waits_beside_a_connection_only_as_long_as_that_goes_on_with_th
         let taken = door.take().unwrap();
         rig.accept(&rig.message(1, 0)).await.unwrap();
         let mut other = queue.open(door.place()).unwrap();
-        if name != "being opened" {
-            other.connected();
+        match name {
+            "being opened" => {}
+            "being opened for what it finds" => queue.release(other.take().unwrap().ticket, 0),
+            _ => other.connected(),
         }
         let goes_on = async {
             loop {
