@@ -40,13 +40,18 @@ pub(crate) struct Rig {
 impl Rig {
     /// With an empty queue and a budget of so many bytes for content.
     pub(crate) fn new(memory_bytes: u64) -> Self {
+        Self::with_segments(memory_bytes, SEGMENT_BYTES)
+    }
+
+    /// The same with segments of so many bytes.
+    pub(crate) fn with_segments(memory_bytes: u64, segment_bytes: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("relay.yaml");
         std::fs::write(&path, CONFIG).unwrap();
         let (files, config) = Files::read(&path).unwrap();
         let live = resolve(&files, config, None);
         let disk = Disk::default();
-        let (spool, writer) = open(&disk, directory.path());
+        let (spool, writer) = open(&disk, directory.path(), segment_bytes);
         let (publish, live) = watch::channel(Arc::new(live));
         let context = Context {
             live,
@@ -171,10 +176,10 @@ impl Drop for Rig {
     }
 }
 
-fn open(disk: &Disk, directory: &Path) -> (Spool, JoinHandle<()>) {
+fn open(disk: &Disk, directory: &Path, segment_bytes: u64) -> (Spool, JoinHandle<()>) {
     let config = Config {
         directory: directory.join("spool"),
-        segment_bytes: SEGMENT_BYTES,
+        segment_bytes,
         bytes_max: None,
         mode: postroad_spool::Mode::default(),
     };

@@ -359,6 +359,50 @@ async fn a_damaged_message_that_keeps_the_disk_is_given_up_though_it_must_not_be
 }
 
 #[tokio::test]
+async fn a_look_gives_up_what_the_spool_finds_damaged_while_it_makes_room() {
+    const SEGMENT: u64 = 64 << 10;
+    const PATIENCE: usize = 100;
+    let rig = Rig::with_segments(MEMORY, SEGMENT);
+    let queue = &rig.context.queue;
+    let mut held = rig.message(1, 0);
+    held.envelope.not_before_ms = clock::now_ms() + 3_600_000;
+    rig.accept(&held).await.unwrap();
+    rig.damage(b"find me");
+    let flow = async |messages: usize| {
+        for _ in 0..messages {
+            let mut passing = rig.message(1, 0);
+            passing.body = vec![b'x'; 8 << 10].into();
+            rig.accept(&passing).await.unwrap();
+            let ticket = queue.take().unwrap().ticket;
+            let delivered = vec![(0, RecipientResult::Delivered)];
+            queue.settle(ticket, delivered).await;
+        }
+    };
+    // So much that without the damage nothing of it would be kept.
+    flow(100).await;
+    assert!(queue.spool().health().disk_bytes > 10 * SEGMENT);
+    // The writer looks when it has nothing else to do.
+    for _ in 0..PATIENCE {
+        expire(rig.context.clone(), SharedUpstreams::default()).await;
+        if !rig.corrupt().is_empty() {
+            break;
+        }
+        flow(1).await;
+    }
+    assert_eq!(rig.corrupt().len(), 1);
+    assert!(queue.spool().read(held.id).is_err(), "done");
+    let report = queue.take().unwrap();
+    let (told, _room) = queue.load(&report).await.unwrap();
+    assert_eq!(told.envelope.recipients[0].address, "s@example.com");
+    let reported = vec![(0, RecipientResult::Delivered)];
+    queue.settle(report.ticket, reported).await;
+    for _ in 0..PATIENCE {
+        flow(1).await;
+    }
+    assert!(queue.spool().health().disk_bytes < 8 * SEGMENT);
+}
+
+#[tokio::test]
 async fn a_damaged_message_that_somebody_has_or_that_is_whole_in_memory_is_left_alone() {
     let rig = Rig::new(MEMORY);
     let message = rig.message(1, 0);
