@@ -4,6 +4,8 @@
 //! ([`plan::Storage`]) and how mail leaves ([`plan::Routing`]): a relaxed spool may lose to a power cut what came shortly before, and
 //! nothing else ever; what is passed on while its client waits must have been there before the 250. Nothing may have come to anybody else, or
 //! otherwise, than it was sent, and reports must have come to who asked for them, and to nobody else.
+//! What whoever runs the relay holds, or its client wants held, must not have come meanwhile; what is returned by hand, or sent another way, must
+//! have been meant ([`intervention`]).
 //!
 //! Real are the sessions, the queue, the spool with the turns of its writer, and the delivery manager. The network is turmoil's, and a table stands for the name
 //! servers ([`zone`]). The disk is the spool's own simulated one, not turmoil's: that goes by paths, so that a file which is renamed while it is
