@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use postroad_smtp::Reply;
 use postroad_spool::{CommitError, Message, MessageId, RecipientResult, Record};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::{AcceptError, NeedsDisk, Queue, State, size};
@@ -29,7 +29,7 @@ use crate::clock;
 use crate::memory::{self, Reservation};
 use crate::schedule::{Left, Outlook, Ticket};
 
-use transit::{Progress, Stage};
+use transit::{Progress, Stage, Stages};
 
 pub(super) use transit::Transit;
 pub use transit::{Owed, Told};
@@ -63,7 +63,7 @@ pub enum Heard {
 /// A message that is loaded while its client waits for what becomes of it.
 #[derive(Clone, Debug)]
 pub struct Passing {
-    stage: watch::Receiver<Stage>,
+    stages: Arc<Stages>,
     _room: Arc<Reservation>,
 }
 
@@ -111,7 +111,6 @@ impl Queue {
 
     /// Takes note of what came of a transaction if the message is not stored yet. While it is being stored, this waits.
     pub async fn hear(&self, passing: &Passing, ticket: Ticket, told: Told<'_>) -> Heard {
-        let mut stage = passing.stage.clone();
         loop {
             {
                 let mut state = self.state();
@@ -123,12 +122,11 @@ impl Queue {
                         return Heard::Noted(transit.note(schedule, ticket, told));
                     }
                     Some(_) => {}
-                    None if *stage.borrow() == Stage::Stored => return Heard::Stored,
+                    None if passing.stages.is(Stage::Stored) => return Heard::Stored,
                     None => return Heard::Gone,
                 }
             }
-            // An error means that it is gone, which the next look shows.
-            let _ = stage.wait_for(|stage| *stage != Stage::Storing).await;
+            passing.stages.stored().await;
         }
     }
 
@@ -151,7 +149,7 @@ impl Queue {
         let state = self.state();
         let transit = state.transits.get(&id)?;
         let passing = Passing {
-            stage: transit.stage.subscribe(),
+            stages: Arc::clone(&transit.stages),
             _room: Arc::clone(&transit.room),
         };
         Some((transit.message.clone(), passing))
@@ -176,7 +174,7 @@ impl Queue {
         let transit = Transit {
             handle,
             room: Arc::new(reservation),
-            stage: watch::Sender::new(Stage::Passing),
+            stages: Arc::new(Stages::new()),
             progress: Progress::default(),
             heard,
             message,
@@ -268,7 +266,7 @@ impl Queue {
         if transit.progress.is_settled {
             return None;
         }
-        transit.stage.send_replace(Stage::Storing);
+        transit.stages.move_to(Stage::Storing);
         Some((transit.message.clone(), transit.progress.clone()))
     }
 
@@ -301,7 +299,7 @@ impl Queue {
     fn stored(&self, id: MessageId, reports: &[Message]) {
         let mut state = self.state();
         if let Some(transit) = state.transits.remove(&id) {
-            transit.stage.send_replace(Stage::Stored);
+            transit.stages.move_to(Stage::Stored);
             // Who has it in hand has its room too.
             if let Some(reservation) = Arc::into_inner(transit.room) {
                 self.shared.memory.keep(transit.message, reservation);
@@ -318,6 +316,7 @@ impl Queue {
     fn end(&self, id: MessageId) -> Option<Transit> {
         let mut state = self.state();
         let transit = state.transits.remove(&id)?;
+        transit.stages.move_to(Stage::Gone);
         let now_ms = clock::now_ms();
         state.schedule.withdraw(transit.handle, now_ms);
         self.wake(&mut state);

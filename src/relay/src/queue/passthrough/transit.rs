@@ -1,11 +1,13 @@
 //! What is known of a message that is not stored yet.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use postroad_smtp::Reply;
 use postroad_spool::{Attempt, Message, MessageId, RecipientResult};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::memory::Reservation;
 use crate::outcome::{Notice, Recorded};
@@ -19,6 +21,48 @@ pub(super) enum Stage {
     Storing,
     /// What comes of it is recorded as usual.
     Stored,
+    /// Nobody needs it any more.
+    Gone,
+}
+
+/// At which stage a message is, for all who wait for it to be stored. They are woken in the order in which they came to wait, as those who wait for
+/// [`crate::context::Ending`] are, and for the same reason.
+#[derive(Debug)]
+pub(super) struct Stages {
+    /// A [`Stage`].
+    now: AtomicU8,
+    moved: Notify,
+}
+
+impl Stages {
+    pub(super) fn new() -> Self {
+        Self {
+            now: AtomicU8::new(Stage::Passing as u8),
+            moved: Notify::new(),
+        }
+    }
+
+    pub(super) fn is(&self, stage: Stage) -> bool {
+        self.now.load(Ordering::Acquire) == stage as u8
+    }
+
+    pub(super) fn move_to(&self, stage: Stage) {
+        self.now.store(stage as u8, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until the message is stored, or gone, if it is being stored.
+    pub(super) async fn stored(&self) {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            // In line before the look, so that no move comes in between.
+            moved.as_mut().enable();
+            if !self.is(Stage::Storing) {
+                return;
+            }
+            moved.await;
+        }
+    }
 }
 
 /// A message that is not stored yet.
@@ -26,7 +70,7 @@ pub(crate) struct Transit {
     pub(super) handle: Handle,
     pub(super) message: Message,
     pub(super) room: Arc<Reservation>,
-    pub(super) stage: watch::Sender<Stage>,
+    pub(super) stages: Arc<Stages>,
     pub(super) progress: Progress,
     /// Wakes its session.
     pub(super) heard: Arc<Notify>,
@@ -67,7 +111,7 @@ pub struct Told<'a> {
 
 impl Transit {
     pub(super) fn is(&self, stage: Stage) -> bool {
-        *self.stage.borrow() == stage
+        self.stages.is(stage)
     }
 
     /// What came of a transaction.
